@@ -1,0 +1,114 @@
+"""Locks a process in: Landlock for files and TCP, a network namespace of its own, a clean environment.
+
+Landlock: Linux uapi/linux/landlock.h, system calls 444 to 446 (x86-64 and arm64 share the numbers).
+No root is needed. Rules bind this process and all its children, and cannot be taken back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from nightbell.core.errors import RefusedStart
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CREATE, _ADD, _RESTRICT = 444, 445, 446
+_PR_SET_NO_NEW_PRIVS = 38
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
+_ALL_BY_ABI = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF}
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_TCP = 0x3  # bind and connect
+
+
+def landlock_abi() -> int:
+    """The kernel's Landlock version, 0 where there is none."""
+    return max(0, int(_LIBC.syscall(_CREATE, None, 0, 1)))
+
+
+def restrict_files(read: Iterable[Path], write: Iterable[Path], forbid_tcp: bool = False) -> int:
+    """From now on this thread's process reads only below `read` and writes only below `write`.
+
+    Call before any other thread starts. Returns the ABI used. Paths that do not exist are skipped.
+    Raises RefusedStart where the kernel has no Landlock.
+    """
+    abi = landlock_abi()
+    if abi == 0:
+        raise RefusedStart(
+            "the phone's sandbox",
+            "this kernel has no Landlock",
+            "use Linux 5.13 or newer with landlock in its LSM list",
+        )
+    handled = _ALL_BY_ABI[min(abi, 5)]
+    network = _TCP if forbid_tcp and abi >= 4 else 0
+    attributes = struct.pack("=QQ", handled, network) if abi >= 4 else struct.pack("=Q", handled)
+    ruleset = int(_LIBC.syscall(_CREATE, attributes, len(attributes), 0))
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
+    try:
+        for path in read:
+            _allow(ruleset, path, _READ & handled)
+        for path in write:
+            _allow(ruleset, path, handled)
+        _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        if _LIBC.syscall(_RESTRICT, ruleset, 0):
+            raise OSError(ctypes.get_errno(), "landlock_restrict_self")
+    finally:
+        os.close(ruleset)
+    return abi
+
+
+def _allow(ruleset: int, path: Path, access: int) -> None:
+    try:
+        handle = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        if not path.is_dir():
+            access &= _EXECUTE | _WRITE_FILE | _READ_FILE
+        if _LIBC.syscall(_ADD, ruleset, 1, struct.pack("=Qi", access, handle), 0):
+            raise OSError(ctypes.get_errno(), f"landlock_add_rule {path}")
+    finally:
+        os.close(handle)
+
+
+def leave_network() -> bool:
+    """Move into an empty network namespace. False where the kernel forbids it (then use Landlock's TCP rule)."""
+    if _LIBC.unshare(_CLONE_NEWNET) == 0:
+        return True
+    return int(_LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)) == 0
+
+
+def system_paths() -> list[Path]:
+    """What any Python process must read: the interpreter, its libraries, this package, and the system's own."""
+    import sys
+
+    paths = {
+        Path(p)
+        for p in (
+            "/usr",
+            "/lib",
+            "/lib64",
+            "/etc/ssl",
+            "/etc/localtime",
+            "/etc/ld.so.cache",
+            "/dev/null",
+            "/dev/urandom",
+            "/dev/zero",
+            "/proc",
+            "/sys/devices/system/cpu",
+        )
+    }
+    paths |= {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.executable)}
+    paths.add(Path(__file__).resolve().parents[1])
+    return sorted(paths)
+
+
+def scrubbed(environ: Mapping[str, str], keep: Iterable[str]) -> dict[str, str]:
+    """An environment with only what `keep` names, for a child that must not inherit secrets."""
+    names = {"PATH", "LANG", "LC_ALL", "TZ", "PYTHONPATH", "VIRTUAL_ENV", "HOME", "OPENBLAS_CORETYPE", *keep}
+    return {name: value for name, value in environ.items() if name in names}
