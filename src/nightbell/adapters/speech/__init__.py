@@ -1,0 +1,1 @@
+"""Local speech recognition: weights that are checked, a child without keys or network, an adapter."""
