@@ -1,0 +1,143 @@
+"""The message and what belongs to it. Columns that end in `_sealed` are PHI under the message's own key."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from nightbell.people.models import Practice, User
+from nightbell.store.ids import UlidField
+
+
+class Mailbox(models.Model):
+    """A tray of a practice: nurse line, refills, billing."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="mailboxes")
+    name = models.CharField(max_length=60)
+    position = models.PositiveIntegerField(default=0)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Number(models.Model):
+    """A number (DID) or SIP user that callers dial, and the mailbox behind it."""
+
+    dialled = models.CharField(max_length=40, primary_key=True)
+    mailbox = models.ForeignKey(Mailbox, on_delete=models.PROTECT, related_name="numbers")
+
+
+class State(models.TextChoices):
+    """Who has it: nobody yet, a person, or it is done."""
+
+    NEW = "new"
+    OWNED = "acknowledged"
+    CLOSED = "closed"
+    DISPOSED = "disposed"
+
+
+class Urgency(models.TextChoices):
+    ROUTINE = "routine"
+    REVIEW = "review"
+    URGENT = "urgent"
+
+
+class Kind(models.TextChoices):
+    MESSAGE = "message"
+    MISSED = "missed"
+
+
+class Words(models.TextChoices):
+    """How far the transcript is."""
+
+    PENDING = "pending"
+    READY = "ready"
+    EMPTY = "empty"  # nothing could be made out, or nothing was said
+    FAILED = "failed"
+
+
+class Outcome(models.TextChoices):
+    """What happened with the patient (DESIGN decision 9)."""
+
+    REACHED = "reached"
+    LEFT_WORD = "left_word"
+    WRONG_NUMBER = "wrong_number"
+    EMERGENCY = "emergency"
+    NO_CALL_NEEDED = "no_call_needed"
+
+
+class Message(models.Model):
+    """One call, after intake. Its id is the capture's id, which makes intake exactly-once."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="messages")
+    mailbox = models.ForeignKey(Mailbox, null=True, on_delete=models.PROTECT, related_name="messages")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    state = models.CharField(max_length=12, choices=State.choices, default=State.NEW)
+    urgency = models.CharField(max_length=10, choices=Urgency.choices, default=Urgency.ROUTINE)
+    pressed_urgent = models.BooleanField(default=False)
+    needs_alert = models.BooleanField(default=False)  # a due row: oncall picks it up
+    language = models.CharField(max_length=2, default="en")
+    answered_at = models.DateTimeField()
+    received_at = models.DateTimeField()  # when the call ended
+    stored_at = models.DateTimeField()
+    duration_ms = models.PositiveIntegerField(default=0)
+    end_reason = models.CharField(max_length=12)
+    reached = models.CharField(max_length=40, blank=True, default="")  # how far a missed caller came
+    audio_bytes = models.BigIntegerField(default=0)  # of the sealed object; 0: no audio
+    wav_bytes = models.BigIntegerField(default=0)
+    caller_sealed = models.BinaryField(null=True)
+    peaks_sealed = models.BinaryField(null=True)
+    words = models.CharField(max_length=8, choices=Words.choices, default=Words.PENDING)
+    transcript_sealed = models.BinaryField(null=True)
+    reasons_sealed = models.BinaryField(null=True)
+    owner = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="owned")
+    owned_at = models.DateTimeField(null=True)
+    closed_at = models.DateTimeField(null=True)
+    closed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    outcome = models.CharField(max_length=16, blank=True, default="", choices=Outcome.choices)
+    disposed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["practice", "state", "received_at"], name="message_inbox"),
+            models.Index(fields=["needs_alert"], name="message_due", condition=models.Q(needs_alert=True)),
+        ]
+
+
+class Hearing(models.Model):
+    """Who heard a message, first when, and how far."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="hearings")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    first_at = models.DateTimeField()
+    heard_ms = models.PositiveIntegerField(default=0)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["message", "user"], name="one_hearing_a_person")]
+
+
+class Note(models.Model):
+    """What a person wrote about a message."""
+
+    id = UlidField()
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="notes")
+    author = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    text_sealed = models.BinaryField()
+
+
+class PlayGrant(models.Model):
+    """Leave to fetch a message's sound for a short time, opened by one audit row (decision 6)."""
+
+    id = UlidField()
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    session = models.CharField(max_length=64)  # SHA-256 of the session key or token id
+    opened_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    heard_ms = models.PositiveIntegerField(default=0)
+    closed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = [models.Index(fields=["closed_at", "expires_at"], name="grant_open")]
