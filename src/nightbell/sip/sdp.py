@@ -185,13 +185,13 @@ def _audio(media: _Media) -> AudioOffer:
 def _codecs(formats: list[str], attributes: list[str]) -> tuple[tuple[tuple[int, Codec], ...], int | None]:
     if len(formats) > _MAX_FORMATS:
         raise NotAcceptable("it has too many formats")
-    names = {}
+    names: dict[str, str] = {}
     for attribute in attributes:
         if attribute.startswith("rtpmap:"):
-            number, _, name = attribute[7:].partition(" ")
-            names[number] = name.strip().upper()
+            mapped, _, encoding = attribute[7:].partition(" ")
+            names[mapped] = encoding.strip().upper()
     codecs: list[tuple[int, Codec]] = []
-    dtmf = None
+    dtmf: int | None = None
     for text in formats:
         if not (text.isascii() and text.isdigit() and len(text) <= 3 and int(text) < 128):
             continue
