@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from nightbell.adapters.speech import models
 from nightbell.core.errors import NightbellError
 
