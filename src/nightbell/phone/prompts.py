@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from nightbell.core.capture import Codec
@@ -44,6 +44,7 @@ class Line:
     promise_minutes: int = 30
 
 
+@lru_cache(maxsize=1024)
 def scripts(line: Line) -> dict[str, dict[str, tuple[Run, ...]]]:
     """Per language of the line, the runs of every sequence that the flow plays."""
     return {

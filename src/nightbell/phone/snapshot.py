@@ -1,0 +1,236 @@
+"""The routing snapshot: what the phone knows of its numbers, signed by the worker (DESIGN decision 16).
+
+    file    = {"payload": base64(JSON), "signature": base64(Ed25519 over the payload's bytes)}
+    payload = {"version", "issued_at", "epoch": {"id", "public"}, "numbers": {user part: {...}}, "limits": {...}}
+
+The version only rises. The last good one is kept in the phone's folder and serves for ever.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from nightbell.core import clock, durable
+from nightbell.core.errors import NightbellError, RefusedStart
+from nightbell.phone import prompts
+from nightbell.phone.flow_model import FlowConfig
+from nightbell.sealing.epochs import EpochPublic
+
+SNAPSHOT, TRUST = "snapshot.json", "trust.pub"
+MAX_BYTES = 8_000_000
+_HASH = re.compile(r"[0-9a-f]{64}\Z|builtin:[a-z0-9-]{1,40}\Z")
+_CLIP = re.compile(r"(?:(?:en|es)/)?[a-z0-9-]{1,40}\Z")
+_MAX_SECONDS = (10, 1800)
+
+
+class BadSnapshot(NightbellError, ValueError):
+    """A snapshot that is not taken: forged, malformed, or older than the one in force."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__("the routing snapshot", why, "the last good one stays in force")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """One dialled number. practice and mailbox are '' where the call is unrouted.
+
+    clips: clip id to SHA-256 of the practice's own WAV, or 'builtin:ID'; max_seconds: longest message.
+    """
+
+    practice: str = ""
+    mailbox: str = ""
+    line: prompts.Line = field(default_factory=lambda: prompts.Line(on_call=False))
+    max_seconds: int = 180
+    clips: Mapping[str, str] = field(default_factory=dict)
+
+    def flow(self) -> FlowConfig:
+        """The rules of the call flow for this number."""
+        return FlowConfig(
+            scripts=prompts.scripts(self.line),
+            languages=self.line.languages,
+            on_call=self.line.on_call,
+            limit=self.max_seconds * 1000,
+        )
+
+
+UNROUTED = Number()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """max_calls: at once, beyond it callers get 486; drain_seconds: how long calls may end by themselves."""
+
+    max_calls: int = 400
+    drain_seconds: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A verified snapshot. `text` is the signed file as it came."""
+
+    version: int
+    issued_at: datetime
+    epoch: EpochPublic
+    numbers: Mapping[str, Number]
+    limits: Limits
+    text: bytes
+
+    def number(self, dialled: str) -> Number:
+        """Who a dialled user part belongs to; UNROUTED for an unknown one. '+1 555' and '1555' are the same."""
+        return self.numbers.get(plain(dialled), UNROUTED)
+
+
+def plain(dialled: str) -> str:
+    """A user part without what carriers vary: plus sign, visual separators, case."""
+    return re.sub(r"[\s().+-]", "", dialled).lower()
+
+
+def sign(payload: Mapping[str, object], key: Ed25519PrivateKey) -> bytes:
+    """The signed file of a payload (the worker's side of the format, also used by tests)."""
+    body = json.dumps(payload, separators=(",", ":")).encode()
+    signed = {
+        "payload": base64.b64encode(body).decode(),
+        "signature": base64.b64encode(key.sign(body)).decode(),
+    }
+    return json.dumps(signed).encode()
+
+
+def verify(text: bytes, trust: bytes) -> Snapshot:
+    """Check the signature (trust: raw Ed25519 public key, 32 bytes), then the content. Raises BadSnapshot."""
+    if len(text) > MAX_BYTES:
+        raise BadSnapshot(f"it is larger than {MAX_BYTES} bytes")
+    try:
+        outer = json.loads(text)
+        body = base64.b64decode(outer["payload"], validate=True)
+        signature = base64.b64decode(outer["signature"], validate=True)
+    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        raise BadSnapshot("it is not a signed JSON file") from error
+    try:
+        Ed25519PublicKey.from_public_bytes(trust).verify(signature, body)
+    except (InvalidSignature, ValueError) as error:
+        raise BadSnapshot("its signature is not by the pinned key") from error
+    try:
+        return _read(json.loads(body), text)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadSnapshot(f"its content is malformed ({type(error).__name__})") from error
+
+
+def _read(data: Any, text: bytes) -> Snapshot:
+    version = data["version"]
+    if type(version) is not int or version < 1:
+        raise BadSnapshot("its version is not a whole number from 1")
+    limits = data.get("limits", {})
+    return Snapshot(
+        version=version,
+        issued_at=clock.parse_iso(data["issued_at"]),
+        epoch=EpochPublic.from_dict(data["epoch"]),
+        numbers={plain(dialled): _number(one) for dialled, one in data["numbers"].items()},
+        limits=Limits(
+            max_calls=int(limits.get("max_calls", Limits().max_calls)),
+            drain_seconds=int(limits.get("drain_seconds", Limits().drain_seconds)),
+        ),
+        text=text,
+    )
+
+
+def _number(data: Any) -> Number:
+    language = data.get("language", "en")
+    languages = tuple(dict.fromkeys([language, *data.get("languages", [])]))[:2]
+    if not set(languages) <= set(prompts.LANGUAGES):
+        raise BadSnapshot(f"it has a language that is not one of {', '.join(prompts.LANGUAGES)}")
+    clips = data.get("clips", {})
+    for clip, content in clips.items():
+        if not _CLIP.match(clip) or not _HASH.match(content):
+            raise BadSnapshot("a clip is not an id with a content hash")
+    low, high = _MAX_SECONDS
+    return Number(
+        practice=str(data["practice"]),
+        mailbox=str(data["mailbox"]),
+        line=prompts.Line(
+            language=language,
+            languages=languages,
+            greeting=str(data.get("greeting", "closed")),
+            on_call=bool(data.get("on_call", False)),
+            practice_number=str(data.get("practice_number", "")),
+            promise_minutes=int(data.get("promise_minutes", 30)),
+        ),
+        max_seconds=min(max(int(data.get("max_seconds", 180)), low), high),
+        clips=dict(clips),
+    )
+
+
+class Holder:
+    """The snapshot in force, and the folder where it survives a restart."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / SNAPSHOT
+        self._trust = _read_trust(folder / TRUST)
+        self.current = self._load()
+        self.taken_at = clock.monotonic()
+        self.refused = 0
+
+    def _load(self) -> Snapshot:
+        try:
+            return verify(self._file.read_bytes(), self._trust)
+        except OSError as error:
+            raise RefusedStart(
+                f"the routing snapshot {self._file}",
+                f"it cannot be read ({error.strerror}), so nothing could be sealed",
+                "start the worker once: it writes the snapshot",
+            ) from error
+        except BadSnapshot as error:
+            raise RefusedStart(
+                f"the routing snapshot {self._file}", error.why, "remove it and let the worker write it again"
+            ) from error
+
+    def take(self, text: bytes) -> Snapshot:
+        """Put a newer snapshot in force, durably. The same one again only proves that the worker lives.
+
+        Raises BadSnapshot (forged, older), OSError (not stored, then not in force).
+        """
+        try:
+            new = verify(text, self._trust)
+            if new.version < self.current.version:
+                raise BadSnapshot(f"version {new.version} is older than {self.current.version}")
+        except BadSnapshot:
+            self.refused += 1
+            raise
+        if new.version > self.current.version:
+            durable.write_file(self._file, text)
+            self.current = new
+        self.taken_at = clock.monotonic()
+        return self.current
+
+    def age(self) -> float:
+        """Seconds since the worker last confirmed the snapshot (or since start)."""
+        return clock.monotonic() - self.taken_at
+
+
+def _read_trust(file: Path) -> bytes:
+    """The pinned key: 32 raw bytes, or the same as base64."""
+    try:
+        data = file.read_bytes()
+        raw = data if len(data) == 32 else base64.b64decode(data.strip(), validate=True)
+        Ed25519PublicKey.from_public_bytes(raw)
+    except OSError as error:
+        raise RefusedStart(
+            f"the pinned key {file}",
+            f"it cannot be read ({error.strerror})",
+            "start the worker once: it writes it",
+        ) from error
+    except ValueError as error:
+        raise RefusedStart(
+            f"the pinned key {file}", "it is not an Ed25519 public key", "start the worker once: it writes it"
+        ) from error
+    return raw
