@@ -7,7 +7,9 @@ No root is needed. Rules bind this process and all its children, and cannot be t
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
+import resource
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,7 +18,8 @@ from nightbell.core.errors import RefusedStart
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _CREATE, _ADD, _RESTRICT = 444, 445, 446
-_PR_SET_NO_NEW_PRIVS = 38
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 4, 22, 38
+_SECCOMP_MODE_FILTER, _IO_URING_SETUP = 2, 425
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
@@ -81,6 +84,41 @@ def leave_network() -> bool:
     if _LIBC.unshare(_CLONE_NEWNET) == 0:
         return True
     return int(_LIBC.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)) == 0
+
+
+def forbid_sockets() -> bool:
+    """From now on this process opens no socket of any kind, UNIX sockets included (they ask neither
+    Landlock nor a network namespace), and no io_uring, which would go around the filter.
+
+    seccomp filter, Linux uapi/linux/seccomp.h and filter.h. Call before any other thread starts.
+    False on an unknown machine type or where the kernel refuses.
+    """
+    known = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}.get(os.uname().machine)
+    if known is None:
+        return False
+    arch, socket_call = known
+    load, equal, at_least, give = 0x20, 0x15, 0x35, 0x06  # BPF: LD|W|ABS, JEQ|K, JGE|K, RET|K
+    deny, allow = 0x00050000 | errno.EPERM, 0x7FFF0000
+    program = [
+        (load, 0, 0, 4),  # the architecture
+        (equal, 0, 4, arch),
+        (load, 0, 0, 0),  # the system call's number
+        (at_least, 2, 0, 0x40000000),  # the x32 table repeats every call under other numbers
+        (equal, 1, 0, socket_call),
+        (equal, 0, 1, _IO_URING_SETUP),
+        (give, 0, 0, deny),
+        (give, 0, 0, allow),
+    ]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *line) for line in program))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(code)))
+    _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    return int(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0)) == 0
+
+
+def hide_memory() -> None:
+    """No core dump and no debugger of the same user may read this process's memory."""
+    _LIBC.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def system_paths() -> list[Path]:
