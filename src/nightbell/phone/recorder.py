@@ -1,0 +1,261 @@
+"""Recording: what the media thread takes is sealed in its hands and written by a thread of its own.
+
+The writer hands sealed bytes to the system ten times a second and makes them durable once a second,
+for all calls, off the media thread. A full disk first costs the reserve file, then the call's own
+recording; what is sealed stays in memory and is tried again, since a message must never be lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nightbell.core import clock
+from nightbell.core.capture import AudioPacket, CaptureMeta, Digit, End, Mark
+from nightbell.core.errors import TemporaryError
+from nightbell.core.log import Log
+from nightbell.sealing.capture import CaptureSealer
+from nightbell.sealing.epochs import EpochPublic
+from nightbell.sealing.spool import SpoolFile
+
+WRITE_EVERY, SYNC_EVERY, RETRY_EVERY = 0.1, 1.0, 5.0
+RESERVE, RESERVE_BYTES = ".reserve", 8 * 1024 * 1024
+MAX_SMALL_RECORDS = 512  # digits and marks of one call; a flood of keys must not fill the disk
+MAX_UNWRITTEN = 8 * 1024 * 1024  # sealed bytes of one call that may wait in memory for a full disk
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+Done = Callable[[bool], None]
+
+
+class CannotRecord(TemporaryError):
+    """No capture can be opened for this call."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to captures since the start."""
+
+    opened: int = 0
+    finished: int = 0
+    failed: int = 0
+    late: int = 0  # finished after a failure, once there was room again
+    reserve_used: int = 0
+
+
+class Recording:
+    """One call's capture. `audio` is for the media thread, the rest for the event loop."""
+
+    def __init__(self, capture: str, sealer: CaptureSealer, file: SpoolFile, on_failed: Callable[[], None]):
+        self.capture, self.file, self.on_failed = capture, file, on_failed
+        self.packets = 0
+        self.failed = False
+        self.ending: tuple[End, Done] | None = None
+        self.ended = False
+        self.synced_at = clock.monotonic()
+        self.dirty = True
+        self._sealer = sealer
+        self._lock = threading.Lock()
+        self._sealed = bytearray()
+        self._small = 0
+
+    def audio(self, offset: int, payload: bytes, now: float) -> None:
+        """Seal one payload. offset: samples since the recording began."""
+        with self._lock:
+            if self.ending is None and not self.failed:
+                self.packets += 1
+                self._sealed += self._sealer.add(AudioPacket(offset, payload), now)
+
+    def note(self, record: Digit | Mark) -> None:
+        """Seal a key press or a mark; more than MAX_SMALL_RECORDS are dropped."""
+        with self._lock:
+            self._small += 1
+            if self.ending is None and self._small <= MAX_SMALL_RECORDS:
+                self._sealed += self._sealer.add(record, clock.monotonic())
+
+    def finish(self, end: End, done: Done) -> None:
+        """No more records. `done(durable)` is called in the writer's thread. `Recorder.wake` hurries it."""
+        with self._lock:
+            if self.ending is None:
+                self.ending = (end, done)
+
+    def collect(self, now: float) -> bytes:
+        """Writer's thread: the sealed bytes since the last time."""
+        with self._lock:
+            if self.ending is not None and not self.ended:
+                self.ended = True
+                self._sealed += self._sealer.finish(self.ending[0], now)
+            else:
+                self._sealed += self._sealer.pad(now)
+            sealed = bytes(self._sealed)
+            self._sealed.clear()
+        return sealed
+
+
+class Recorder:
+    """All captures of this process and the thread that writes them."""
+
+    def __init__(self, folder: Path, log: Log, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self.folder, self.counters = folder, Counters()
+        self._log, self._reserve_bytes = log, reserve_bytes
+        self._recordings: dict[str, Recording] = {}
+        self._stuck: dict[str, Recording] = {}
+        self._wake = threading.Event()
+        self._running = True
+        self._next_retry = 0.0
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._keep_reserve()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Write what there is, stop, and let go of the files: intake takes unfinished ones as interrupted."""
+        self._running = False
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for recording in [*self._recordings.values(), *self._stuck.values()]:
+            with contextlib.suppress(OSError):
+                recording.file.sync()
+            recording.file.abandon()
+
+    @property
+    def open_captures(self) -> int:
+        return len(self._recordings) + len(self._stuck)
+
+    def open(self, meta: CaptureMeta, epoch: EpochPublic, on_failed: Callable[[], None]) -> Recording:
+        """Begin a capture. on_failed is called once, in the writer's thread. Raises CannotRecord."""
+        sealer = CaptureSealer(epoch, meta, clock.monotonic())
+        try:
+            file = self._create(meta.capture)
+            self._with_room(lambda: file.append(sealer.header))
+        except OSError as error:
+            self.counters.failed += 1
+            self._log.failure("capture_not_opened", error, capture=meta.capture)
+            raise CannotRecord(
+                f"capture {meta.capture}", "its file cannot be written", "make room on the disk of the spool"
+            ) from error
+        recording = Recording(meta.capture, sealer, file, on_failed)
+        self._recordings[meta.capture] = recording
+        self.counters.opened += 1
+        return recording
+
+    def wake(self) -> None:
+        """Have the writer look now."""
+        self._wake.set()
+
+    def _create(self, capture: str) -> SpoolFile:
+        made: list[SpoolFile] = []
+        self._with_room(lambda: made.append(SpoolFile.create(self.folder, capture)))
+        return made[0]
+
+    def _with_room(self, act: Callable[[], None]) -> None:
+        """Do it; when the disk is full give up the reserve and do it again. Raises OSError."""
+        try:
+            act()
+        except OSError as error:
+            if error.errno not in _FULL or not self._release():
+                raise
+            act()
+
+    def _release(self) -> bool:
+        try:
+            (self.folder / RESERVE).unlink()
+        except OSError:
+            return False
+        self.counters.reserve_used += 1
+        self._log("reserve_released", bytes=min(self._reserve_bytes, 999_999))
+        return True
+
+    def _keep_reserve(self) -> None:
+        """Set space aside, unless that would take the last of it."""
+        path = self.folder / RESERVE
+        try:
+            room = os.statvfs(self.folder)
+            if path.exists() or room.f_bavail * room.f_frsize < 2 * self._reserve_bytes:
+                return
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(handle, 0, self._reserve_bytes)
+            finally:
+                os.close(handle)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    # From here on: the writer's thread.
+
+    def _run(self) -> None:
+        while self._running:
+            self._wake.wait(WRITE_EVERY)
+            self._wake.clear()
+            self._round(clock.monotonic())
+        self._round(clock.monotonic())
+
+    def _round(self, now: float) -> None:
+        for recording in list(self._recordings.values()):
+            try:
+                self._write(recording, now)
+            except OSError as error:
+                self._fail(recording, error)
+            except Exception as error:  # one call's trouble must not stop the writing of the others
+                self._log.failure("capture_broken", error, capture=recording.capture)
+                self._fail(recording, OSError(errno.EIO, "unexpected"))
+        if now >= self._next_retry:
+            self._next_retry = now + RETRY_EVERY
+            self._retry(now)
+            self._keep_reserve()
+
+    def _write(self, recording: Recording, now: float) -> None:
+        sealed = recording.collect(now)
+        if sealed:
+            recording.dirty = True
+            self._with_room(lambda: recording.file.append(sealed))
+        if recording.ended:
+            self._with_room(lambda: _finish(recording.file))
+            del self._recordings[recording.capture]
+            self.counters.finished += 1
+            _tell(recording, True)
+        elif recording.dirty and now - recording.synced_at >= SYNC_EVERY:
+            recording.file.sync()
+            recording.dirty, recording.synced_at = False, now
+
+    def _fail(self, recording: Recording, error: OSError) -> None:
+        """Keep what there is and tell the call; the rest is tried again later."""
+        self._log.failure("capture_failed", error, capture=recording.capture)
+        self._recordings.pop(recording.capture, None)
+        self._stuck[recording.capture] = recording
+        if not recording.failed:
+            recording.failed = True
+            self.counters.failed += 1
+            recording.on_failed()
+        if recording.ended:
+            _tell(recording, False)
+
+    def _retry(self, now: float) -> None:
+        """Try again what a full disk kept from being written."""
+        for recording in list(self._stuck.values()):
+            if recording.ending is None:
+                continue  # its call will end it
+            try:
+                recording.file.append(recording.collect(now) if not recording.ended else b"")
+                _finish(recording.file)
+            except OSError:
+                continue
+            del self._stuck[recording.capture]
+            self.counters.late += 1
+            _tell(recording, True)
+
+
+def _finish(file: SpoolFile) -> None:
+    file.finish()
+
+
+def _tell(recording: Recording, durable: bool) -> None:
+    if recording.ending is not None:
+        recording.ending[1](durable)
