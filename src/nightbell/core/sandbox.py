@@ -122,7 +122,10 @@ def hide_memory() -> None:
 
 
 def system_paths() -> list[Path]:
-    """What any Python process must read: the interpreter, its libraries, this package, and the system's own."""
+    """What any Python process must read: the interpreter, its libraries, this package, and the system's own.
+
+    `/proc/self` is the calling process: a child started later cannot read its own.
+    """
     import sys
 
     paths = {
@@ -137,7 +140,11 @@ def system_paths() -> list[Path]:
             "/dev/null",
             "/dev/urandom",
             "/dev/zero",
-            "/proc",
+            "/proc/self",  # its own only: the environment of another process may hold secrets
+            "/proc/cpuinfo",
+            "/proc/meminfo",
+            "/proc/stat",
+            "/proc/sys/vm/overcommit_memory",
             "/sys/devices/system/cpu",
         )
     }

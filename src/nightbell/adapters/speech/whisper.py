@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -98,12 +98,10 @@ class WhisperRecogniser:
     def _spawn(self) -> subprocess.Popen[bytes]:
         threads = min(2, len(os.sched_getaffinity(0)))
         command = [sys.executable, "-m", "nightbell.adapters.speech.child", str(self._folder), str(threads)]
-        environment = scrubbed(os.environ, ()) | {"OMP_NUM_THREADS": str(threads)}
-        environment.pop("HOME", None)
         return subprocess.Popen(
             command,
             cwd="/",
-            env=environment,
+            env=child_environment(os.environ, threads),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -151,6 +149,13 @@ class WhisperRecogniser:
         for pipe in (child.stdin, child.stdout):
             if pipe is not None:
                 _close(pipe)
+
+
+def child_environment(environ: Mapping[str, str], threads: int) -> dict[str, str]:
+    """What the child may know of the worker's environment: where Python is, and no secret."""
+    kept = scrubbed(environ, ()) | {"OMP_NUM_THREADS": str(threads)}
+    kept.pop("HOME", None)
+    return kept
 
 
 def _close(pipe: object) -> None:
