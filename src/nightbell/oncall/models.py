@@ -59,8 +59,6 @@ class Alert(models.Model):
     step = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField()
     next_at = models.DateTimeField()
-    lease = models.CharField(max_length=26, blank=True, default="")
-    lease_until = models.DateTimeField(null=True)
     owned_at = models.DateTimeField(null=True)
     owner = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
 
@@ -81,7 +79,7 @@ class Attempt(models.Model):
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="attempts")
     step = models.PositiveIntegerField()
     user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    channel = models.CharField(max_length=20)
+    channel = models.CharField(max_length=20, blank=True, default="")
     address = models.CharField(max_length=254)
     kind = models.CharField(max_length=10)
     state = models.CharField(max_length=8, choices=AttemptState.choices, default=AttemptState.PENDING)
@@ -94,6 +92,6 @@ class Attempt(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["alert", "step", "channel", "address"], name="one_attempt_a_step")
+            models.UniqueConstraint(fields=["alert", "step", "address"], name="one_attempt_a_step")
         ]
         indexes = [models.Index(fields=["state", "retry_at"], name="attempt_due")]

@@ -1,0 +1,216 @@
+"""Reading messages and changing who has them. Every read is audited first; every change in its own transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+from django.db.models import Case, Count, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
+
+from nightbell.core.ids import is_ulid, new_ulid
+from nightbell.core.phi import Warrant
+from nightbell.mailbox import secrets as sealed
+from nightbell.mailbox.errors import BadText, NotNow
+from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urgency
+from nightbell.mailbox.opening import Opener, person
+from nightbell.mailbox.values import MessageView, Page, Person
+from nightbell.people.access import Actor, NotFound, demand, reveal, write
+from nightbell.people.roles import Act
+from nightbell.store import vault
+
+MAX_NOTE = 4000
+VIEWS = ("open", "mine", "done", "unrouted", "new", "acknowledged", "closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """Who has the message now. mine False: a colleague was first."""
+
+    owner: Person
+    at: datetime
+    mine: bool
+
+
+def missing() -> NotFound:
+    return NotFound(
+        "There is no such message", "it does not exist, or it is not your practice's", "go to the inbox"
+    )
+
+
+def _visible(actor: Actor) -> QuerySet[Message]:
+    """Messages that exist for this person. The one place that says so."""
+    found = Message.objects.filter(practice_id=actor.practice).exclude(state=State.DISPOSED)
+    return found if actor.may(Act.UNROUTED) else found.exclude(mailbox=None)
+
+
+def find(actor: Actor, message_id: str, act: Act) -> Message:
+    """From an id to a message, or NotFound (with a row in the log when the role may do such things at all)."""
+    demand(actor, act, message_id if is_ulid(message_id) else "")
+    message = None
+    if is_ulid(message_id):
+        message = _visible(actor).select_related("mailbox", "owner", "practice").filter(pk=message_id).first()
+    if message is None:
+        write(actor, act, message=message_id if is_ulid(message_id) else "", outcome="not_found")
+        raise missing()
+    return message
+
+
+def _in_view(actor: Actor, view: str, mailbox: str) -> QuerySet[Message]:
+    found = _visible(actor)
+    if view in ("done", "closed"):
+        found = found.filter(state=State.CLOSED)
+    elif view in ("new", "acknowledged"):
+        found = found.filter(state=view)
+    else:
+        found = found.exclude(state=State.CLOSED)
+    if view == "mine":
+        found = found.filter(owner=actor.user)
+    if view == "unrouted":
+        found = found.filter(mailbox=None)
+    return found.filter(mailbox_id=mailbox) if mailbox else found
+
+
+def _ordered(found: QuerySet[Message], view: str) -> QuerySet[Message]:
+    """Urgent and unowned, urgent, then what nobody has heard, then the rest; oldest first. Done: newest first."""
+    if view in ("done", "closed"):
+        return found.order_by("-received_at", "-id")
+    heard = Exists(Hearing.objects.filter(message=OuterRef("pk")))
+    rank = Case(
+        When(urgency=Urgency.URGENT, state=State.NEW, then=Value(0)),
+        When(urgency=Urgency.URGENT, then=Value(1)),
+        When(Q(state=State.NEW) & ~Q(heard), then=Value(2)),
+        default=Value(3),
+        output_field=IntegerField(),
+    )
+    return found.annotate(heard=heard, rank=rank).order_by("rank", "received_at", "id")
+
+
+def inbox(actor: Actor, view: str = "open", mailbox: str = "", cursor: str = "", limit: int = 100) -> Page:
+    """One page of the inbox. One audit row names all its items. Raises ValueError for a bad view or cursor."""
+    if view not in VIEWS:
+        raise ValueError("view")
+    if cursor and not is_ulid(cursor):
+        raise ValueError("cursor")
+    demand(actor, Act.UNROUTED if view == "unrouted" else Act.LIST)
+    ordered = list(_ordered(_in_view(actor, view, mailbox), view).values_list("id", flat=True))
+    start = ordered.index(cursor) + 1 if cursor in ordered else 0
+    chosen = ordered[start : start + limit]
+    vault.require_keys()
+    heard = set(
+        Hearing.objects.filter(user=actor.user, message_id__in=ordered).values_list("message_id", flat=True)
+    )
+
+    def open_rows(warrant: Warrant) -> Page:
+        loaded = Message.objects.select_related("mailbox", "owner").in_bulk(chosen)
+        rows = tuple(Opener(actor, warrant, loaded[i]).row(i in heard) for i in chosen if i in loaded)
+        return Page(
+            rows,
+            chosen[-1] if start + limit < len(ordered) else None,
+            len(ordered),
+            sum(i not in heard for i in ordered),
+        )
+
+    return reveal(actor, Act.LIST, open_rows, detail={"items": chosen, "view": view})
+
+
+def message(actor: Actor, message_id: str) -> MessageView:
+    """One message, as far as the role sees it. One audit row."""
+    found = find(actor, message_id, Act.VIEW)
+    vault.message_key(found.id)  # fails before the log claims that something was shown
+    heard = found.hearings.filter(user=actor.user).exists()
+    return reveal(actor, Act.VIEW, lambda w: Opener(actor, w, found).view(heard), message=found.id)
+
+
+def acknowledge(actor: Actor, message_id: str) -> Taken:
+    """Take a message: from now on this person owns it. Compare-and-set; the second one learns who was first."""
+    found = find(actor, message_id, Act.TAKE)
+    with transaction.atomic():
+        won = Message.objects.filter(pk=found.pk, state=State.NEW).update(
+            state=State.OWNED, owner=actor.user, owned_at=actor.now, needs_alert=False
+        )
+        if won:
+            write(actor, Act.TAKE, message=found.id)
+    if not won:
+        found = Message.objects.select_related("owner").get(pk=found.pk)
+        if found.owner_id != actor.user.id:
+            write(actor, Act.TAKE, message=found.id, outcome="beaten")
+    if found.state == State.CLOSED and not won:
+        raise NotNow("This message is closed", "somebody finished it", "reopen it first")
+    owner = actor.user if won else found.owner
+    if owner is None:
+        raise NotNow("This message cannot be taken", f"it is {found.state}", "reload the page")
+    return Taken(person(owner), actor.now if won else found.owned_at or actor.now, owner == actor.user)
+
+
+def note(actor: Actor, message_id: str, text: str) -> None:
+    """Add a note, sealed under the message's key. Raises BadText."""
+    found = find(actor, message_id, Act.NOTE)
+    text = text.strip()
+    if not text or len(text) > MAX_NOTE or "\x00" in text:
+        raise BadText("The note was not kept", f"a note has 1 to {MAX_NOTE} characters", "shorten or fill it")
+    key, note_id = vault.message_key(found.id), new_ulid()
+    where = sealed.place("text", note_id, found.practice_id, sealed.NOTES)
+    with transaction.atomic():
+        Note.objects.create(
+            id=note_id,
+            message=found,
+            author=actor.user,
+            at=actor.now,
+            text_sealed=sealed.seal_text(key, where, text),
+        )
+        write(actor, Act.NOTE, message=found.id)
+
+
+def close(actor: Actor, message_id: str, outcome: str) -> None:
+    """Finish a message with what happened with the patient. Raises BadText or NotNow."""
+    found = find(actor, message_id, Act.CLOSE)
+    if outcome not in Outcome.values:
+        raise BadText(
+            "The message was not closed",
+            f"{outcome[:20]!r} is no outcome",
+            "use one of: " + ", ".join(Outcome.values),
+        )
+    with transaction.atomic():
+        now_closed = {
+            "state": State.CLOSED,
+            "outcome": outcome,
+            "closed_at": actor.now,
+            "closed_by": actor.user,
+        }
+        open_ones = Message.objects.filter(pk=found.pk, state__in=[State.NEW, State.OWNED])
+        # An urgent message that nobody owned becomes its closer's: it must not close unowned.
+        open_ones.filter(owner=None).update(owner=actor.user, owned_at=actor.now, needs_alert=False)
+        if not open_ones.update(**now_closed):
+            raise NotNow("This message is already closed", "somebody finished it before", "reload the page")
+        write(actor, Act.CLOSE, message=found.id, detail={"outcome": outcome})
+
+
+def reopen(actor: Actor, message_id: str) -> None:
+    """Undo a close; if it is not closed, give the message back so that anybody can take it."""
+    found = find(actor, message_id, Act.CLOSE)
+    with transaction.atomic():
+        closed = Message.objects.filter(pk=found.pk, state=State.CLOSED)
+        undone = closed.update(state=State.OWNED, outcome="", closed_at=None, closed_by=None)
+        if not undone:
+            released = Message.objects.filter(pk=found.pk, state=State.OWNED, owner=actor.user).update(
+                state=State.NEW, owner=None, owned_at=None, needs_alert=found.urgency == Urgency.URGENT
+            )
+            if not released:
+                raise NotNow("Nothing to undo", "the message is not yours and not closed", "reload the page")
+        write(actor, "message:reopen" if undone else "message:release", message=found.id)
+
+
+def counts(actor: Actor) -> dict[str, int]:
+    """How many open messages, per mailbox id and view. No PHI, so no audit row; Forbidden for who may not list."""
+    demand(actor, Act.LIST)
+    open_ones = _in_view(actor, "open", "")
+    result = {
+        "open": open_ones.count(),
+        "mine": open_ones.filter(owner=actor.user).count(),
+        "lamp": open_ones.filter(urgency=Urgency.URGENT, state=State.NEW).count(),
+        "unheard": open_ones.exclude(hearings__user=actor.user).count(),
+        "unrouted": open_ones.filter(mailbox=None).count(),
+    }
+    result |= dict(open_ones.exclude(mailbox=None).values_list("mailbox_id").annotate(n=Count("id")))
+    return result

@@ -1,0 +1,238 @@
+"""The loop that goes on until a person owns an alert.
+
+Crash-safe by order: the step, the next due time and its attempts are written in one transaction under a
+lease, before anything is sent; a pending attempt without a living sender is sent again (at least once,
+with the attempt's id as the channel's idempotency key).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from nightbell.audit import service as audit
+from nightbell.core import faults
+from nightbell.core.ids import new_token
+from nightbell.core.log import Log
+from nightbell.core.notice import Channel, ChannelError, NoticeKind, Notification
+from nightbell.mailbox.models import Message, State
+from nightbell.oncall import rules
+from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Schedule
+from nightbell.oncall.notifications import render
+from nightbell.oncall.roster import on_call_ids
+from nightbell.people.models import User
+
+ACTOR = "system:worker"
+SEND_LEASE = timedelta(seconds=30)
+STANDSTILL = timedelta(seconds=60)
+MAX_TRIES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """How notifications leave: channels by name, in the order in which each person is told, and our address."""
+
+    channels: Mapping[str, Channel]
+    url: str
+
+
+def start_due(now: datetime) -> int:
+    """Give every message that needs an alert one. Urgency is a due row that is picked up here."""
+    started = 0
+    for message in (
+        Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")[:50]
+    ):
+        started += _start(message, now)
+    return started
+
+
+def _start(message: Message, now: datetime) -> bool:
+    schedule = Schedule.objects.filter(practice=message.practice).first()
+    steps = rules.read_steps(schedule.steps) if schedule else ()
+    policy = rules.Policy(
+        steps or rules.DEFAULT_STEPS,
+        (schedule.fallback_id or "") if schedule else "",
+        schedule.fallback_email if schedule else "",
+    )
+    with transaction.atomic():
+        if not Message.objects.filter(pk=message.pk, needs_alert=True).update(needs_alert=False):
+            return False
+        alert, fresh = Alert.objects.get_or_create(
+            message=message,
+            defaults={
+                "practice": message.practice, "token": new_token(), "policy": policy.to_text(),
+                "started_at": now, "next_at": now,
+            },
+        )  # fmt: skip
+        if not fresh:
+            # Given back, or closed by mistake: it rings anew from the next step on.
+            Alert.objects.filter(pk=alert.pk).update(
+                state=AlertState.OPEN, next_at=now, owner=None, owned_at=None
+            )
+        audit.record(
+            message.practice_id, actor=ACTOR, action="alert:start" if fresh else "alert:restart", now=now,
+            message=message.id, detail={"alert": alert.id},
+        )  # fmt: skip
+    return True
+
+
+def settle_owned(now: datetime) -> int:
+    """End alerts whose message has an owner: the acknowledgement itself was an authenticated act."""
+    settled = 0
+    owned = (
+        Alert.objects.filter(state=AlertState.OPEN)
+        .exclude(message__state=State.NEW)
+        .select_related("message")
+    )
+    for alert in owned[:100]:
+        with transaction.atomic():
+            won = Alert.objects.filter(pk=alert.pk, state=AlertState.OPEN).update(
+                state=AlertState.OWNED, owner=alert.message.owner, owned_at=alert.message.owned_at or now
+            )
+            if won:
+                audit.record(
+                    alert.practice_id, actor=ACTOR, action="alert:owned", now=now, message=alert.message_id,
+                    detail={"alert": alert.id, "steps": alert.step},
+                )  # fmt: skip
+        settled += won
+    return settled
+
+
+def advance_due(now: datetime) -> int:
+    """Take the next step of every alert that is due. Returns how many."""
+    due = Alert.objects.filter(state=AlertState.OPEN, next_at__lte=now, message__state=State.NEW)
+    return sum(_advance(alert, now) for alert in due.select_related("practice").order_by("next_at")[:50])
+
+
+def _advance(alert: Alert, now: datetime) -> bool:
+    policy = rules.read_policy(alert.policy)
+    order = on_call_ids(alert.practice, now)
+    telling = rules.tell(policy, alert.step, order, now)
+    with transaction.atomic():
+        won = Alert.objects.filter(
+            pk=alert.pk, state=AlertState.OPEN, step=alert.step, next_at=alert.next_at
+        ).update(step=telling.next_step, next_at=telling.next_at)
+        if not won:
+            return False
+        told = [*_people(telling.users), *(_fallback(policy, alert) if telling.fallback else [])]
+        for user, address in told or [(None, "")]:
+            _plan(alert, user, address, telling.kind, now)
+        audit.record(
+            alert.practice_id, actor=ACTOR, action="alert:step", now=now, message=alert.message_id,
+            outcome="ok" if told else "failed",
+            detail={"alert": alert.id, "step": alert.step, "told": [u.login for u, _ in told if u],
+                    "fallback": telling.fallback},
+        )  # fmt: skip
+    faults.point("alert.recorded")
+    return True
+
+
+def _plan(alert: Alert, user: User | None, address: str, kind: str, now: datetime) -> None:
+    Attempt.objects.get_or_create(
+        alert=alert, step=alert.step, address=address,
+        defaults={
+            "user": user, "kind": kind, "recorded_at": now, "retry_at": now,
+            "state": AttemptState.PENDING if address else AttemptState.FAILED,
+            "answer": "" if address else "nobody to tell: set a fallback",
+        },
+    )  # fmt: skip
+
+
+def _people(ids: Sequence[str]) -> list[tuple[User | None, str]]:
+    found = User.objects.filter(is_active=True).in_bulk(list(ids))
+    return [(found[i], found[i].email) for i in ids if i in found and found[i].email]
+
+
+def _fallback(policy: rules.Policy | None, alert: Alert) -> list[tuple[User | None, str]]:
+    """The last resort. An unreadable policy falls back on the schedule as it is now."""
+    schedule = Schedule.objects.filter(practice=alert.practice).first()
+    user_id = policy.fallback_user if policy else (schedule.fallback_id or "" if schedule else "")
+    address = policy.fallback_email if policy else (schedule.fallback_email if schedule else "")
+    told = _people([user_id]) if user_id else []
+    if address and address not in [a for _, a in told]:
+        told.append((None, address))
+    return told
+
+
+def send_due(sender: Sender, now: datetime, log: Log) -> int:
+    """Send every pending attempt whose turn it is. Returns how many left."""
+    pending = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lte=now)
+    sent = 0
+    for attempt in pending.select_related("alert__practice", "user").order_by("recorded_at")[:50]:
+        held = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING, retry_at=attempt.retry_at)
+        if held.update(retry_at=now + SEND_LEASE, tries=attempt.tries + 1):
+            sent += _send(attempt, sender, now, log)
+    return sent
+
+
+def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> bool:
+    alert = attempt.alert
+    language = attempt.user.language if attempt.user and attempt.user.language in ("en", "es") else "en"
+    rendered = render(
+        Notification(NoticeKind(attempt.kind), alert.practice.code, alert.token, language), sender.url
+    )
+    problems = []
+    for name, channel in sender.channels.items():
+        try:
+            receipt = channel.send(rendered, attempt.address, attempt.id)
+        except ChannelError as error:
+            problems.append(error)
+            log("notification.failed", channel=name, attempt=attempt.id, outcome=type(error).__name__)
+            continue
+        faults.point("alert.sent")
+        _sent(attempt, name, receipt.sent, receipt.answer, now)
+        return True
+    _failed(attempt, problems, now)
+    return False
+
+
+def _sent(attempt: Attempt, channel: str, sent: bytes, answer: str, now: datetime) -> None:
+    with transaction.atomic():
+        Attempt.objects.filter(pk=attempt.pk).update(
+            state=AttemptState.SENT, sent_at=now, sent=sent, answer=answer[:120], channel=channel
+        )
+        audit.record(
+            attempt.alert.practice_id, actor=ACTOR, action="notification:sent", now=now,
+            message=attempt.alert.message_id,
+            detail={"attempt": attempt.id, "step": attempt.step, "channel": channel,
+                    "to": attempt.user.login if attempt.user else "fallback"},
+        )  # fmt: skip
+
+
+def _failed(attempt: Attempt, problems: Sequence[ChannelError], now: datetime) -> None:
+    """Try again soon; when it never can work, go to the next step of the alert at once."""
+    final = attempt.tries + 1 >= MAX_TRIES or (bool(problems) and all(p.permanent for p in problems))
+    answer = "; ".join(p.answer for p in problems)[:120] or "no channel is set up"
+    with transaction.atomic():
+        change: dict[str, object] = {"answer": answer}
+        change |= (
+            {"state": AttemptState.FAILED} if final else {"retry_at": rules.retry_at(attempt.tries + 1, now)}
+        )
+        Attempt.objects.filter(pk=attempt.pk).update(**change)
+        if final:
+            Alert.objects.filter(pk=attempt.alert_id, state=AlertState.OPEN, step=attempt.step + 1).update(
+                next_at=now
+            )
+            audit.record(
+                attempt.alert.practice_id, actor=ACTOR, action="notification:failed", now=now, outcome="failed",
+                message=attempt.alert.message_id, detail={"attempt": attempt.id, "step": attempt.step},
+            )  # fmt: skip
+
+
+def standing_still(now: datetime) -> int:
+    """The auditor: open alerts without a step in the near past or future, and urgent messages without an alert."""
+    stuck = Alert.objects.filter(
+        state=AlertState.OPEN, message__state=State.NEW, next_at__lt=now - STANDSTILL
+    )
+    waiting = Message.objects.filter(needs_alert=True, stored_at__lt=now - STANDSTILL)
+    unsent = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lt=now - STANDSTILL)
+    return stuck.count() + waiting.count() + unsent.count()
+
+
+def tick(sender: Sender, now: datetime, log: Log) -> int:
+    """One round. Returns how much was done, so that the caller knows whether to look again at once."""
+    done = start_due(now) + settle_owned(now) + advance_due(now)
+    return done + send_due(sender, now, log)

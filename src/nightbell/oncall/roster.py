@@ -1,0 +1,111 @@
+"""The schedule of a practice as values for the rules, and as pages show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from nightbell.mailbox.opening import person
+from nightbell.mailbox.values import Person
+from nightbell.oncall import rules
+from nightbell.oncall.models import Override, Schedule, Shift
+from nightbell.people.models import Practice, User
+
+
+@dataclass(frozen=True, slots=True)
+class OnCallView:
+    """Who is on call now until when, who comes next, and who is told when nobody answers."""
+
+    now: Person | None
+    until: datetime | None
+    next: Person | None
+    next_from: datetime | None
+    fallback: str
+
+
+@dataclass(frozen=True, slots=True)
+class DutyView:
+    """A stretch of a week. person None: nobody is on call (a gap)."""
+
+    person: Person | None
+    starts_at: datetime
+    ends_at: datetime
+    rank: int
+    override_id: str
+    shift_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeekView:
+    monday: date
+    zone: str
+    duties: tuple[DutyView, ...]
+    gaps: tuple[DutyView, ...]
+
+
+def _parts(practice: Practice) -> tuple[list[rules.WeeklyShift], list[rules.Replacement]]:
+    schedule = Schedule.objects.filter(practice=practice).first()
+    if schedule is None:
+        return [], []
+    shifts = Shift.objects.filter(schedule=schedule, user__is_active=True)
+    overrides = Override.objects.filter(schedule=schedule, user__is_active=True)
+    return (
+        [rules.WeeklyShift(s.id, s.user_id, s.weekday, s.start, s.minutes, s.rank) for s in shifts],
+        [rules.Replacement(o.id, o.user_id, o.starts_at, o.ends_at) for o in overrides],
+    )
+
+
+def on_call_ids(practice: Practice, now: datetime) -> list[str]:
+    """User ids on call now, first to be told first."""
+    shifts, overrides = _parts(practice)
+    return [duty.user for duty in rules.on_duty(shifts, overrides, ZoneInfo(practice.zone), now)]
+
+
+def now_on_call(practice_id: str, now: datetime) -> OnCallView:
+    """For the foot of the rail and the schedule page."""
+    practice = Practice.objects.get(pk=practice_id)
+    shifts, overrides = _parts(practice)
+    ahead = rules.duties(shifts, overrides, ZoneInfo(practice.zone), now, now + timedelta(days=8))
+    current = next(iter(rules.on_duty(shifts, overrides, ZoneInfo(practice.zone), now)), None)
+    edge = current.ends_at if current else now
+    after = rules.on_duty(shifts, overrides, ZoneInfo(practice.zone), edge) if current else []
+    following = (
+        after[0]
+        if after
+        else min((d for d in ahead if d.starts_at > now), key=lambda d: d.starts_at, default=None)
+    )
+    users = User.objects.in_bulk([d.user for d in (current, following) if d])
+    schedule = Schedule.objects.filter(practice=practice).select_related("fallback").first()
+    fallback = ""
+    if schedule:
+        fallback = schedule.fallback.name if schedule.fallback else schedule.fallback_email
+    return OnCallView(
+        person(users[current.user]) if current else None,
+        current.ends_at if current else None,
+        person(users[following.user]) if following else None,
+        following.starts_at if following else None,
+        fallback,
+    )
+
+
+def week_of(practice: Practice, monday: date) -> WeekView:
+    """Seven local days from `monday`: duties in force and gaps."""
+    zone = ZoneInfo(practice.zone)
+    start = datetime.combine(monday, time(), zone)
+    end = datetime.combine(monday + timedelta(days=7), time(), zone)
+    shifts, overrides = _parts(practice)
+    found = rules.duties(shifts, overrides, zone, start, end)
+    users = User.objects.in_bulk({d.user for d in found})
+    return WeekView(
+        monday,
+        practice.zone,
+        tuple(
+            DutyView(
+                person(users[d.user]), d.starts_at, d.ends_at, d.rank,
+                d.source if d.override else "", "" if d.override else d.source,
+            )
+            for d in found
+        ),
+        tuple(DutyView(None, a, b, 0, "", "") for a, b in rules.gaps(found, start, end)),
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""The keyring and the blobs of this installation, as the Django rooms reach them.
+
+Nothing is kept unwrapped between calls: moving the key file away closes everything at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from nightbell.core.config import Config, load
+from nightbell.core.errors import NightbellError
+from nightbell.sealing.blobs import FolderBlobs
+from nightbell.sealing.errors import KeyUnavailable
+from nightbell.sealing.fields import Place, open_field, seal_field
+from nightbell.sealing.keyring import Keyring
+from nightbell.sealing.provider import FileKeyProvider
+
+SECRETS = "installation-secrets"
+_lock = threading.Lock()
+
+
+class KeysAway(NightbellError):
+    """The key file (or key service) is not there: nothing can be opened, calls are still taken."""
+
+
+def keyring_location(config: Config) -> str:
+    """Where the keyring is: a file of its own beside the database, or a PostgreSQL URL."""
+    return str(config.home / "keyring" / "keyring.sqlite3") if config.keyring == "sqlite" else config.keyring
+
+
+def provider(config: Config) -> FileKeyProvider:
+    return FileKeyProvider(config.keys / "kek.key")
+
+
+@lru_cache(maxsize=4)
+def _keyring(location: str, keys: Path) -> Keyring:
+    return Keyring(location, keys / "periods", FileKeyProvider(keys / "kek.key"))
+
+
+def keyring() -> Keyring:
+    """This process's keyring."""
+    config = load()
+    with _lock:
+        return _keyring(keyring_location(config), config.keys)
+
+
+def blobs() -> FolderBlobs:
+    """Where sealed sound lies."""
+    return FolderBlobs(load().blobs)
+
+
+def message_key(message_id: str) -> bytes:
+    """The key of one message. Raises KeysAway, or NoSuchKey when it was destroyed."""
+    try:
+        return keyring().get(message_id, "message")
+    except KeyUnavailable as error:
+        raise KeysAway(
+            "The keys of this system are not available, so nothing can be opened",
+            error.why or "the key file cannot be read",
+            "put the key file back; calls are still recorded meanwhile",
+        ) from error
+
+
+def seal_secret(text: str, name: str = "totp") -> str:
+    """Seal a small secret of the installation (a TOTP seed) for a database column."""
+    place = Place("secret", name, "0" * 26, "0" * 26)
+    return base64.urlsafe_b64encode(seal_field(_secrets_key(), place, text.encode())).decode()
+
+
+def open_secret(sealed: str, name: str = "totp") -> str:
+    """Open what `seal_secret` made. Raises KeysAway or a SealError."""
+    place = Place("secret", name, "0" * 26, "0" * 26)
+    return open_field(_secrets_key(), place, base64.urlsafe_b64decode(sealed)).decode()
+
+
+def _secrets_key() -> bytes:
+    try:
+        return keyring().get(SECRETS, "secret")
+    except KeyUnavailable as error:
+        raise KeysAway(
+            "The keys of this system are not available", error.why, "put the key file back"
+        ) from error
+
+
+def require_keys() -> None:
+    """Raise KeysAway now, before the log claims that something was shown."""
+    _secrets_key()
