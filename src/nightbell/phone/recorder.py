@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from nightbell.core import clock
 from nightbell.core.capture import AudioPacket, CaptureMeta, Digit, End, Mark
@@ -26,10 +27,10 @@ from nightbell.sealing.spool import SpoolFile
 WRITE_EVERY, SYNC_EVERY, RETRY_EVERY = 0.1, 1.0, 5.0
 RESERVE, RESERVE_BYTES = ".reserve", 8 * 1024 * 1024
 MAX_SMALL_RECORDS = 512  # digits and marks of one call; a flood of keys must not fill the disk
-MAX_UNWRITTEN = 8 * 1024 * 1024  # sealed bytes of one call that may wait in memory for a full disk
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Done = Callable[[bool], None]
+T = TypeVar("T")
 
 
 class CannotRecord(TemporaryError):
@@ -131,10 +132,13 @@ class Recorder:
     def open(self, meta: CaptureMeta, epoch: EpochPublic, on_failed: Callable[[], None]) -> Recording:
         """Begin a capture. on_failed is called once, in the writer's thread. Raises CannotRecord."""
         sealer = CaptureSealer(epoch, meta, clock.monotonic())
+        file = None
         try:
-            file = self._create(meta.capture)
-            self._with_room(lambda: file.append(sealer.header))
+            file = self._with_room(lambda: SpoolFile.create(self.folder, meta.capture))
+            self._append(file, sealer.header)
         except OSError as error:
+            if file is not None:
+                file.discard()
             self.counters.failed += 1
             self._log.failure("capture_not_opened", error, capture=meta.capture)
             raise CannotRecord(
@@ -149,19 +153,24 @@ class Recorder:
         """Have the writer look now."""
         self._wake.set()
 
-    def _create(self, capture: str) -> SpoolFile:
-        made: list[SpoolFile] = []
-        self._with_room(lambda: made.append(SpoolFile.create(self.folder, capture)))
-        return made[0]
-
-    def _with_room(self, act: Callable[[], None]) -> None:
+    def _with_room(self, act: Callable[[], T]) -> T:
         """Do it; when the disk is full give up the reserve and do it again. Raises OSError."""
         try:
-            act()
+            return act()
         except OSError as error:
             if error.errno not in _FULL or not self._release():
                 raise
-            act()
+            return act()
+
+    def _append(self, file: SpoolFile, data: bytes) -> None:
+        """As SpoolFile.append, which keeps what it could not write: the second try adds nothing."""
+        waiting = bytearray(data)
+
+        def act() -> None:
+            now, waiting[:] = bytes(waiting), b""
+            file.append(now)
+
+        self._with_room(act)
 
     def _release(self) -> bool:
         try:
@@ -215,9 +224,9 @@ class Recorder:
         sealed = recording.collect(now)
         if sealed:
             recording.dirty = True
-            self._with_room(lambda: recording.file.append(sealed))
+            self._append(recording.file, sealed)
         if recording.ended:
-            self._with_room(lambda: _finish(recording.file))
+            self._with_room(recording.file.finish)
             del self._recordings[recording.capture]
             self.counters.finished += 1
             _tell(recording, True)
@@ -244,16 +253,12 @@ class Recorder:
                 continue  # its call will end it
             try:
                 recording.file.append(recording.collect(now) if not recording.ended else b"")
-                _finish(recording.file)
+                recording.file.finish()
             except OSError:
                 continue
             del self._stuck[recording.capture]
             self.counters.late += 1
             _tell(recording, True)
-
-
-def _finish(file: SpoolFile) -> None:
-    file.finish()
 
 
 def _tell(recording: Recording, durable: bool) -> None:

@@ -1,0 +1,5 @@
+"""`python -m nightbell.phone`."""
+
+from nightbell.phone.main import main
+
+raise SystemExit(main())

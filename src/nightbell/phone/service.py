@@ -1,0 +1,134 @@
+"""The phone as a whole: calls in, captures out, health to the worker, and a quiet end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from nightbell.core import clock
+from nightbell.core.errors import NightbellError
+from nightbell.core.log import Log
+from nightbell.phone.call import Call, House, Leg
+from nightbell.phone.control import Control, Event
+from nightbell.phone.media import Media
+from nightbell.phone.prompts import Voice
+from nightbell.phone.recorder import Recorder
+from nightbell.phone.snapshot import Holder, Number
+
+SAVE_SECONDS = 10.0  # after a drain: how long captures may take to reach the disk
+
+
+class Phone:
+    """Calls, their shared house, and the control channel. Made inside the running event loop."""
+
+    def __init__(self, folder: Path, holder: Holder, media: Media, control_path: Path, log: Log) -> None:
+        self.holder, self.media, self._log = holder, media, log
+        self.recorder = Recorder(folder / "spool", log)
+        self.control = Control(control_path, self._command, self.health, self._hello, log)
+        self.draining = asyncio.Event()
+        self._clips = folder / "clips"
+        self._calls: set[Call] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._started = clock.monotonic()
+        self.answered, self.refused = 0, 0
+        self._house = House(media, self.recorder, self._voice, log, self._told, self._over)
+
+    def start(self) -> None:
+        """Start the threads: only after the process has been locked in."""
+        self.media.start()
+        self.recorder.start()
+
+    def on_call(self, leg: Leg) -> None:
+        """A new INVITE that SIP has found well-formed, with audio that we can take."""
+        if self.draining.is_set() or len(self._calls) >= self.holder.current.limits.max_calls:
+            # The carrier's fail-over must see it at once: 503 sends the call elsewhere.
+            self.refused += 1
+            leg.reject(503 if self.draining.is_set() else 486)
+            return
+        call = Call(leg, self._house, self.holder.current)
+        self._calls.add(call)
+        self._empty.clear()
+        self.answered += 1
+        call.start()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new calls, let the others end by themselves for so long, then end them and save."""
+        self.draining.set()
+        self._log("draining", count=len(self._calls), seconds=seconds)
+        if not await self._all_gone(seconds):
+            for call in list(self._calls):
+                call.drain()
+            await self._all_gone(SAVE_SECONDS)
+
+    def close(self) -> None:
+        """Write out, stop the threads, give back the ports."""
+        self.media.close()
+        self.recorder.close()
+
+    def health(self) -> Event:
+        """Counts and ages; nothing of any call."""
+        sound, kept, snapshot = self.media.total(), self.recorder.counters, self.holder.current
+        room = os.statvfs(self.recorder.folder)
+        return {
+            "active_calls": len(self._calls),
+            "answered": self.answered,
+            "refused": self.refused,
+            "draining": self.draining.is_set(),
+            "uptime": round(clock.monotonic() - self._started, 1),
+            "snapshot_version": snapshot.version,
+            "snapshot_age": round(self.holder.age(), 1),
+            "snapshots_refused": self.holder.refused,
+            "spool_free_bytes": room.f_bavail * room.f_frsize,
+            "rtp": {name: getattr(sound, name) for name in sound.__slots__},
+            "captures": {name: getattr(kept, name) for name in kept.__slots__},
+            "open_captures": self.recorder.open_captures,
+            "late_ticks": self.media.late_ticks,
+            "worst_lag_ms": round(self.media.worst_lag * 1000, 1),
+        }
+
+    def _hello(self) -> Event:
+        return {"version": self.holder.current.version, "pid": os.getpid()}
+
+    def _voice(self, number: Number) -> Voice:
+        return Voice(self._clips, number.clips)
+
+    def _told(self, event: str, capture: str) -> None:
+        self.control.send(event, capture=capture)
+
+    def _over(self, call: Call) -> None:
+        self._calls.discard(call)
+        if not self._calls:
+            self._empty.set()
+
+    async def _all_gone(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+        return self._empty.is_set()
+
+    def _command(self, name: str, data: object) -> None:
+        commands: dict[str, Callable[[object], None]] = {
+            "snapshot": self._take_snapshot,
+            "drain": self._drain_now,
+        }
+        if name not in commands:
+            self._log("control_command_unknown")
+            return
+        commands[name](data)
+
+    def _drain_now(self, _data: object) -> None:
+        self.draining.set()
+
+    def _take_snapshot(self, data: object) -> None:
+        try:
+            taken = self.holder.take(json.dumps(data).encode())
+        except (NightbellError, OSError) as error:
+            self._log.failure("snapshot_refused", error)
+            self.control.send("snapshot_refused", version=self.holder.current.version)
+            return
+        self._log("snapshot_in_force", version=taken.version)
+        self.control.send("snapshot_in_force", version=taken.version)
