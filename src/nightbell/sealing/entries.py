@@ -1,0 +1,170 @@
+"""Where the keyring's wrapped entries lie: a SQLite file of its own, or a schema in PostgreSQL."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import psycopg
+from psycopg import sql
+
+Row = tuple[object, ...]
+_BUSY_SECONDS = 30.0
+
+
+class Entries(Protocol):
+    """A small SQL store of entries(id, kind, wrapped, period) and state(name, value). Thread-safe.
+
+    Statements use `?`. Within `writing` they run in one durable transaction that excludes the
+    others' `writing` where both touch `state`.
+    """
+
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]: ...
+
+    def run(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Rows touched. Only within `writing`."""
+        ...
+
+    def writing(self) -> contextlib.AbstractContextManager[None]: ...
+
+    def scrub(self) -> bool:
+        """Take deleted bytes out of the files as far as this store can. Whether it was all done."""
+        ...
+
+    def close(self) -> None: ...
+
+
+_TABLES = (
+    "CREATE TABLE IF NOT EXISTS entries (id TEXT PRIMARY KEY, kind TEXT NOT NULL, wrapped {blob} NOT NULL, period TEXT NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS entries_by_kind ON entries (kind, id)",
+    "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+)
+
+
+class SqliteEntries:
+    """WAL, synchronous FULL, secure_delete ON; one connection a process, guarded by a lock."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._lock = path, threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._process = 0
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        with self.writing():
+            for statement in _TABLES:
+                self.run(statement.format(blob="BLOB"))
+
+    def _connect(self) -> sqlite3.Connection:
+        # A connection must not be used on both sides of a fork.
+        if self._connection is None or self._process != os.getpid():
+            self._connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._process = os.getpid()
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON"):
+                self._connection.execute("PRAGMA " + pragma).fetchall()
+        return self._connection
+
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        with self._lock:
+            return self._connect().execute(statement, values).fetchall()
+
+    def run(self, statement: str, values: Sequence[object] = ()) -> int:
+        with self._lock:
+            return self._connect().execute(statement, values).rowcount
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._lock:
+            connection = self._connect()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def scrub(self) -> bool:
+        """Rebuild the file and empty the log. False when a reader was in the way."""
+        with self._lock:
+            connection = self._connect()
+            try:
+                connection.execute("VACUUM")
+            except sqlite3.OperationalError:
+                return False
+            return bool(connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+
+class PostgresEntries:
+    """Schema nightbell_keyring; one connection a process, made anew when it was lost."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._lock = url, threading.RLock()
+        self._connection: psycopg.Connection[Row] | None = None
+        self._process = 0
+        with self.writing():
+            # Two first starts at once would both try to create.
+            self.query("SELECT pg_advisory_xact_lock(5724301)")
+            self.run("CREATE SCHEMA IF NOT EXISTS nightbell_keyring")
+            for statement in _TABLES:
+                self.run(statement.format(blob="BYTEA"))
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        if self._connection is None or self._connection.closed or self._process != os.getpid():
+            self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+            self._process = os.getpid()
+            self._connection.execute("SET search_path TO nightbell_keyring")
+            self._connection.execute("SET synchronous_commit TO on")
+            self._connection.execute("SET client_min_messages TO warning")
+        return self._connection
+
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        with self._lock:
+            return self._connect().execute(_translated(statement), values).fetchall()
+
+    def run(self, statement: str, values: Sequence[object] = ()) -> int:
+        with self._lock:
+            return self._connect().execute(_translated(statement), values).rowcount
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._lock, self._connect().transaction():
+            if self._tables_there():
+                self.run("LOCK TABLE state IN SHARE ROW EXCLUSIVE MODE")
+            yield
+
+    def _tables_there(self) -> bool:
+        return self.query("SELECT to_regclass('nightbell_keyring.state') IS NOT NULL")[0][0] is True
+
+    def scrub(self) -> bool:
+        """Rewrite the table. Its old bytes may live on in WAL and backups: the period key makes them useless."""
+        with self._lock:
+            self._connect().execute("VACUUM FULL entries")
+            return True
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+
+def _translated(statement: str) -> sql.SQL:
+    return sql.SQL(statement.replace("?", "%s"))
+
+
+def open_entries(location: str) -> Entries:
+    """A 'postgresql://' URL, or the path of a SQLite file whose folder exists."""
+    if location.startswith(("postgresql://", "postgres://")):
+        return PostgresEntries(location)
+    return SqliteEntries(location)
