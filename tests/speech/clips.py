@@ -13,7 +13,11 @@ from nightbell.sip.g711 import decode
 
 FOLDER = Path(__file__).parent
 _DIGITS = dict(
-    zip(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "oh"], "01234567890", strict=True)
+    zip(
+        ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "oh"],
+        "01234567890",
+        strict=True,
+    )
 )
 
 
@@ -44,14 +48,18 @@ def read_wav(path: Path) -> bytes:
         at += 8 + size + size % 2
 
 
+def _entries() -> list[dict[str, str]]:
+    entries: list[dict[str, str]] = json.loads((FOLDER / "manifest.json").read_text("utf-8"))
+    return entries
+
+
 def load(name: str) -> Clip:
-    entries = json.loads((FOLDER / "manifest.json").read_text())
-    (entry,) = (entry for entry in entries if entry["id"] == name)
+    (entry,) = (entry for entry in _entries() if entry["id"] == name)
     return Clip(name, read_wav(FOLDER / f"{name}.wav"), plain(entry["plain"]))
 
 
-def names() -> list[str]:
-    return [entry["id"] for entry in json.loads((FOLDER / "manifest.json").read_text())]
+def names(language: str = "en") -> list[str]:
+    return [entry["id"] for entry in _entries() if entry["language"] == language]
 
 
 def plain(text: str) -> str:

@@ -92,6 +92,13 @@ def test_it_finds_the_language_by_itself(recogniser: WhisperRecogniser) -> None:
     assert recogniser.hear(clips.load("jfk").pcm, None).language == "en"
 
 
+def test_it_hears_spanish_and_knows_it(recogniser: WhisperRecogniser) -> None:
+    clip = clips.load("es_signs")
+    heard = recogniser.hear(clip.pcm, None)
+    assert heard.language == "es"
+    assert clips.word_errors(clip.plain, clips.plain(" ".join(word.text for word in heard.words))) <= 3
+
+
 def test_it_works_again_after_its_child_was_killed(model_folder: Path) -> None:
     log = io.StringIO()
     ear = WhisperRecogniser(model_folder, Log("test", log))
