@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from nightbell.core import clock
@@ -31,6 +31,7 @@ TICK = 0.02
 FRAME = 160
 LATCH_AFTER = 0.5  # seconds in which only the source named in the SDP is believed
 CATCH_UP = 0.2  # a longer stall is skipped, not sent as a burst
+KEEP_ALIVE = 50  # ticks between packets while nothing is played, when silence is not sent
 ROUNDS = 50  # datagrams a socket may give in one tick; a flood waits in its own buffer
 RECEIVE_BUFFER = 262_144
 MAX_DATAGRAM = 2048
@@ -88,10 +89,17 @@ class _Job:
     at: int = 0
 
 
-@dataclass(slots=True)
 class _Recording:
-    sink: Sink
-    placement: Placement = field(default_factory=Placement)
+    """Where a session's audio goes."""
+
+    __slots__ = ("_placement", "sink")
+
+    def __init__(self, sink: Sink) -> None:
+        self.sink = sink
+        self._placement = Placement()
+
+    def place(self, timestamp: int, ssrc: int, payload: bytes, now: float) -> int | None:
+        return self._placement.place(RtpPacket(0, False, 0, timestamp, ssrc, payload), now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +128,7 @@ class Session:
         self._job: _Job | None = None
         self._recording: _Recording | None = None
         self._marker = 0x80
-        self._sample = 0
+        self._sample = self._idle = 0
         self.retarget(peer)
 
     def retarget(self, peer: Peer) -> None:
@@ -159,14 +167,20 @@ class Session:
         if source != self._latched and not self._latch(source, now):
             self.counters.strangers += 1
             return
+        peer = self.peer
         try:
+            first, second, _sequence, timestamp, ssrc = _HEADER.unpack_from(data)
+            if (
+                first == 0x80 and second & 0x7F == peer.payload_type
+            ):  # nothing to leave out: nearly all of them
+                self._audio(timestamp, ssrc, data[12:], now)
+                return
             packet = unpack(data)
-        except BadRtp:
+        except (BadRtp, struct.error):
             self.counters.bad += 1
             return
-        peer = self.peer
         if packet.payload_type == peer.payload_type:
-            self._audio(packet, now)
+            self._audio(packet.timestamp, packet.ssrc, packet.payload, now)
         elif packet.payload_type == peer.dtmf_type:
             key = self._dtmf.feed(packet)
             if key is not None:
@@ -181,27 +195,28 @@ class Session:
             return True
         return False
 
-    def _audio(self, packet: RtpPacket, now: float) -> None:
+    def _audio(self, timestamp: int, ssrc: int, payload: bytes, now: float) -> None:
         self.counters.received += 1
         self._sample += 1
         if not self._sample % _VOICE_EVERY:
-            some = packet.payload[::4].translate(self._loudness)
+            some = payload[::4].translate(self._loudness)
             if sum(some) > _VOICE_LEVEL * len(some):
                 self.voice_at = now
         recording = self._recording
         if recording is not None:
-            offset = recording.placement.place(packet, now)
+            offset = recording.place(timestamp, ssrc, payload, now)
             if offset is None:
                 self.counters.doubled += 1
             else:
-                recording.sink(offset, packet.payload, now)
+                recording.sink(offset, payload, now)
 
-    def tick(self, ticks: int, keep_alive: bool) -> None:
+    def tick(self, ticks: int, send_silence: bool) -> None:
         """Send the frames of so many ticks."""
         for _ in range(ticks):
             job = self._job
             if job is None:
-                if keep_alive:
+                self._idle += 1
+                if send_silence or not self._idle % KEEP_ALIVE:
                     self._send(self._silence)
                 else:
                     self._timestamp = (self._timestamp + FRAME) & 0xFFFFFFFF
@@ -243,7 +258,7 @@ class Media:
         send_silence: bool = True,
     ) -> None:
         """ports: inclusive range, even ones are used. send_silence: 50 packets a second while nothing plays
-        (many carriers end a call without RTP), else only while playing."""
+        (some carriers end a call without RTP), else one in KEEP_ALIVE ticks."""
         self.bind, self.post = bind, post
         self.counters = Counters()
         self.late_ticks, self.worst_lag = 0, 0.0
