@@ -37,6 +37,7 @@ def record(
     outcome: str = "ok",
     source: str = "",
     detail: Mapping[str, object] | None = None,
+    new_epoch: bool = False,
 ) -> str:
     """Append one event and return its id; it counts when the caller's transaction commits.
 
@@ -47,8 +48,9 @@ def record(
     try:
         with transaction.atomic():
             head = Log.objects.select_for_update().get(pk=log_id)
+            epoch = head.epoch + new_epoch
             fields: dict[str, object] = {
-                "id": event, "log": log_id, "epoch": head.epoch, "seq": head.size, "at": iso(now), "actor": actor,
+                "id": event, "log": log_id, "epoch": epoch, "seq": head.size, "at": iso(now), "actor": actor,
                 "action": action, "message": message, "outcome": outcome, "source": source,
             }  # fmt: skip
             if detail:
@@ -60,7 +62,7 @@ def record(
                 outcome=outcome, source=source, leaf=leaf, leaf_hash=digest,
             )  # fmt: skip
             grown = tree.CompactRange.unpack(head.size, bytes(head.frontier)).append(digest)
-            Log.objects.filter(pk=log_id).update(size=grown.size, frontier=grown.pack())
+            Log.objects.filter(pk=log_id).update(size=grown.size, frontier=grown.pack(), epoch=epoch)
     except (DatabaseError, Log.DoesNotExist, OSError) as error:
         raise AuditClosed(
             "The audit log cannot be written, so nothing can be read now",
@@ -68,3 +70,11 @@ def record(
             "calls are still recorded; tell the person who looks after this system",
         ) from error
     return event
+
+
+def begin_epoch(log_id: str, *, actor: str, now: datetime) -> str:
+    """After a restore: the next leaf says that what follows the last known size may have been lost."""
+    known = Log.objects.get(pk=log_id).size
+    return record(
+        log_id, actor=actor, action="audit:epoch", now=now, detail={"after_size": known}, new_epoch=True
+    )

@@ -141,3 +141,13 @@ class PlayGrant(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["closed_at", "expires_at"], name="grant_open")]
+
+
+class SealingEpoch(models.Model):
+    """A sealing key epoch: its public half here, its private seed in the keyring until the spool has drained."""
+
+    id = UlidField()
+    public = models.TextField()  # base64
+    created_at = models.DateTimeField()
+    retired_at = models.DateTimeField(null=True)  # no snapshot of ours names it any more
+    destroyed_at = models.DateTimeField(null=True)

@@ -37,6 +37,9 @@ def enqueue(kind: str, key: str, now: datetime, delay: timedelta = timedelta(0))
 def claim(kinds: list[str], now: datetime, lease: timedelta) -> Claim | None:
     """Take the oldest due job of `kinds`, or None. Compare-and-set: two workers never hold one job."""
     owner = new_ulid()
+    # A look without a lock first: an idle worker must not take SQLite's write lock ten times a second.
+    if not Job.objects.filter(kind__in=kinds, ended_at=None, run_at__lte=now).exists():
+        return None
     with transaction.atomic():
         due = Job.objects.filter(kind__in=kinds, ended_at=None, run_at__lte=now).order_by("run_at", "id")
         if connection.features.has_select_for_update_skip_locked:

@@ -30,5 +30,5 @@ class Flag(models.Model):
     """Small facts of the installation that are not a setting (last checkpoint, last compaction)."""
 
     name = models.CharField(max_length=60, primary_key=True)
-    value = models.CharField(max_length=200, blank=True, default="")
+    value = models.TextField(blank=True, default="")
     changed_at = models.DateTimeField()

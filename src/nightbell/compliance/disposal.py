@@ -1,0 +1,55 @@
+"""Getting rid of a message: its key dies, so every copy of its audio and PHI columns dies with it."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from nightbell.audit import service as audit
+from nightbell.compliance.models import DisposalCertificate
+from nightbell.core import faults
+from nightbell.core.clock import iso, parse_iso
+from nightbell.mailbox.models import Message, Note, State
+from nightbell.store import vault
+
+COMPACT_EVERY = timedelta(days=1)
+
+
+def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
+    """Destroy key, sound and PHI columns. Safe to repeat after a crash; the key goes first."""
+    vault.keyring().destroy(message.id)
+    faults.point("disposal.key")
+    vault.blobs().delete(message.practice_id, message.id)
+    faults.point("disposal.blob")
+    with transaction.atomic():
+        Note.objects.filter(message=message).delete()
+        Message.objects.filter(pk=message.pk).update(
+            state=State.DISPOSED, caller_sealed=None, peaks_sealed=None, transcript_sealed=None,
+            reasons_sealed=None, audio_bytes=0, wav_bytes=0, needs_alert=False, disposed_at=now,
+        )  # fmt: skip
+        DisposalCertificate.objects.get_or_create(
+            message=message.id,
+            defaults={"practice": message.practice, "actor": actor, "reason": reason, "disposed_at": now},
+        )
+        audit.record(
+            message.practice_id, actor=actor, action="message:dispose", now=now, message=message.id,
+            detail={"reason": reason},
+        )  # fmt: skip
+
+
+def compact(now: datetime) -> None:
+    """Re-wrap what lives under a new period key and destroy the old one; old keyring backups die with it."""
+    vault.keyring().compact(iso(now))
+    with transaction.atomic():
+        DisposalCertificate.objects.filter(compacted_at=None, disposed_at__lte=now).update(compacted_at=now)
+        audit.record(audit.INSTALLATION, actor="system:worker", action="keyring:compact", now=now)
+
+
+def compact_if_due(now: datetime) -> bool:
+    """The nightly round. The first start counts as a compaction: there is nothing old yet."""
+    last = vault.keyring().last_compaction()
+    if last is not None and now - parse_iso(last) < COMPACT_EVERY:
+        return False
+    compact(now)
+    return True

@@ -1,0 +1,139 @@
+"""Giving a message its words, after the fact: a job that may be tried again and never hides the message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from nightbell.audit import service as audit
+from nightbell.core import faults
+from nightbell.core.errors import NightbellError, TemporaryError
+from nightbell.core.log import Log
+from nightbell.core.notice import Hearing, Recogniser, Word
+from nightbell.core.phi import Warrant
+from nightbell.mailbox import numbers, triage
+from nightbell.mailbox import secrets as sealed
+from nightbell.mailbox.intake import ACTOR, playback_ad
+from nightbell.mailbox.models import Message, State, Urgency, Words
+from nightbell.mailbox.playing import WAV_HEADER
+from nightbell.mailbox.values import Reason
+from nightbell.sealing.errors import KeyUnavailable, NoSuchKey
+from nightbell.sealing.playback import PlaybackReader
+from nightbell.store import jobs, vault
+
+JOB = "transcribe"
+LEASE = timedelta(minutes=5)
+
+_LABELS = {
+    "key": "pressed 1 for urgent",
+    "unsure": "the words are uncertain",
+    "short": "only a few words",
+    "empty": "no words could be made out",
+    "not_transcribed": "not transcribed",
+    "denied": "said not to have",
+}
+
+
+def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> bool:
+    """Do one due transcription, if there is any. Returns whether there was."""
+    claim = jobs.claim([JOB], clock(), LEASE)
+    if claim is None:
+        return False
+    message = Message.objects.select_related("practice").filter(pk=claim.key).exclude(state=State.DISPOSED).first()
+    if message is None:
+        jobs.finish(claim, clock())
+        return True
+    try:
+        key = vault.message_key(message.id)
+        hearing = recogniser.hear(_pcm(message, key), message.language or None)
+        faults.point("speech.heard")
+        _keep(message, key, hearing, claim, clock())
+        log("speech.kept", message=message.id, attempt=claim.attempts)
+    except NoSuchKey:
+        jobs.fail(claim, clock(), "NoSuchKey", permanent=True)
+    except (TemporaryError, vault.KeysAway, KeyUnavailable) as error:
+        log.failure("speech.failed", error, message=message.id, attempt=claim.attempts)
+        if jobs.fail(claim, clock(), type(error).__name__):
+            _give_up(message, clock())
+    except NightbellError as error:
+        log.failure("speech.impossible", error, message=message.id)
+        jobs.fail(claim, clock(), type(error).__name__, permanent=True)
+        _give_up(message, clock())
+    return True
+
+
+def _pcm(message: Message, key: bytes) -> bytes:
+    blobs = vault.blobs()
+    reader = PlaybackReader(
+        key,
+        playback_ad(message.id, message.practice_id),
+        lambda offset, size: blobs.read_range(message.practice_id, message.id, offset, size),
+        message.audio_bytes,
+    )
+    reader.seek(WAV_HEADER)
+    return reader.read()
+
+
+def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now: datetime) -> None:
+    decision = triage.triage(message.pressed_urgent, hearing.words, hearing.language)
+    urgency = triage.higher(message.urgency, decision.urgency)  # type: ignore[arg-type]
+    where = sealed.place("transcript", message.id, message.practice_id)
+    change = {
+        "words": Words.READY if hearing.words else Words.EMPTY,
+        "transcript_sealed": sealed.seal_hearing(key, where, hearing),
+        "reasons_sealed": _reasons(message, key, decision.reasons, hearing.words),
+    }
+    with transaction.atomic():
+        if not jobs.finish(claim, now):
+            return  # the lease ran out and somebody else does it
+        Message.objects.filter(pk=message.pk).update(**change)
+        _raise(message, urgency, now)
+        audit.record(
+            message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,
+            detail={"words": len(hearing.words), "urgency": urgency, "engine": hearing.engine},
+        )  # fmt: skip
+
+
+def _raise(message: Message, urgency: str, now: datetime) -> None:
+    """Urgency goes up only; a message that becomes urgent and has no owner yet is due for an alert."""
+    if urgency == message.urgency:
+        return
+    Message.objects.filter(pk=message.pk).update(urgency=urgency)
+    if urgency == Urgency.URGENT:
+        Message.objects.filter(pk=message.pk, state=State.NEW).update(needs_alert=True)
+
+
+def _give_up(message: Message, now: datetime) -> None:
+    """No words will come: a person must listen."""
+    with transaction.atomic():
+        Message.objects.filter(pk=message.pk).update(words=Words.FAILED)
+        _raise(message, triage.higher(message.urgency, "review"), now)  # type: ignore[arg-type]
+        audit.record(
+            message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,
+            outcome="failed",
+        )  # fmt: skip
+
+
+def _reasons(message: Message, key: bytes, found: Sequence[triage.Reason], words: Sequence[Word]) -> bytes:
+    """The reasons of intake that triage does not repeat, then triage's own, with the words they stand on."""
+    where = sealed.place("reasons", message.id, message.practice_id)
+    reasons: list[Reason] = []
+    if message.reasons_sealed is not None:
+        # Not shown to anybody: it goes from one sealed column into the next.
+        kept = sealed.open_reasons(key, where, message.reasons_sealed).open(Warrant("internal"))[0]
+        reasons = [reason for reason in kept if reason.kind in ("missed", "interrupted")]
+    marked: dict[int, int] = {}
+    for one in found:
+        quote = " ".join(words[i].text.strip() for i in one.indexes)
+        label = _LABELS.get(one.kind, "") or one.label.replace("_", " ")
+        if one.kind == "denied":
+            label = f"said not to have: {one.label.replace('_', ' ')}"
+        for index in one.indexes:
+            if one.kind == "red_flag":
+                marked[index] = len(reasons)
+        reasons.append(Reason(one.kind, label, quote, one.start, one.end))
+    spoken = numbers.spoken_number(words, message.language)
+    span = (spoken.indexes[0], spoken.indexes[-1]) if spoken and spoken.indexes else None
+    return sealed.seal_reasons(key, where, reasons, marked, span)

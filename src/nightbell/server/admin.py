@@ -1,0 +1,231 @@
+"""Commands for the person who looks after the installation. Their OS user is the actor in the log."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import secrets
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from nightbell.core.clock import utc_now
+from nightbell.core.config import Config, check_keys_apart
+from nightbell.server import home
+from nightbell.server.django_setup import setup
+
+Run = Callable[[Config, argparse.Namespace], int]
+
+
+def _actor() -> str:
+    return f"os:{getpass.getuser()}"
+
+
+def _ready(config: Config) -> None:
+    home.require(config)
+    setup()
+
+
+def _check(config: Config, options: argparse.Namespace) -> int:
+    """What could be wrong before it is."""
+    mode = home.require(config)
+    check_keys_apart(config)
+    setup()
+    from nightbell.store import vault
+
+    vault.require_keys()
+    free = os.statvfs(config.home)
+    gigabytes = free.f_bavail * free.f_frsize / 1e9
+    print(f"{mode} home at {config.home}; keys apart at {config.keys}; {gigabytes:.1f} GB free")
+    return 0 if gigabytes > 0.5 else 1
+
+
+def _backup(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.server import backup
+
+    blobs = backup.save(config, options.data.absolute(), options.keyring.absolute(), _actor(), utc_now())
+    print(f"Saved the database and {blobs} sealed recordings to {options.data}, the keyring to {options.keyring}.")
+    return 0
+
+
+def _restore(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.server import backup
+
+    report = backup.load(config, options.data.absolute(), options.keyring_file.absolute(), _actor(), utc_now())
+    print(
+        f"Restored {report['keys']} keys ({report['unopenable']} without their period key); "
+        f"{report['disposals']} messages that were destroyed after the backup are gone again."
+    )
+    return 0
+
+
+def _audit_verify(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.audit import verify
+
+    reports = verify.all_logs(config.home / "checkpoints", options.log)
+    if options.json:
+        print(json.dumps([r.as_dict() for r in reports], indent=1))
+    else:
+        for report in reports:
+            print(report.line())
+    return 0 if all(r.ok for r in reports) else 1
+
+
+def _audit_export(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.audit import verify
+
+    verify.export(options.log, options.file, config.url, _actor(), utc_now())
+    print(f"Wrote {options.file}. Check it anywhere with offline_verify.py (one file, see docs/formats/audit-log.md).")
+    return 0
+
+
+def _audit_checkpoint(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.audit import signing
+
+    print(f"Signed {signing.checkpoint_all(config.url, config.home / 'checkpoints', utc_now())} logs.")
+    return 0
+
+
+def _keys_rotate(config: Config, options: argparse.Namespace) -> int:
+    """A new sealing epoch and a new period key, now."""
+    _ready(config)
+    from nightbell.compliance import disposal
+    from nightbell.mailbox import epochs
+    from nightbell.server import routing
+
+    now = utc_now()
+    epochs.begin(now, _actor())
+    disposal.compact(now)
+    routing.publish(config, now)
+    print("New sealing epoch and new period key are in force; the old period key is destroyed.")
+    return 0
+
+
+def _keys_status(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.mailbox.models import SealingEpoch
+    from nightbell.store import vault
+
+    ring = vault.keyring()
+    status = {
+        "messages": len(ring.ids("message")),
+        "epochs": list(SealingEpoch.objects.filter(destroyed_at=None).order_by("id").values_list("id", flat=True)),
+        "last_compaction": ring.last_compaction(),
+    }
+    print(json.dumps(status, indent=1) if options.json else "\n".join(f"{k}: {v}" for k, v in status.items()))
+    return 0
+
+
+def _keys_kit(config: Config, options: argparse.Namespace) -> int:
+    """The recovery kit, on the terminal: for a printer, not for a disk."""
+    home.require(config)
+    from nightbell.core.clock import iso
+    from nightbell.sealing.kit import print_kit
+    from nightbell.sealing.provider import FileKeyProvider
+
+    print(print_kit(FileKeyProvider(config.keys / "kek.key").read(), iso(utc_now()), config.url))
+    return 0
+
+
+def _practice(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.mailbox.models import Mailbox, Number
+    from nightbell.people.practices import add_practice
+
+    made = add_practice(options.name, options.zone, options.number, _actor(), utc_now())
+    mailbox = Mailbox.objects.create(practice=made, name="Messages")
+    Number.objects.create(dialled=options.number, mailbox=mailbox)
+    print(made.id)
+    return 0
+
+
+def _user(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.people.models import Practice
+    from nightbell.people.practices import BadPerson, add_user
+
+    practice = Practice.objects.filter(pk=options.practice).first()
+    if practice is None:
+        raise BadPerson("The user was not made", "there is no such practice", "run: nightbell practice list")
+    password = secrets.token_urlsafe(12)
+    user = add_user(practice, options.login, options.name, options.role, options.email, password, _actor(), utc_now())
+    print(f"{user.login} may log in with this password, shown once: {password}")
+    return 0
+
+
+def _list(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.people.models import Practice
+
+    for practice in Practice.objects.order_by("id"):
+        print(f"{practice.id}  {practice.code}  {practice.name}")
+    return 0
+
+
+def _code(config: Config, options: argparse.Namespace) -> int:
+    """The six digits of a demo log-in, for people without an authenticator at hand."""
+    home.require(config, home.DEMO)
+    setup()
+    from allauth.mfa.totp.internal import auth
+
+    content = json.loads((config.home / "demo.json").read_text("utf-8"))
+    user = next((u for u in content["users"] if u["login"] == options.login), None)
+    if user is None:
+        print(f"nightbell code: there is no demo login {options.login!r}", file=sys.stderr)
+        return 1
+    counter = next(iter(auth.yield_hotp_counters_from_time()))
+    print(auth.format_hotp_value(auth.hotp_value(user["totp_secret"], counter)))
+    return 0
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Hang these commands under `nightbell`."""
+
+    def add(parent: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Run, words: str) -> argparse.ArgumentParser:
+        sub = parent.add_parser(name, help=words, description=words)
+        sub.set_defaults(run=run)
+        return sub
+
+    def group(name: str, words: str) -> argparse._SubParsersAction[argparse.ArgumentParser]:
+        return commands.add_parser(name, help=words).add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    add(commands, "check", _check, "what could be wrong before it is")
+    backup = add(commands, "backup", _backup, "save data and keyring, to two folders apart")
+    backup.add_argument("data", type=Path)
+    backup.add_argument("keyring", type=Path)
+    restore = add(commands, "restore", _restore, "put a backup into this home (nothing may run on it)")
+    restore.add_argument("data", type=Path)
+    restore.add_argument("keyring_file", type=Path)
+    audit = group("audit", "the audit log")
+    verify = add(audit, "verify", _audit_verify, "recompute every root and check every checkpoint")
+    verify.add_argument("--log", default="", help="one practice id, or 'installation'; default: all")
+    verify.add_argument("--json", action="store_true")
+    export = add(audit, "export", _audit_export, "write a log that anybody can verify")
+    export.add_argument("log")
+    export.add_argument("file", type=Path)
+    add(audit, "checkpoint", _audit_checkpoint, "sign the logs as they are now")
+    keys = group("keys", "keys")
+    add(keys, "rotate", _keys_rotate, "new sealing epoch and period key")
+    add(keys, "status", _keys_status, "what the keyring holds").add_argument("--json", action="store_true")
+    add(keys, "kit", _keys_kit, "print the recovery kit")
+    practice = group("practice", "practices")
+    made = add(practice, "add", _practice, "make a practice with one mailbox and number")
+    made.add_argument("name")
+    made.add_argument("number")
+    made.add_argument("--zone", default="America/New_York")
+    add(practice, "list", _list, "list practices")
+    user = group("user", "people")
+    person = add(user, "add", _user, "make a person with a log-in of their own")
+    person.add_argument("practice")
+    person.add_argument("login")
+    person.add_argument("name")
+    person.add_argument("role")
+    person.add_argument("--email", default="")
+    add(commands, "code", _code, "the six digits of a demo log-in").add_argument("login")

@@ -1,0 +1,105 @@
+"""The worker's end of the control channel: phones connect, say how they are, and get the routing snapshot."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nightbell.core import clock
+from nightbell.core.log import Log
+
+MAX_LINE = 65536
+
+
+@dataclass
+class Phone:
+    """One connected phone process and the last that it said of itself (no PHI)."""
+
+    connection: socket.socket
+    health: dict[str, Any] = field(default_factory=dict)
+    seen: float = 0.0
+
+
+class ControlServer:
+    """Listens on the Unix socket. `wake` is set whenever a call ended, so that intake need not wait."""
+
+    def __init__(self, path: Path, wake: threading.Event, log: Log) -> None:
+        self._path, self._wake, self._log = path, wake, log
+        self._phones: list[Phone] = []
+        self._lock = threading.Lock()
+        self._snapshot = b""
+
+    def start(self) -> None:
+        self._path.unlink(missing_ok=True)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listener.bind(str(self._path))
+        os.chmod(self._path, 0o600)
+        listener.listen(16)
+        threading.Thread(target=self._accept, args=(listener,), daemon=True, name="control").start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            connection, _ = listener.accept()
+            connection.settimeout(None)
+            phone = Phone(connection, seen=clock.monotonic())
+            with self._lock:
+                self._phones.append(phone)
+            threading.Thread(target=self._listen, args=(phone,), daemon=True, name="control-phone").start()
+            self._offer(phone)
+
+    def _listen(self, phone: Phone) -> None:
+        try:
+            with phone.connection.makefile("rb") as lines:
+                while line := lines.readline(MAX_LINE):
+                    self._heard(phone, line)
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self._phones.remove(phone)
+            phone.connection.close()
+            self._wake.set()  # a phone that died left captures behind
+
+    def _heard(self, phone: Phone, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            name = event.get("event")
+        except (ValueError, AttributeError):
+            self._log("control_line_malformed")
+            return
+        phone.seen = clock.monotonic()
+        if name in ("hello", "health"):
+            phone.health = {k: v for k, v in event.items() if k != "event"}
+        if name in ("capture_ready", "call_ended"):
+            self._wake.set()
+
+    def publish(self, signed: bytes) -> None:
+        """Offer a snapshot to every phone: a new one at once, the same one as a sign of life."""
+        self._snapshot = signed
+        with self._lock:
+            phones = list(self._phones)
+        for phone in phones:
+            self._offer(phone)
+
+    def _offer(self, phone: Phone) -> None:
+        if self._snapshot:
+            self.order(phone, "snapshot", json.loads(self._snapshot))
+
+    def order(self, phone: Phone, command: str, data: object = None) -> None:
+        """Send one command; a phone that is gone is forgotten by its reader."""
+        line = json.dumps({"command": command, "data": data}, separators=(",", ":")).encode() + b"\n"
+        try:
+            phone.connection.sendall(line)
+        except OSError:
+            self._log("control_send_failed", kind=command)
+
+    def health(self) -> list[dict[str, Any]]:
+        """What each connected phone last said, with its age in seconds."""
+        now = clock.monotonic()
+        with self._lock:
+            return [{**p.health, "age_s": round(now - p.seen, 1)} for p in self._phones]

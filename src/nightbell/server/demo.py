@@ -1,0 +1,144 @@
+"""Two demo practices with people in every role, and demo.json that tells tools and newcomers about them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+
+from nightbell.audit import service as audit
+from nightbell.core.config import Config
+from nightbell.core.durable import write_file
+from nightbell.mailbox.models import Mailbox, Number
+from nightbell.oncall.models import Schedule, Shift
+from nightbell.people import tokens
+from nightbell.people.models import Practice, User
+from nightbell.people.roles import Role
+from nightbell.store.models import Flag
+
+PRACTICES: list[dict[str, Any]] = [
+    {
+        "code": "MS01", "name": "Maple Street Family Medicine", "zone": "America/New_York",
+        "number": "5035550100", "clip": "builtin:demo-practice-1",
+        "mailboxes": ["Nurse line", "Appointments"],
+        "people": {
+            Role.CLINICIAN: [("rivera", "Dr. Elena Rivera"), ("patel", "Dr. Anika Patel")],
+            Role.FRONT_DESK: [("ruiz", "Ana Ruiz")], Role.DISPATCHER: [("novak", "Jiří Novák")],
+            Role.MANAGER: [("okafor", "Chidi Okafor")], Role.COMPLIANCE: [("lindqvist", "Åsa Lindqvist")],
+            Role.IT_ADMIN: [("tran", "Bao Tran")],
+        },
+    },
+    {
+        "code": "HL02", "name": "Harbor Lane Pediatrics", "zone": "America/Los_Angeles",
+        "number": "5035550190", "clip": "builtin:demo-practice-2",
+        "mailboxes": ["Nurse line"],
+        "people": {
+            Role.CLINICIAN: [("kim", "Dr. Grace Kim")], Role.FRONT_DESK: [("moreau", "Zoé Moreau")],
+            Role.DISPATCHER: [("silva", "João Silva")], Role.MANAGER: [("haddad", "Nour Haddad")],
+            Role.COMPLIANCE: [("weber", "Lena Weber")], Role.IT_ADMIN: [("sato", "Ken Sato")],
+        },
+    },
+]  # fmt: skip
+
+
+def fill(config: Config, now: datetime) -> None:
+    """Make the demo practices once and write demo.json. Credentials are random for each home."""
+    if (config.home / "demo.json").exists():
+        return
+    with transaction.atomic():
+        practices, users = [], []
+        for plan in PRACTICES:
+            practice, mailboxes = _practice(plan, now)
+            practices.append(
+                {
+                    "id": practice.id,
+                    "name": practice.name,
+                    "sip_uri": f"sip:{practice.number}@{config.bind}:{config.sip_port}",
+                    "mailboxes": [{"id": m.id, "name": m.name} for m in mailboxes],
+                }
+            )
+            users += _people(practice, plan["people"], now)
+    content = {
+        "url": config.url,
+        "ca_file": str(config.home / "tls" / "ca.pem"),
+        "outbox": str(config.outbox),
+        "practices": practices,
+        "users": users,
+    }
+    write_file(config.home / "demo.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def _practice(plan: dict[str, Any], now: datetime) -> tuple[Practice, list[Mailbox]]:
+    practice = Practice.objects.create(
+        code=plan["code"], name=plan["name"], zone=plan["zone"], number=plan["number"], created_at=now,
+        takes_unrouted=plan is PRACTICES[0],
+    )  # fmt: skip
+    audit.open_log(practice.id)
+    mailboxes = [
+        Mailbox.objects.create(practice=practice, name=name, position=i) for i, name in enumerate(plan["mailboxes"])
+    ]
+    Number.objects.create(dialled=plan["number"], mailbox=mailboxes[0])
+    for i, mailbox in enumerate(mailboxes[1:], start=1):
+        Number.objects.create(dialled=str(int(plan["number"]) + i), mailbox=mailbox)
+    Flag.objects.create(
+        name=f"clips:{practice.id}", value=json.dumps({"practice-name": plan["clip"]}), changed_at=now
+    )
+    audit.record(practice.id, actor="system:setup", action="practice:create", now=now)
+    return practice, mailboxes
+
+
+def _people(practice: Practice, plan: dict[Role, list[tuple[str, str]]], now: datetime) -> list[dict[str, str]]:
+    made = []
+    for role, people in plan.items():
+        for login, name in people:
+            made.append(_person(practice, role, login, name, now))
+    schedule = Schedule.objects.create(
+        practice=practice, fallback=User.objects.get(practice=practice, role=Role.MANAGER), steps=[]
+    )
+    clinicians = list(User.objects.filter(practice=practice, role=Role.CLINICIAN).order_by("id"))
+    for weekday in range(7):
+        for rank, user in enumerate(clinicians):
+            Shift.objects.create(schedule=schedule, user=user, weekday=weekday, start=0, minutes=1440, rank=rank)
+    return made
+
+
+def _person(practice: Practice, role: Role, login: str, name: str, now: datetime) -> dict[str, str]:
+    from allauth.mfa.totp.internal.auth import TOTP
+
+    password = secrets.token_urlsafe(12)
+    secret = base64.b32encode(secrets.token_bytes(20)).decode()
+    user = User.objects.create_user(
+        login, password, name=name, role=role, practice=practice, email=f"{login}@{practice.code.lower()}.example"
+    )
+    TOTP.activate(user, secret)
+    audit.record(practice.id, actor="system:setup", action="user:create", now=now, detail={"user": login, "role": role})
+    return {
+        "practice": practice.id, "role": role.value, "login": login, "password": password,
+        "totp_secret": secret, "api_token": tokens.issue(user, "demo", now),
+    }  # fmt: skip
+
+
+def greeting(config: Config, wav: str) -> str:
+    """What `serve --demo` prints when everything runs."""
+    content = json.loads((config.home / "demo.json").read_text("utf-8"))
+    first = content["practices"][0]
+    lines = [
+        "",
+        "Nightbell is ready (demo: invented people, this machine only).",
+        "",
+        f"  Web       {content['url']}",
+        "  Log in    " + "  ".join(f"{u['login']} / {u['password']} ({u['role']})" for u in content["users"][:1]),
+        "  Code      nightbell code rivera      (prints the six digits for any demo login)",
+        "  Everybody " + str(config.home / "demo.json"),
+        f"  Trust     {content['ca_file']}  (import it as a certificate authority, or accept the warning)",
+        "",
+        "Place a call without a telephone (in another terminal, from this folder):",
+        f"  .venv/bin/nightbell call {first['sip_uri']} --wav {wav} --digits 1",
+        "then watch it arrive in the inbox, and the notification in " + content["outbox"],
+        "",
+    ]
+    return "\n".join(lines)

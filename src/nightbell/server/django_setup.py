@@ -1,0 +1,12 @@
+"""Bring Django up in a process of ours, once."""
+
+from __future__ import annotations
+
+import os
+
+
+def setup() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "nightbell.server.settings")
+    import django
+
+    django.setup()

@@ -1,0 +1,68 @@
+"""How the parts are, without PHI: written by the worker, read by web, status and the supervisor."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from nightbell.core.clock import iso, parse_iso, utc_now
+from nightbell.core.config import Config, load
+from nightbell.core.durable import write_file
+from nightbell.sealing import spool
+
+STALE = timedelta(seconds=30)
+SNAPSHOT_STALE_S = 120
+
+
+def write(config: Config, report: dict[str, Any], now: datetime) -> None:
+    """The worker's word, replaced at once."""
+    write_file(config.home / "run" / "health.json", json.dumps({"at": iso(now), **report}).encode())
+
+
+def read(config: Config, now: datetime) -> dict[str, Any]:
+    """The last report judged now: {"ok": bool, "checks": {name: {"ok": bool, "says": str}}, "at": ...}."""
+    try:
+        report = json.loads((config.home / "run" / "health.json").read_text("utf-8"))
+        age = now - parse_iso(report["at"])
+    except (OSError, ValueError, KeyError):
+        return _judged({"worker": _check(False, "has not reported yet")}, {})
+    checks = {
+        "worker": _check(age < STALE, "running" if age < STALE else f"silent for {round(age.total_seconds())} s"),
+        "keys": _check(report.get("keys") == "here", f"{report.get('keys', 'unknown')}"),
+        "audit": _check(report.get("audit") == "open", f"{report.get('audit', 'unknown')}"),
+        "speech": _check(report.get("speech") == "ready", f"{report.get('speech', 'unknown')}"),
+        "alerts": _check(not report.get("standing_still"), f"{report.get('standing_still', 0)} standing still"),
+        "spool": _spool(config),
+        "phone": _phones(report.get("phones", [])),
+    }
+    return _judged(checks, report)
+
+
+def _check(ok: bool, says: str) -> dict[str, Any]:
+    return {"ok": ok, "says": says}
+
+
+def _spool(config: Config) -> dict[str, Any]:
+    try:
+        waiting = len(spool.waiting(config.spool))
+        unreadable = sum(1 for _ in (config.home / "phone" / "unreadable").glob("*"))
+    except OSError:
+        return _check(False, "cannot be read")
+    return _check(not unreadable, f"{waiting} waiting, {unreadable} unreadable")
+
+
+def _phones(phones: list[dict[str, Any]]) -> dict[str, Any]:
+    fresh = [p for p in phones if p.get("age_s", 999) < SNAPSHOT_STALE_S]
+    return _check(bool(fresh), f"{len(fresh)} connected")
+
+
+def _judged(checks: dict[str, dict[str, Any]], report: dict[str, Any]) -> dict[str, Any]:
+    # Without words a message can still be heard: speech alone does not make the line red.
+    vital = all(check["ok"] for name, check in checks.items() if name != "speech")
+    return {"ok": vital, "checks": checks, "at": report.get("at", ""), "phones": report.get("phones", [])}
+
+
+def of_this_home() -> dict[str, Any]:
+    """For the web process."""
+    return read(load(), utc_now())

@@ -1,0 +1,101 @@
+"""The routing snapshot, as the worker makes it: what every number answers with (DESIGN decision 16)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from django.db import transaction
+
+from nightbell.core.clock import iso
+from nightbell.core.config import Config
+from nightbell.core.durable import write_file
+from nightbell.core.errors import NightbellError
+from nightbell.mailbox import epochs
+from nightbell.mailbox.models import Number
+from nightbell.oncall.roster import now_on_call
+from nightbell.people.models import Practice
+from nightbell.server.home import SNAPSHOT_SIGNER
+from nightbell.store import vault
+from nightbell.store.models import Flag
+
+PROMISE_MINUTES = 30
+
+
+def payload(now: datetime) -> dict[str, Any]:
+    """Everything but version and time, so that a change can be told from a mere new second."""
+    epoch = epochs.current()
+    if epoch is None:
+        raise NightbellError("There is no sealing key epoch", "set-up did not finish", "run: nightbell migrate")
+    on_call = {p.id: _somebody(p, now) for p in Practice.objects.all()}
+    numbers: dict[str, Any] = {}
+    for number in Number.objects.select_related("mailbox__practice").order_by("dialled"):
+        practice = number.mailbox.practice
+        numbers[number.dialled] = {
+            "practice": practice.id,
+            "mailbox": number.mailbox_id,
+            "language": practice.language,
+            "languages": [practice.language],
+            "practice_number": practice.number,
+            "greeting": "closed",
+            "on_call": on_call[practice.id],
+            "promise_minutes": PROMISE_MINUTES,
+            "max_seconds": 180,
+            "clips": clips_of(practice),
+        }
+    return {"epoch": epoch.to_dict(), "numbers": numbers, "limits": {}}
+
+
+def clips_of(practice: Practice) -> dict[str, str]:
+    """A practice's own recordings: clip id to content hash, kept in a flag of the practice."""
+    flag = Flag.objects.filter(name=f"clips:{practice.id}").first()
+    return dict(json.loads(flag.value)) if flag else {}
+
+
+def _somebody(practice: Practice, now: datetime) -> bool:
+    """Whether the line may say that a team is on call: someone can really be told."""
+    view = now_on_call(practice.id, now)
+    return view.now is not None or bool(view.fallback)
+
+
+def publish(config: Config, now: datetime) -> bytes:
+    """The signed file in force; a new version only when something changed. Written where a phone starts from."""
+    body = payload(now)
+    text = json.dumps(body, sort_keys=True)
+    path = config.home / "phone" / "issued.json"
+    try:
+        last = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        last = {}
+    if last.get("text") == text and "file" in last:
+        return str(last["file"]).encode()
+    body |= {"version": _next_version(now), "issued_at": iso(now)}
+    signed = sign(body, vault.keyring().get(SNAPSHOT_SIGNER, "signer"))
+    write_file(path, json.dumps({"text": text, "file": signed.decode()}).encode())
+    first = config.home / "phone" / "snapshot.json"
+    if not first.exists():
+        write_file(first, signed)
+    return signed
+
+
+def sign(body: dict[str, Any], signer: bytes) -> bytes:
+    """{"payload": base64(JSON), "signature": base64(Ed25519 over the JSON's bytes)}"""
+    data = json.dumps(body, separators=(",", ":")).encode()
+    signature = Ed25519PrivateKey.from_private_bytes(signer).sign(data)
+    parts = {"payload": base64.b64encode(data).decode(), "signature": base64.b64encode(signature).decode()}
+    return json.dumps(parts).encode()
+
+
+def _next_version(now: datetime) -> int:
+    with transaction.atomic():
+        flag, _ = Flag.objects.select_for_update().get_or_create(
+            name="snapshot:version", defaults={"value": "0", "changed_at": now}
+        )
+        version = int(flag.value) + 1
+        Flag.objects.filter(pk=flag.pk).update(value=str(version), changed_at=now)
+    return version
+
+

@@ -1,0 +1,161 @@
+"""`nightbell serve`: starts phone, worker and web, restarts what dies, and stops all in the right order."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from types import FrameType
+
+from nightbell.core import clock
+from nightbell.core.config import Config
+from nightbell.core.log import Log
+from nightbell.core.sandbox import scrubbed
+
+PHONE_KEEPS = (
+    "NIGHTBELL_HOME", "NIGHTBELL_BIND", "NIGHTBELL_SIP_PORT", "NIGHTBELL_SIPS_PORT", "NIGHTBELL_RTP_PORTS",
+)  # fmt: skip
+BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
+DRAIN_S = 75.0
+READY_S = 60.0
+
+
+@dataclass
+class Part:
+    """One supervised process."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    restarts: int = 0
+    next_start: float = 0.0
+    crashes: list[float] = field(default_factory=list)
+
+
+def parts(config: Config) -> list[Part]:
+    """The three processes and what each is given. The phone gets no word of keys or database."""
+    python, whole = sys.executable, dict(os.environ)
+    return [
+        Part("worker", [python, "-m", "nightbell.server.cli", "worker"], whole),
+        Part("phone", [python, "-m", "nightbell.phone"], scrubbed(os.environ, PHONE_KEEPS)),
+        Part("web", [python, "-m", "nightbell.server.cli", "web"], whole),
+    ]
+
+
+class Supervisor:
+    """Keeps the parts running until SIGTERM or SIGINT."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self.config, self.log = config, log
+        self.parts = parts(config)
+        self.stopping = threading.Event()
+
+    def run(self, on_ready: str) -> int:
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+        for part in self.parts:
+            self._start(part)
+        ready = self._wait_ready()
+        if not self.stopping.is_set():
+            print(on_ready if ready else self._not_ready(), flush=True)
+        while not self.stopping.wait(0.2):
+            self._watch()
+        return self._stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.stopping.set()
+
+    def _start(self, part: Part) -> None:
+        part.process = subprocess.Popen(part.command, env=part.environment, stdin=subprocess.DEVNULL)
+        part.started = clock.monotonic()
+        self.log("part.started", kind=part.name, pid=part.process.pid, attempt=part.restarts)
+
+    def _watch(self) -> None:
+        now = clock.monotonic()
+        for part in self.parts:
+            if part.process is None:
+                if now >= part.next_start:
+                    self._start(part)
+            elif part.process.poll() is not None:
+                self._ended(part, now)
+
+    def _ended(self, part: Part, now: float) -> None:
+        """A part died: start it again, soon at first, slower when it keeps dying."""
+        code = part.process.returncode if part.process else 0
+        part.restarts = part.restarts + 1 if now - part.started < 30 else 0
+        part.next_start = now + BACKOFF[min(part.restarts, len(BACKOFF) - 1)]
+        part.process = None
+        self.log("part.ended", kind=part.name, code=code, attempt=part.restarts)
+
+    def _wait_ready(self) -> bool:
+        deadline = clock.monotonic() + READY_S
+        while clock.monotonic() < deadline and not self.stopping.is_set():
+            self._watch()
+            if _web_answers(self.config) and _phone_answers(self.config):
+                return True
+            self.stopping.wait(0.1)
+        return False
+
+    def _not_ready(self) -> str:
+        dead = [part.name for part in self.parts if part.process is None or part.process.poll() is not None]
+        return (
+            f"Nightbell is not ready after {READY_S:.0f} s. Parts that do not run: {', '.join(dead) or 'none'}. "
+            "See the lines above; it goes on trying."
+        )
+
+    def _stop(self) -> int:
+        """Phone first and with patience (calls drain), then the rest."""
+        order = sorted(self.parts, key=lambda part: part.name != "phone")
+        for part in order:
+            if part.process is None:
+                continue
+            part.process.terminate()
+            try:
+                part.process.wait(DRAIN_S if part.name == "phone" else 15.0)
+            except subprocess.TimeoutExpired:
+                self.log("part.killed", kind=part.name)
+                part.process.kill()
+                part.process.wait()
+        self.log("stopped")
+        return 0
+
+
+def _web_answers(config: Config) -> bool:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only whether it answers
+    try:
+        with (
+            socket.create_connection((config.bind, config.https_port), timeout=1) as raw,
+            context.wrap_socket(raw) as stream,
+        ):
+            stream.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            return stream.recv(12).startswith(b"HTTP/1.1 ")
+    except OSError:
+        return False
+
+
+def _phone_answers(config: Config) -> bool:
+    """A SIP OPTIONS over UDP (RFC 3261 §11)."""
+    request = (
+        f"OPTIONS sip:{config.bind}:{config.sip_port} SIP/2.0\r\n"
+        "Via: SIP/2.0/UDP {local};branch=z9hG4bKready{tick};rport\r\n"
+        "From: <sip:ready@localhost>;tag=r{tick}\r\nTo: <sip:nightbell@localhost>\r\n"
+        "Call-ID: ready{tick}@localhost\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    )
+    with socket.socket(socket.AF_INET6 if ":" in config.bind else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.settimeout(0.5)
+        try:
+            probe.connect((config.bind, config.sip_port))
+            local = "{}:{}".format(*probe.getsockname()[:2])
+            tick = str(int(clock.monotonic() * 1000))
+            probe.send(request.replace("{local}", local).replace("{tick}", tick).encode())
+            return probe.recv(2048).startswith(b"SIP/2.0 ")
+        except OSError:
+            return False

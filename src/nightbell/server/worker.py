@@ -1,0 +1,203 @@
+"""The worker process: intake, escalation, speech, upkeep; each in a loop of its own that outlives its errors."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from nightbell.audit import signing
+from nightbell.audit.errors import AuditClosed
+from nightbell.compliance import disposal
+from nightbell.core import clock
+from nightbell.core.config import Config
+from nightbell.core.log import Log
+from nightbell.core.notice import Recogniser
+from nightbell.mailbox import epochs, intake, playing, transcribe
+from nightbell.oncall import escalation
+from nightbell.sealing import spool
+from nightbell.server import health, home, routing, wiring
+from nightbell.server.control import ControlServer
+from nightbell.store import vault
+
+IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
+SENDERS = 3
+UPKEEP = 2.0
+CHECKPOINT_EVERY = timedelta(minutes=1)
+ACTOR = "system:worker"
+
+
+class Loop(threading.Thread):
+    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second."""
+
+    def __init__(self, name: str, step: Callable[[], bool], wake: threading.Event, log: Log, idle: float = IDLE) -> None:
+        super().__init__(name=name, daemon=True)
+        self.step, self.wake, self.log, self.idle = step, wake, log, idle
+        self.stopping = threading.Event()
+        self.beat = clock.monotonic()
+        self.trouble = ""
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            self.beat = clock.monotonic()
+            try:
+                busy = self.step()
+                self.trouble = ""
+            except Exception as error:
+                # Whatever it was: this loop must go on, and the health page must show it.
+                self._failed(error)
+                busy = False
+                self.stopping.wait(1.0)
+            if not busy:
+                self.wake.wait(self.idle)
+                self.wake.clear()
+
+    def _failed(self, error: Exception) -> None:
+        self.trouble = type(error).__name__
+        self.log.failure("loop.failed", error, kind=self.name)
+        if isinstance(error, (DatabaseError, AuditClosed)):
+            connection.close()
+        close_old_connections()
+
+
+class Worker:
+    """All loops of one worker process."""
+
+    def __init__(self, config: Config, log: Log) -> None:
+        self.config, self.log = config, log
+        self.mode = home.require(config)
+        self.recogniser: Recogniser = wiring.recogniser(config, log)
+        self.sender = escalation.Sender(wiring.channels(config, self.mode), config.url)
+        self.wakes = {name: threading.Event() for name in ("intake", "alerts", "speech", "upkeep")}
+        self.control = ControlServer(config.control_socket, self.wakes["intake"], log)
+        self.next_checkpoint = clock.utc_now()
+        send_wakes = [threading.Event() for _ in range(SENDERS)]
+        self.wake_senders = lambda: [wake.set() for wake in send_wakes]
+        self.loops = [
+            Loop("intake", self.take_in, self.wakes["intake"], log),
+            Loop("alerts", self.escalate, self.wakes["alerts"], log),
+            Loop("speech", self.transcribe, self.wakes["speech"], log, idle=0.5),
+            Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
+            *(Loop(f"send-{i}", self.send, wake, log, idle=0.5) for i, wake in enumerate(send_wakes)),
+        ]
+
+    def take_in(self) -> bool:
+        done = False
+        for path in spool.waiting(self.config.spool):
+            taken = intake.take_in(path, clock.utc_now())
+            if taken is not None:
+                self.log("intake", capture=taken.capture, outcome=taken.result)
+                done = True
+                if taken.urgent:
+                    self.wakes["alerts"].set()
+                self.wakes["speech"].set()
+        return done
+
+    def escalate(self) -> bool:
+        now = clock.utc_now()
+        done = escalation.start_due(now) + escalation.settle_owned(now)
+        advanced = escalation.advance_due(now)
+        if advanced:
+            self.wake_senders()
+        return bool(done + advanced)
+
+    def send(self) -> bool:
+        return escalation.send_due(self.sender, clock.utc_now(), self.log) > 0
+
+    def transcribe(self) -> bool:
+        worked = transcribe.run_one(self.recogniser, clock.utc_now, self.log)
+        if worked:
+            self.wakes["alerts"].set()
+        return worked
+
+    def keep_up(self) -> bool:
+        now = clock.utc_now()
+        trouble: dict[str, Any] = {}
+        for name, step in (
+            ("snapshot", self._snapshot),
+            ("grants", lambda: playing.close_expired(now)),
+            ("epochs", self._epochs),
+            ("checkpoints", self._checkpoint),
+            ("compaction", lambda: disposal.compact_if_due(now)),
+        ):
+            try:
+                step()
+            except Exception as error:
+                trouble[name] = type(error).__name__
+                self.log.failure("upkeep.failed", error, kind=name)
+        health.write(self.config, self.report(trouble), clock.utc_now())
+        return False
+
+    def _snapshot(self) -> None:
+        self.control.publish(routing.publish(self.config, clock.utc_now()))
+
+    def _epochs(self) -> None:
+        now = clock.utc_now()
+        current = epochs.age_of_current(now)
+        if current is None or current >= epochs.ROTATE_EVERY:
+            epochs.begin(now, ACTOR)
+        named = {str(p.get("epoch", "")) for p in self.control.health()}
+        epochs.destroy_drained(self.config.spool, named, now, ACTOR)
+
+    def _checkpoint(self) -> None:
+        now = clock.utc_now()
+        if now >= self.next_checkpoint:
+            self.next_checkpoint = now + CHECKPOINT_EVERY
+            signing.checkpoint_all(self.config.url, self.config.home / "checkpoints", now)
+
+    def report(self, trouble: dict[str, Any]) -> dict[str, Any]:
+        """What health.write keeps."""
+        try:
+            vault.require_keys()
+            keys = "here"
+        except Exception:
+            keys = "away"
+        try:
+            stuck: int | str = escalation.standing_still(clock.utc_now())
+            audit = "open"
+        except DatabaseError:
+            stuck, audit = "unknown", "closed"
+        if any(loop.trouble in ("AuditClosed", "OperationalError") for loop in self.loops):
+            audit = "closed"
+        return {
+            "keys": keys,
+            "audit": audit,
+            "speech": wiring.speech_state(self.config),
+            "standing_still": stuck,
+            "phones": self.control.health(),
+            "loops": {loop.name: loop.trouble or "ok" for loop in self.loops},
+            "trouble": trouble,
+        }
+
+    def run(self) -> int:
+        stop = threading.Event()
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            stop.set()
+
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+        self.control.start()
+        for loop in self.loops:
+            loop.start()
+        self.log("worker.ready")
+        stop.wait()
+        for loop in self.loops:
+            loop.stopping.set()
+            loop.wake.set()
+        for loop in self.loops:
+            loop.join(timeout=5)
+        close = getattr(self.recogniser, "close", None)
+        if close is not None:
+            close()
+        return 0
+
+
+def main(config: Config) -> int:
+    """Run until told to stop. Every step is safe to be killed at."""
+    return Worker(config, Log("worker")).run()
