@@ -29,6 +29,10 @@ class NoSuchKey(SealError):
     """The keyring has no such entry: never made, or destroyed."""
 
 
+class StaleKeyring(SealError):
+    """Entries lie under a period key that no longer exists: an old backup, or the wrong folder of period keys."""
+
+
 class KeyUnavailable(TemporaryError):
     """The key provider cannot be used now; nothing is lost, opening waits until it is back."""
 

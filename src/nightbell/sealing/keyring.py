@@ -25,7 +25,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nightbell.core.durable import write_file
 from nightbell.sealing.entries import open_entries
-from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError, Tampered, UnknownFormat
+from nightbell.sealing.errors import (
+    KeyUnavailable,
+    NoSuchKey,
+    SealError,
+    StaleKeyring,
+    Tampered,
+    UnknownFormat,
+)
 from nightbell.sealing.periods import Periods
 from nightbell.sealing.provider import KeyProvider
 
@@ -48,15 +55,13 @@ Step = Callable[[str], None]
 class Compaction:
     """What a compaction did. Whatever was destroyed before `started` cannot be opened any more.
 
-    survivors: entries moved; unopenable: entries left of a period key that no longer exists;
-    scrubbed: deleted bytes are also out of the keyring's own files.
+    survivors: entries moved; scrubbed: deleted bytes are also out of the keyring's own files.
     """
 
     started: str
     period: str
     destroyed: tuple[str, ...]
     survivors: int
-    unopenable: int
     scrubbed: bool
 
 
@@ -148,9 +153,12 @@ class Keyring:
         """Move all entries under a new period key and destroy the old one. May be killed at any point
         and started again. `now`: RFC 3339, kept as the start; `step` is told each durable step.
 
-        Raises Busy, KeyUnavailable, Tampered (an entry is damaged: the old period key is then kept).
+        Raises Busy, KeyUnavailable, Tampered (an entry is damaged) and StaleKeyring (an entry cannot be
+        opened for want of its period key): then period keys are kept, since a better backup may need them.
         """
         with self.periods.exclusive():
+            if stale := self.unopenable():
+                raise _stale(len(stale), "nothing was compacted")
             current = self._current() or self._begin()
             self._drain(current, step)
             destroyed = self._drop_all_but(current, step)
@@ -167,8 +175,7 @@ class Keyring:
             step("scrubbed")
             with self._entries.writing():
                 self._entries.run(_SET_STATE, ("compacted", now))
-            unopenable = self._count("period <> ?", new)
-        return Compaction(now, new, tuple(destroyed), survivors, unopenable, scrubbed)
+        return Compaction(now, new, tuple(destroyed), survivors, scrubbed)
 
     def last_compaction(self) -> str | None:
         """When the last completed compaction started, as it was told."""
@@ -194,12 +201,35 @@ class Keyring:
         write_file(path, body + hashlib.sha256(body).hexdigest().encode() + b"\n")
         return len(rows)
 
-    def restore(self, path: Path) -> Restored:
+    def unopenable(self) -> list[str]:
+        """Ids of entries whose period key is not there."""
+        there = set(self.periods.ids())
+        rows = self._entries.query("SELECT id, period FROM entries ORDER BY id")
+        lost = [str(id) for id, period in rows if period not in there]
+        # A compaction may have switched between the two looks: only what is still so counts.
+        return [id for id in lost if self._still_lost(id)] if lost else []
+
+    def _still_lost(self, id: str) -> bool:
+        rows = self._rows("WHERE id = ?", (id,))
+        return bool(rows) and rows[0][3] not in self.periods.ids()
+
+    def forget_unopenable(self) -> list[str]:
+        """Give up, for ever, the entries that cannot be opened: only after no better backup was found."""
+        return [id for id in self.unopenable() if self.destroy(id)]
+
+    def restore(self, path: Path, partial: bool = False) -> Restored:
         """Replace all entries by those of a backup, destroyed ones that it still had included: replay
-        disposals before anyone reads. Raises UnknownFormat, Busy; then nothing was changed."""
+        disposals before anyone reads.
+
+        Raises UnknownFormat, Busy, and StaleKeyring when the period key of an entry is gone (`partial`
+        takes the others); then nothing was changed.
+        """
         current, rows = _read_backup(path)
         with self.periods.exclusive(), self._entries.writing():
             there = set(self.periods.ids())
+            unopenable = sum(row[3] not in there for row in rows)
+            if unopenable and not partial:
+                raise _stale(unopenable, f"the backup {path} is older than the last compaction")
             self._entries.run("DELETE FROM entries")
             for row in rows:
                 self._entries.run(_UPSERT, row)
@@ -208,7 +238,7 @@ class Keyring:
                     self._entries.run(_SET_STATE, ("current", current))
                 else:
                     self._entries.run("DELETE FROM state WHERE name = 'current'")
-        return Restored(len(rows), sum(row[3] not in there for row in rows))
+        return Restored(len(rows), unopenable)
 
     def _state(self, name: str) -> str | None:
         rows = self._entries.query("SELECT value FROM state WHERE name = ?", (name,))
@@ -233,9 +263,6 @@ class Keyring:
     def _export(self) -> None:
         if self._slot is not None:
             self.periods.export(self._slot)
-
-    def _count(self, where: str, *values: object) -> int:
-        return cast(int, self._entries.query(f"SELECT count(*) FROM entries WHERE {where}", values)[0][0])  # noqa: S608
 
     def _rows(self, where: str, values: tuple[object, ...]) -> list[_Entry]:
         rows = self._entries.query(f"SELECT id, kind, wrapped, period FROM entries {where}", values)  # noqa: S608
@@ -288,6 +315,14 @@ class Keyring:
             self._export()
             step("exported")
         return gone
+
+
+def _stale(count: int, why: str) -> StaleKeyring:
+    return StaleKeyring(
+        f"{count} keyring entries lie under a period key that is not there",
+        why,
+        "restore the newest keyring backup and the period slot; give the entries up only if there is none",
+    )
 
 
 def _aad(id: str, kind: str, period: str) -> bytes:
