@@ -12,7 +12,6 @@ tell when a library changes its mind.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -60,7 +59,7 @@ class EpochPublic:
         """Raises UnknownFormat for anything that to_dict did not make."""
         try:
             return cls(str(data["id"]), base64.b64decode(str(data["public"]), validate=True))
-        except (KeyError, binascii.Error) as error:
+        except (KeyError, ValueError) as error:
             raise UnknownFormat("a sealing key epoch", "'id' or 'public' is missing or garbled") from error
 
 

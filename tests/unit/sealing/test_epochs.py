@@ -34,6 +34,7 @@ def test_the_public_half_travels_as_json():
         {"id": epoch.id},
         {"id": "x", "public": epoch.to_dict()["public"]},
         {"id": epoch.id, "public": "AQ=="},
+        {"id": epoch.id, "public": "\u00e9"},
     ):
         with pytest.raises(SealError):
             EpochPublic.from_dict(bad)
