@@ -1,0 +1,153 @@
+"""Calls that we place (RFC 3261 §13.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from nightbell.core.capture import Codec
+from nightbell.core.errors import NightbellError
+from nightbell.phone.layer import new_tag
+from nightbell.phone.sip_calls import Call, Calls
+from nightbell.phone.transport import Peer
+from nightbell.sip import sdp
+from nightbell.sip.dialog import Dialog, as_uac
+from nightbell.sip.grammar import Uri, printable
+from nightbell.sip.message import ALLOW, Response, build_request
+from nightbell.sip.sdp import NotAcceptable
+
+
+class CallFailed(NightbellError):
+    """A call that we placed was not taken. code: a SIP status, 408 if nobody answered; reason: theirs, printable."""
+
+    def __init__(self, code: int, reason: str = "") -> None:
+        self.code, self.reason = code, printable(reason)
+        super().__init__(f"The call was not taken: {code}")
+
+
+class OutgoingCall(Call):
+    """A call that we place. `outcome` resolves when it is answered or has failed."""
+
+    def __init__(
+        self,
+        calls: Calls,
+        target: Uri,
+        peer: Peer,
+        local: tuple[str, int],
+        codecs: tuple[Codec, ...],
+        user: str,
+    ) -> None:
+        super().__init__(calls, secrets.token_hex(16), new_tag(), peer)
+        self.dialled, self.caller = target.user, user
+        self.outcome: asyncio.Future[OutgoingCall] = asyncio.get_running_loop().create_future()
+        # Whoever gave up waiting does not fetch the failure.
+        self.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._target, self._local = target, local
+        self._branch = self._layer.branch()
+        self._contact = self._layer.contact(peer)
+        host = self._layer.transport.local_address(peer)
+        shown = f"[{host}]" if ":" in host else host
+        self._from = f"<sip:{user or 'anonymous'}@{shown}>;tag={self.local_tag}"
+        self._offer = self._describe(sdp.build_offer(local, codecs, self._session, 0))
+        self._ack = b""
+        self._ringing = self._abandoned = False
+        self.codec = codecs[0]
+
+    def begin(self) -> None:
+        extra = [("Contact", self._contact), ("Allow", ALLOW)]
+        data = build_request("INVITE", self._target.text, [*self._lines("INVITE"), *extra], self._offer)
+        self._layer.start("INVITE", data, self.peer, self._branch, self._respond, self._refusal_ack)
+
+    def abandon(self) -> None:
+        """Nobody waits any longer: CANCEL as soon as that is allowed (§9.1), BYE if it was answered meanwhile."""
+        self._abandoned = True
+        if self._ringing and self.dialog is None:
+            self._cancel()
+
+    def hangup(self) -> None:
+        if self.dialog is None:
+            self.abandon()
+            return
+        super().hangup()
+
+    def _lines(self, method: str, to: str = "") -> list[tuple[str, str]]:
+        return [
+            ("Via", self._layer.via(self.peer, self._branch)),
+            ("Max-Forwards", "70"),
+            ("From", self._from),
+            ("To", to or f"<{self._target.text}>"),
+            ("Call-ID", self.call_id),
+            ("CSeq", f"1 {method}"),
+        ]
+
+    def _refusal_ack(self, response: Response) -> bytes:
+        return build_request("ACK", self._target.text, self._lines("ACK", response.get("to")))
+
+    def _cancel(self) -> None:
+        data = build_request("CANCEL", self._target.text, self._lines("CANCEL"))
+        self._layer.start("CANCEL", data, self.peer, self._branch, lambda _: None)
+
+    def _respond(self, response: Response | None) -> None:
+        if response is None:
+            self._fail(CallFailed(408, "no answer"))
+        elif response.code < 200:
+            first, self._ringing = not self._ringing, True
+            if first and self._abandoned:
+                self._cancel()
+        elif response.code >= 300:
+            self._fail(CallFailed(response.code, response.reason))
+        elif self.dialog is None:
+            self._answered(response)
+        elif response.to.tag == self.dialog.remote_tag:
+            self._layer.transport.send(self._ack, self.peer)
+        else:
+            self._refuse_fork(response)
+
+    def _answered(self, response: Response) -> None:
+        try:
+            dialog = self._dialog_of(response)
+            self.peer = self._layer.way(dialog, self.peer)
+        except ValueError:
+            self._fail(CallFailed(500, "malformed answer"))
+            return
+        self.dialog = dialog
+        self._ack = self._acknowledge(dialog, self.peer)
+        try:
+            answer = sdp.parse(response.body)
+        except NotAcceptable as refused:
+            self._leave()
+            self._fail(CallFailed(488, refused.reason))
+            return
+        self.remote, self.codec = answer, answer.codecs[0][1]
+        self._codec = self.codec
+        if self._abandoned or self.outcome.done():
+            self._leave()
+        else:
+            self.outcome.set_result(self)
+
+    def _dialog_of(self, response: Response) -> Dialog:
+        dialog = as_uac(self._from, self.local_tag, response, self._contact, self._target.text)
+        dialog.next_hop()
+        return dialog
+
+    def _acknowledge(self, dialog: Dialog, peer: Peer) -> bytes:
+        ack = dialog.request("ACK", self._layer.via(peer, self._layer.branch()), dialog.invite_cseq)
+        self._layer.transport.send(ack, peer)
+        return ack
+
+    def _refuse_fork(self, response: Response) -> None:
+        """A second branch answered too: take it and end it at once (§13.2.2.4)."""
+        try:
+            dialog = self._dialog_of(response)
+        except ValueError:
+            return
+        peer = self._layer.way(dialog, self.peer._replace(connection=0))
+        self._acknowledge(dialog, peer)
+        self._layer.send_in_dialog(dialog, "BYE", peer, lambda _: None)
+
+    def _fail(self, failure: CallFailed) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(failure)
+            self.ended = True
+        if self.dialog is None:
+            self.forget()
