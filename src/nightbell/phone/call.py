@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 from nightbell.core import clock
 from nightbell.core.capture import CaptureMeta, Codec, Digit, End, EndReason, Mark
@@ -16,26 +15,11 @@ from nightbell.phone import flow_model as model
 from nightbell.phone.media import Media, NoPort, Peer, Session
 from nightbell.phone.prompts import Voice
 from nightbell.phone.recorder import CannotRecord, Recorder, Recording
+from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.snapshot import Number, Snapshot
 from nightbell.sip.sdp import AudioOffer
 
 LONGEST_BESIDE_MESSAGE = 900.0  # seconds: whoever listens to the menu for ever is ended like a drained call
-
-
-class Leg(Protocol):
-    """What the SIP side gives us (phone.endpoint.IncomingCall)."""
-
-    dialled: str
-    caller: str
-    remote: AudioOffer
-    on_end: Callable[[str], None]
-    on_media: Callable[[AudioOffer], None]
-
-    def answer(self, local: tuple[str, int], codec: Codec) -> None: ...
-
-    def reject(self, code: int) -> None: ...
-
-    def hangup(self) -> None: ...
 
 
 @dataclass(slots=True)
@@ -61,7 +45,7 @@ def peer_of(offer: AudioOffer, codec: Codec) -> Peer | None:
 class Call:
     """From INVITE to the end of the capture. Everything here runs in the event loop."""
 
-    def __init__(self, leg: Leg, house: House, snapshot: Snapshot) -> None:
+    def __init__(self, leg: IncomingCall, house: House, snapshot: Snapshot) -> None:
         self.capture = new_ulid()
         self._leg, self._house, self._snapshot = leg, house, snapshot
         self._number = snapshot.number(leg.dialled)
@@ -138,6 +122,8 @@ class Call:
         self._feed(model.Saved() if durable else model.Failed())
 
     def _failed(self) -> None:
+        if self._session is not None:
+            self._session.stop_recording()
         self._feed(model.Failed())
 
     # The flow.

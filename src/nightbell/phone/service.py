@@ -12,11 +12,12 @@ from pathlib import Path
 from nightbell.core import clock
 from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
-from nightbell.phone.call import Call, House, Leg
+from nightbell.phone.call import Call, House
 from nightbell.phone.control import Control, Event
 from nightbell.phone.media import Media
 from nightbell.phone.prompts import Voice
 from nightbell.phone.recorder import Recorder
+from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.snapshot import Holder, Number
 
 SAVE_SECONDS = 10.0  # after a drain: how long captures may take to reach the disk
@@ -43,7 +44,7 @@ class Phone:
         self.media.start()
         self.recorder.start()
 
-    def on_call(self, leg: Leg) -> None:
+    def on_call(self, leg: IncomingCall) -> None:
         """A new INVITE that SIP has found well-formed, with audio that we can take."""
         if self.draining.is_set() or len(self._calls) >= self.holder.current.limits.max_calls:
             # The carrier's fail-over must see it at once: 503 sends the call elsewhere.
@@ -124,11 +125,13 @@ class Phone:
         self.draining.set()
 
     def _take_snapshot(self, data: object) -> None:
+        before = self.holder.current.version
         try:
             taken = self.holder.take(json.dumps(data).encode())
         except (NightbellError, OSError) as error:
             self._log.failure("snapshot_refused", error)
             self.control.send("snapshot_refused", version=self.holder.current.version)
             return
-        self._log("snapshot_in_force", version=taken.version)
-        self.control.send("snapshot_in_force", version=taken.version)
+        if taken.version != before:  # the same one again is only a sign of life
+            self._log("snapshot_in_force", version=taken.version)
+            self.control.send("snapshot_in_force", version=taken.version)

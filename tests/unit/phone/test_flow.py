@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from nightbell.core.capture import EndReason
 from nightbell.phone import prompts
 from nightbell.phone.flow import step

@@ -1,0 +1,196 @@
+"""A real phone process in a folder of its own, with a snapshot and keys made here."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from nightbell.core.capture import Capture, Codec
+from nightbell.phone import snapshot
+from nightbell.sealing.capture import open_capture
+from nightbell.sealing.epochs import new_epoch
+from nightbell.sip import g711
+
+DIALLED, CALLER = "5552014567", "5550177123"
+
+
+def free_port() -> int:
+    """A port that UDP and TCP have free right now."""
+    for _ in range(50):
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
+            socket.socket(type=socket.SOCK_DGRAM) as udp,
+        ):
+            tcp.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                udp.bind(tcp.getsockname())
+                return int(tcp.getsockname()[1])
+    raise RuntimeError("no free port")
+
+
+class House:
+    """NIGHTBELL_HOME, its keys, and the phone that runs on it."""
+
+    def __init__(self, root: Path, **number: object) -> None:
+        self.home, self.keys = root / "home", root / "keys"
+        self.folder = self.home / "phone"
+        self.spool = self.folder / "spool"
+        for path in (self.spool, self.folder / "clips", self.home / "run", self.keys):
+            path.mkdir(parents=True, exist_ok=True)
+        self.signer = Ed25519PrivateKey.generate()
+        (self.folder / "trust.pub").write_bytes(self.signer.public_key().public_bytes_raw())
+        self.epoch, self.private = new_epoch()
+        (self.keys / "epoch").write_bytes(self.private)
+        os.chmod(self.keys / "epoch", 0o600)
+        self.numbers: dict[str, dict[str, object]] = {
+            DIALLED: {
+                "practice": "01K000000000000000000PRACT",
+                "mailbox": "01K000000000000000000MAB0X",
+                "language": "en",
+                "practice_number": "5552014567",
+                "greeting": "closed",
+                "on_call": True,
+                "promise_minutes": 30,
+                "max_seconds": 60,
+                "clips": {},
+            }
+            | number
+        }
+        self.port = free_port()
+        self.process: subprocess.Popen[str] | None = None
+        (self.folder / "snapshot.json").write_bytes(self.signed(1))
+
+    def signed(self, version: int, signer: Ed25519PrivateKey | None = None, **more: object) -> bytes:
+        payload = {
+            "version": version,
+            "issued_at": "2026-11-24T03:00:00.000Z",
+            "epoch": self.epoch.to_dict(),
+            "numbers": self.numbers,
+            "limits": {"drain_seconds": 3},
+        }
+        return snapshot.sign(payload | more, signer or self.signer)
+
+    @property
+    def uri(self) -> str:
+        return f"sip:{DIALLED}@127.0.0.1:{self.port}"
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": "src",
+            "NIGHTBELL_HOME": str(self.home),
+            "NIGHTBELL_KEYS": str(self.keys),
+            "NIGHTBELL_SIP_PORT": str(self.port),
+            "NIGHTBELL_RTP_PORTS": "38000-39999",
+        }
+
+    def start(self, prefix: tuple[str, ...] = ()) -> None:
+        """Start the process and wait until it takes calls. prefix: a command that runs it."""
+        self.log = (self.home / "phone.log").open("a+")
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, "-m", "nightbell.phone"],
+            env=self.environment(),
+            text=True,
+            stderr=self.log,
+        )
+        self.wait_for_log("phone_ready")
+
+    def wait_for_log(self, event: str, seconds: float = 15) -> dict[str, Any]:
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
+            for line in (self.home / "phone.log").read_text().splitlines():
+                if f'"event":"{event}"' in line:
+                    return dict(json.loads(line))
+            if self.process is not None and self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"no {event!r}: {(self.home / 'phone.log').read_text()}")
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        self.process.send_signal(number)
+        code = self.process.wait(20)
+        self.process = None
+        self.log.close()
+        return code
+
+    def call(self, *options: str, wav: Path, background: bool = False) -> subprocess.Popen[str]:
+        """Place a call with our caller's command; waits for its end unless in the background."""
+        caller = subprocess.Popen(
+            [sys.executable, "-m", "nightbell.phone.caller", self.uri, "--wav", str(wav), "--from", CALLER,
+             "--json", *options],
+            env=self.environment(), text=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        if not background:
+            caller.wait(90)
+        return caller
+
+    def files(self, suffix: str = "*") -> list[Path]:
+        return sorted(path for path in self.spool.glob(f"*.{suffix}") if not path.name.startswith("."))
+
+    def wait_for_captures(self, count: int, seconds: float = 10) -> list[Capture]:
+        ends = time.monotonic() + seconds
+        while len(self.files("cap")) < count and time.monotonic() < ends:
+            time.sleep(0.05)
+        found = [open_capture(path.read_bytes(), self.private) for path in self.files("cap")]
+        assert len(found) == count
+        return found
+
+
+def sound_of(capture: Capture) -> bytes:
+    """The recording as G.711 with its gaps silent."""
+    codec = capture.meta.codec
+    length = max((packet.offset + len(packet.payload) for packet in capture.packets), default=0)
+    sound = bytearray(g711.silence(length, codec))
+    for packet in capture.packets:
+        sound[packet.offset : packet.offset + len(packet.payload)] = packet.payload
+    return bytes(sound)
+
+
+def write_wav(path: Path, ulaw: bytes) -> Path:
+    """A mu-law WAV file."""
+    header = b"RIFF" + (36 + len(ulaw)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
+    header += (7).to_bytes(2, "little") + (1).to_bytes(2, "little") + (8000).to_bytes(4, "little") * 2
+    header += (1).to_bytes(2, "little") + (8).to_bytes(2, "little")
+    path.write_bytes(header + b"data" + len(ulaw).to_bytes(4, "little") + ulaw)
+    return path
+
+
+def speech(seconds: float, seed: int = 1) -> bytes:
+    """Loud mu-law sound of which no two frames are alike."""
+    import random
+
+    return random.Random(seed).randbytes(int(seconds * 50) * 160)
+
+
+def b64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+@contextlib.contextmanager
+def running(root: Path, **number: object) -> Iterator[House]:
+    """A phone that takes calls, stopped at the end."""
+    house = House(root, **number)
+    try:
+        house.start()
+        yield house
+    finally:
+        if house.process is not None:
+            house.process.kill()
+            house.process.wait()
+
+
+__all__ = ["CALLER", "DIALLED", "Codec", "House", "running", "sound_of", "speech", "write_wav"]

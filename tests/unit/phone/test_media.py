@@ -1,0 +1,285 @@
+"""The media engine over real UDP sockets: loss, disorder, doubles, strangers, moving peers, playing."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import random
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from nightbell.core.capture import Codec
+from nightbell.phone.media import Media, NoPort, Peer, Session
+from nightbell.sip.dtmf import key_press
+from nightbell.sip.rtp import RtpPacket, pack, unpack
+
+
+class Listener:
+    def __init__(self) -> None:
+        self.keys: queue.Queue[str] = queue.Queue()
+        self.ends: queue.Queue[int] = queue.Queue()
+
+    def digit(self, key: str, at: float) -> None:
+        self.keys.put(key)
+
+    def played(self, token: int) -> None:
+        self.ends.put(token)
+
+
+class Phone:
+    """A telephone's RTP side: one UDP socket."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(2)
+        self.address: tuple[str, int] = self.socket.getsockname()
+
+    def peer(self, mute: bool = False) -> Peer:
+        return Peer(self.address, Codec.PCMU, 0, 101, mute)
+
+    def send(self, to: Session, packet: RtpPacket) -> None:
+        self.socket.sendto(pack(packet), to.local)
+
+    def receive(self) -> RtpPacket:
+        return unpack(self.socket.recv(2048))
+
+
+def audio(number: int, ssrc: int = 7) -> RtpPacket:
+    """A frame that is like no other."""
+    payload = number.to_bytes(4, "big") * 40
+    return RtpPacket(0, False, number & 0xFFFF, (4_294_960_000 + number * 160) & 0xFFFFFFFF, ssrc, payload)
+
+
+def until(true: Callable[[], bool], seconds: float = 2) -> None:
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def quiet(session: Session, seconds: float = 0.1) -> None:
+    """Until no more packets are being taken."""
+    last = -1
+    while last != session.counters.received + session.counters.strangers + session.counters.bad:
+        last = session.counters.received + session.counters.strangers + session.counters.bad
+        time.sleep(seconds)
+
+
+@pytest.fixture
+def media() -> Iterator[Media]:
+    engine = Media("127.0.0.1", (36000, 37999), lambda act, *values: act(*values))
+    engine.start()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def phone() -> Iterator[Phone]:
+    phone = Phone()
+    yield phone
+    phone.socket.close()
+
+
+class Taken(dict[int, bytes]):
+    def __call__(self, offset: int, payload: bytes, now: float) -> None:
+        assert offset not in self
+        self[offset] = payload
+
+
+def opened(media: Media, phone: Phone) -> tuple[Session, Listener, Taken]:
+    listener, taken = Listener(), Taken()
+    session = media.open(phone.peer(), listener)
+    session.record(taken)
+    return session, listener, taken
+
+
+def test_it_gives_even_ports_and_takes_them_back(media: Media, phone: Phone) -> None:
+    session = media.open(phone.peer(), Listener())
+    assert session.local[1] % 2 == 0
+    until(lambda: media.open_ports == 1)
+    session.close()
+    until(lambda: media.open_ports == 0)
+    again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    again.bind(session.local)
+    again.close()
+
+
+def test_it_says_so_when_every_port_is_taken(phone: Phone) -> None:
+    held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    held.bind(("127.0.0.1", 0))
+    port = held.getsockname()[1]
+    engine = Media("127.0.0.1", (port - port % 2, port - port % 2 + 1), lambda *_: None)
+    if port % 2:  # only even ports are used: hold that one
+        held.close()
+        held = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        held.bind(("127.0.0.1", port - 1))
+    with pytest.raises(NoPort, match="NIGHTBELL_RTP_PORTS"):
+        engine.open(phone.peer(), Listener())
+    held.close()
+    engine.close()
+
+
+PATTERNS: dict[str, Callable[[list[int]], list[int]]] = {
+    "in order": lambda order: order,
+    "5 % lost": lambda order: [n for n in order if n == 0 or (random.Random(5).random() > 0 and n % 20)],
+    "re-ordered": lambda order: [
+        order[0],
+        *sorted(order[1:], key=lambda n: n + random.Random(n).uniform(0, 6)),
+    ],
+    "doubled": lambda order: [n for n in order for _ in range(1 + n % 2)],
+    "late": lambda order: [n for n in order if n != 10] + [10],
+    "all of it": lambda order: [
+        order[0],
+        *sorted(
+            [n for n in order[1:] if n % 20] + [5, 6, 7], key=lambda n: n + random.Random(n).uniform(0, 9)
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_it_places_every_packet_that_arrives_by_its_timestamp(
+    media: Media, phone: Phone, pattern: str
+) -> None:
+    session, _, taken = opened(media, phone)
+    sent = PATTERNS[pattern](list(range(200)))
+    for number in sent:  # timestamps wrap within the first 46 packets
+        phone.send(session, audio(number))
+    quiet(session)
+    assert taken == {number * 160: audio(number).payload for number in set(sent)}
+    assert session.counters.doubled == len(sent) - len(set(sent))
+
+
+def test_it_believes_the_address_of_the_sdp_at_once_and_no_stranger_after_it(
+    media: Media, phone: Phone
+) -> None:
+    session, listener, taken = opened(media, phone)
+    stranger = Phone()
+    stranger.send(session, audio(900, ssrc=66))
+    quiet(session)
+    assert taken == {}
+    phone.send(session, audio(1))
+    quiet(session)
+    time.sleep(0.6)
+    for number in range(50):
+        stranger.send(session, audio(1000 + number, ssrc=66))
+    for packet in key_press("1", 101, 0, 0, 66):
+        stranger.send(session, packet)
+    phone.send(session, audio(2))
+    quiet(session)
+    stranger.socket.close()
+    assert taken == {0: audio(1).payload, 160: audio(2).payload}
+    assert session.counters.strangers == 51 + len(key_press("1", 101, 0, 0, 66))
+    assert listener.keys.empty()
+
+
+def test_it_takes_the_first_that_speaks_when_the_sdp_address_stays_silent(media: Media, phone: Phone) -> None:
+    listener, taken = Listener(), Taken()
+    behind_nat = Peer(("192.0.2.1", 4000), Codec.PCMU, 0, 101)
+    session = media.open(behind_nat, listener)
+    session.record(taken)
+    time.sleep(0.55)
+    phone.send(session, audio(3))
+    quiet(session)
+    assert list(taken.values()) == [audio(3).payload]
+    session.play([b"a" * 160], 1)
+    assert phone.receive().payload
+
+
+def test_it_follows_a_caller_that_moves(media: Media, phone: Phone) -> None:
+    session, _, taken = opened(media, phone)
+    phone.send(session, audio(0))
+    quiet(session)
+    other = Phone()
+    session.retarget(other.peer())
+    other.send(session, audio(1))
+    quiet(session)
+    other.socket.close()
+    assert len(taken) == 2
+
+
+def test_it_tells_each_key_once(media: Media, phone: Phone) -> None:
+    session, listener, _ = opened(media, phone)
+    sequence = 0
+    for number, key in enumerate("159*#0"):
+        packets = key_press(key, 101, sequence, 10_000 + 2_000 * number, 7)
+        sequence += len(packets)
+        for packet in packets:
+            phone.send(session, packet)
+    quiet(session)
+    assert [listener.keys.get(timeout=1) for _ in range(6)] == list("159*#0")
+    assert listener.keys.empty()
+
+
+def test_it_bears_rubbish(media: Media, phone: Phone) -> None:
+    session, _, taken = opened(media, phone)
+    noise = random.Random(1)
+    for size in (0, 1, 11, 12, 13, 200, 1500):
+        phone.socket.sendto(noise.randbytes(size), session.local)
+    phone.send(session, audio(1)._replace(payload_type=96))
+    phone.send(session, audio(1)._replace(payload=b""))
+    phone.send(session, audio(4))
+    quiet(session)
+    assert audio(4).payload in taken.values()
+    assert len(taken) <= 2
+
+
+def test_it_plays_frames_in_order_at_their_pace_and_tells_the_end(media: Media, phone: Phone) -> None:
+    session, listener, _ = opened(media, phone)
+    frames = [bytes([number]) * 160 for number in range(25)]
+    began = time.monotonic()
+    session.play(frames, 42)
+    got = [phone.receive() for _ in range(25)]
+    lasted = time.monotonic() - began
+    assert [packet.payload for packet in got] == frames
+    assert 0.4 < lasted < 0.9
+    steps = {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in itertools.pairwise(got)}
+    assert steps == {160}
+    assert listener.ends.get(timeout=1) == 42
+
+
+def test_it_falls_silent_when_told_and_says_no_end_of_what_was_cut(media: Media, phone: Phone) -> None:
+    session, listener, _ = opened(media, phone)
+    session.play([b"x" * 160] * 500, 1)
+    phone.receive()
+    session.play([b"y" * 160], 2)
+    assert listener.ends.get(timeout=1) == 2
+    assert listener.ends.empty()
+
+
+def test_it_hears_a_voice_and_not_the_noise_of_a_quiet_line(media: Media, phone: Phone) -> None:
+    session, _, _ = opened(media, phone)
+    hush = bytes(random.Random(2).choice((0xFF, 0x7F, 0xFE, 0x7E)) for _ in range(160))
+    for number in range(40):
+        phone.send(session, audio(number)._replace(payload=hush))
+    quiet(session)
+    assert session.voice_at is None
+    for number in range(40, 60):
+        phone.send(session, audio(number)._replace(payload=bytes(random.Random(number).randbytes(160))))
+    quiet(session)
+    assert session.voice_at is not None
+
+
+def test_it_sends_nothing_to_a_caller_on_hold(media: Media, phone: Phone) -> None:
+    session = media.open(phone.peer(mute=True), Listener())
+    session.play([b"x" * 160] * 10, 1)
+    time.sleep(0.3)
+    assert session.counters.sent == 0
+
+
+def test_it_goes_on_for_others_when_one_sink_fails(media: Media, phone: Phone) -> None:
+    def broken(offset: int, payload: bytes, now: float) -> None:
+        raise RuntimeError
+
+    bad = media.open(phone.peer(), Listener())
+    bad.record(broken)
+    session, _, taken = opened(media, phone)
+    phone.send(bad, audio(0))
+    phone.send(session, audio(0))
+    quiet(session)
+    assert len(taken) == 1
+    assert bad.counters.bad == 1
