@@ -61,8 +61,8 @@ def record(
                 id=event, log=head, seq=head.size, at=now, actor=actor, action=action, message=message,
                 outcome=outcome, source=source, leaf=leaf, leaf_hash=digest,
             )  # fmt: skip
-            grown = tree.CompactRange.unpack(head.size, bytes(head.frontier)).append(digest)
-            Log.objects.filter(pk=log_id).update(size=grown.size, frontier=grown.pack(), epoch=epoch)
+            grown = tree.Frontier.from_bytes(head.size, bytes(head.frontier)).append(digest)
+            Log.objects.filter(pk=log_id).update(size=grown.size, frontier=grown.to_bytes(), epoch=epoch)
     except (DatabaseError, Log.DoesNotExist, OSError) as error:
         raise AuditClosed(
             "The audit log cannot be written, so nothing can be read now",

@@ -36,7 +36,9 @@ def begin(now: datetime, actor: str) -> EpochPublic:
         SealingEpoch.objects.create(
             id=public.id, public=base64.b64encode(public.public).decode(), created_at=now
         )
-        audit.record(audit.INSTALLATION, actor=actor, action="epoch:begin", now=now, detail={"epoch": public.id})
+        audit.record(
+            audit.INSTALLATION, actor=actor, action="epoch:begin", now=now, detail={"epoch": public.id}
+        )
     return public
 
 
@@ -62,7 +64,9 @@ def destroy_drained(folder: Path, named_by_phones: Iterable[str], now: datetime,
         vault.keyring().destroy(row.id)
         with transaction.atomic():
             SealingEpoch.objects.filter(pk=row.id).update(destroyed_at=now)
-            audit.record(audit.INSTALLATION, actor=actor, action="epoch:destroy", now=now, detail={"epoch": row.id})
+            audit.record(
+                audit.INSTALLATION, actor=actor, action="epoch:destroy", now=now, detail={"epoch": row.id}
+            )
         gone += 1
     return gone
 

@@ -30,6 +30,7 @@ from nightbell.people.models import Practice
 from nightbell.sealing import spool
 from nightbell.sealing.capture import open_capture, peek
 from nightbell.sealing.errors import Busy, KeyUnavailable, NoSuchKey, SealError
+from nightbell.sealing.fields import Place
 from nightbell.sealing.playback import seal_playback
 from nightbell.sip import g711
 from nightbell.store import jobs, vault
@@ -178,7 +179,7 @@ def _describe(
 
 
 def _seal_columns(message: Message, key: bytes, capture: Capture, sound: Sound) -> None:
-    def where(column: str) -> sealed.Place:
+    def where(column: str) -> Place:
         return sealed.place(column, message.id, message.practice_id)
 
     message.caller_sealed = sealed.seal_text(key, where("caller"), capture.meta.caller)

@@ -13,6 +13,7 @@ from nightbell.mailbox.values import MessageView, NoteView, Person, Reason, Row
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Part
+from nightbell.sealing.fields import Place
 from nightbell.store import vault
 
 T = TypeVar("T")
@@ -32,9 +33,7 @@ class Opener:
         self.actor, self.warrant, self.message = actor, warrant, message
         self.key = vault.message_key(message.id)
 
-    def _open(
-        self, column: str, reader: Callable[[bytes, sealed.Place, bytes | memoryview], Phi[T]]
-    ) -> T | None:
+    def _open(self, column: str, reader: Callable[[bytes, Place, bytes | memoryview], Phi[T]]) -> T | None:
         value = getattr(self.message, f"{column}_sealed")
         if value is None:
             return None

@@ -11,13 +11,7 @@ RATE = 8000
 SHORTEST_MESSAGE_S = 1.0
 MAX_SAMPLES = RATE * 3600
 BARS = 240
-_RANK = {"routine": 0, "review": 1, "urgent": 2}
 SILENCE = {Codec.PCMU: 0xFF, Codec.PCMA: 0xD5}
-
-
-def louder(first: str, second: str) -> str:
-    """The higher of two urgencies: urgency is raised, never lowered."""
-    return max(first, second, key=_RANK.__getitem__)
 
 
 def lay_out(packets: Sequence[AudioPacket], codec: Codec) -> bytes:

@@ -41,7 +41,9 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
     claim = jobs.claim([JOB], clock(), LEASE)
     if claim is None:
         return False
-    message = Message.objects.select_related("practice").filter(pk=claim.key).exclude(state=State.DISPOSED).first()
+    message = (
+        Message.objects.select_related("practice").filter(pk=claim.key).exclude(state=State.DISPOSED).first()
+    )
     if message is None:
         jobs.finish(claim, clock())
         return True

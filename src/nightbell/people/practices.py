@@ -34,11 +34,15 @@ def add_practice(name: str, zone: str, number: str, actor: str, now: datetime) -
     """Make a practice with its audit log. The first one takes unrouted calls."""
     name = name.strip()
     if not 1 <= len(name) <= 120:
-        raise BadPerson("The practice was not made", "its name is empty or too long", "give a name of 1 to 120 characters")
+        raise BadPerson(
+            "The practice was not made", "its name is empty or too long", "give a name of 1 to 120 characters"
+        )
     try:
         ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError) as error:
-        raise BadPerson("The practice was not made", f"{zone!r} is no time zone", "use e.g. America/Chicago") from error
+        raise BadPerson(
+            "The practice was not made", f"{zone!r} is no time zone", "use e.g. America/Chicago"
+        ) from error
     with transaction.atomic():
         practice = Practice.objects.create(
             code=new_code(), name=name, zone=zone, number=number, created_at=now,
@@ -57,13 +61,17 @@ def add_user(
     if role not in {r.value for r in Role}:
         raise BadPerson("The user was not made", f"{role!r} is no role", "use one of: " + ", ".join(Role))
     if not login or not name or len(login) > 60 or not login.replace(".", "").replace("-", "").isalnum():
-        raise BadPerson("The user was not made", "the login or the name is missing or odd", "use letters, digits, . and -")
+        raise BadPerson(
+            "The user was not made", "the login or the name is missing or odd", "use letters, digits, . and -"
+        )
     if User.objects.filter(login=login).exists():
         raise BadPerson("The user was not made", f"the login {login} is taken", "choose another")
     try:
         validate_password(password)
     except ValidationError as error:
-        raise BadPerson("The user was not made", " ".join(error.messages), "choose a longer password") from error
+        raise BadPerson(
+            "The user was not made", " ".join(error.messages), "choose a longer password"
+        ) from error
     with transaction.atomic():
         user = User.objects.create_user(login, password, name=name, role=role, email=email, practice=practice)
         audit.record(

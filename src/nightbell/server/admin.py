@@ -47,7 +47,9 @@ def _backup(config: Config, options: argparse.Namespace) -> int:
     from nightbell.server import backup
 
     blobs = backup.save(config, options.data.absolute(), options.keyring.absolute(), _actor(), utc_now())
-    print(f"Saved the database and {blobs} sealed recordings to {options.data}, the keyring to {options.keyring}.")
+    print(
+        f"Saved the database and {blobs} sealed recordings to {options.data}, the keyring to {options.keyring}."
+    )
     return 0
 
 
@@ -55,7 +57,9 @@ def _restore(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
     from nightbell.server import backup
 
-    report = backup.load(config, options.data.absolute(), options.keyring_file.absolute(), _actor(), utc_now())
+    report = backup.load(
+        config, options.data.absolute(), options.keyring_file.absolute(), _actor(), utc_now()
+    )
     print(
         f"Restored {report['keys']} keys ({report['unopenable']} without their period key); "
         f"{report['disposals']} messages that were destroyed after the backup are gone again."
@@ -67,7 +71,7 @@ def _audit_verify(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
     from nightbell.audit import verify
 
-    reports = verify.all_logs(config.home / "checkpoints", options.log)
+    reports = verify.all_logs(config.url, config.home / "checkpoints", options.log)
     if options.json:
         print(json.dumps([r.as_dict() for r in reports], indent=1))
     else:
@@ -81,7 +85,9 @@ def _audit_export(config: Config, options: argparse.Namespace) -> int:
     from nightbell.audit import verify
 
     verify.export(options.log, options.file, config.url, _actor(), utc_now())
-    print(f"Wrote {options.file}. Check it anywhere with offline_verify.py (one file, see docs/formats/audit-log.md).")
+    print(
+        f"Wrote {options.file}. Check it anywhere with offline_verify.py (one file, see docs/formats/audit-log.md)."
+    )
     return 0
 
 
@@ -116,7 +122,9 @@ def _keys_status(config: Config, options: argparse.Namespace) -> int:
     ring = vault.keyring()
     status = {
         "messages": len(ring.ids("message")),
-        "epochs": list(SealingEpoch.objects.filter(destroyed_at=None).order_by("id").values_list("id", flat=True)),
+        "epochs": list(
+            SealingEpoch.objects.filter(destroyed_at=None).order_by("id").values_list("id", flat=True)
+        ),
         "last_compaction": ring.last_compaction(),
     }
     print(json.dumps(status, indent=1) if options.json else "\n".join(f"{k}: {v}" for k, v in status.items()))
@@ -155,7 +163,9 @@ def _user(config: Config, options: argparse.Namespace) -> int:
     if practice is None:
         raise BadPerson("The user was not made", "there is no such practice", "run: nightbell practice list")
     password = secrets.token_urlsafe(12)
-    user = add_user(practice, options.login, options.name, options.role, options.email, password, _actor(), utc_now())
+    user = add_user(
+        practice, options.login, options.name, options.role, options.email, password, _actor(), utc_now()
+    )
     print(f"{user.login} may log in with this password, shown once: {password}")
     return 0
 
@@ -188,13 +198,17 @@ def _code(config: Config, options: argparse.Namespace) -> int:
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Hang these commands under `nightbell`."""
 
-    def add(parent: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Run, words: str) -> argparse.ArgumentParser:
+    def add(
+        parent: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Run, words: str
+    ) -> argparse.ArgumentParser:
         sub = parent.add_parser(name, help=words, description=words)
         sub.set_defaults(run=run)
         return sub
 
     def group(name: str, words: str) -> argparse._SubParsersAction[argparse.ArgumentParser]:
-        return commands.add_parser(name, help=words).add_subparsers(dest="action", required=True, metavar="ACTION")
+        return commands.add_parser(name, help=words).add_subparsers(
+            dest="action", required=True, metavar="ACTION"
+        )
 
     add(commands, "check", _check, "what could be wrong before it is")
     backup = add(commands, "backup", _backup, "save data and keyring, to two folders apart")

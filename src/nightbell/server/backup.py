@@ -33,9 +33,15 @@ class BadBackup(NightbellError):
 def save(config: Config, target: Path, keyring_target: Path, actor: str, now: datetime) -> int:
     """Write a backup. Returns the number of blobs. Both folders must be new or empty, and apart."""
     if config.database != "sqlite":
-        raise BadBackup("The backup was not made", "the database is on PostgreSQL", "use pg_dump and copy blobs/")
-    if keyring_target.resolve().is_relative_to(target.resolve()) or target.resolve().is_relative_to(keyring_target.resolve()):
-        raise BadBackup("The backup was not made", "data and keyring would lie together", "give two folders apart")
+        raise BadBackup(
+            "The backup was not made", "the database is on PostgreSQL", "use pg_dump and copy blobs/"
+        )
+    if keyring_target.resolve().is_relative_to(target.resolve()) or target.resolve().is_relative_to(
+        keyring_target.resolve()
+    ):
+        raise BadBackup(
+            "The backup was not made", "data and keyring would lie together", "give two folders apart"
+        )
     for folder in (target, keyring_target):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(target.iterdir()):
@@ -65,7 +71,9 @@ def load(config: Config, source: Path, keyring_file: Path, actor: str, now: date
     The home must have been made (keys restored, `nightbell migrate` run) or be empty but for keys.
     """
     if not (source / "nightbell.sqlite3").is_file() or not keyring_file.is_file():
-        raise BadBackup("Nothing was restored", "the folder or the keyring file is no backup of ours", "check both paths")
+        raise BadBackup(
+            "Nothing was restored", "the folder or the keyring file is no backup of ours", "check both paths"
+        )
     connections.close_all()
     database = config.home / "db" / "nightbell.sqlite3"
     for suffix in ("", "-wal", "-shm"):
@@ -85,7 +93,11 @@ def replay_disposals(actor: str, now: datetime) -> int:
     from nightbell.compliance.disposal import dispose
 
     ring = vault.keyring()
-    gone = [m for m in Message.objects.exclude(state=State.DISPOSED).select_related("practice") if not ring.has(m.id)]
+    gone = [
+        m
+        for m in Message.objects.exclude(state=State.DISPOSED).select_related("practice")
+        if not ring.has(m.id)
+    ]
     for log in Log.objects.all():
         audit.begin_epoch(log.id, actor=actor, now=now)
     for message in gone:

@@ -72,7 +72,9 @@ def _web(config: Config, options: argparse.Namespace) -> int:
     home.require(config)
     key = config.keys / "server.key"
     if not key.exists():
-        raise RefusedStart("the web server's key", f"{key} is not there", "put it back from your backup of the keys")
+        raise RefusedStart(
+            "the web server's key", f"{key} is not there", "put it back from your backup of the keys"
+        )
     arguments = [
         "--interface", "wsgi", "--http", "1", "--host", config.bind, "--port", str(config.https_port),
         "--ssl-certificate", str(config.home / "tls" / "server.pem"), "--ssl-keyfile", str(key),
@@ -112,11 +114,15 @@ def _status(config: Config, options: argparse.Namespace) -> int:
 def _parser() -> argparse.ArgumentParser:
     from nightbell.server import admin
 
-    parser = argparse.ArgumentParser(prog="nightbell", description="A sealed phone line for medical practices.")
+    parser = argparse.ArgumentParser(
+        prog="nightbell", description="A sealed phone line for medical practices."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, run: Callable[[Config, argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, run: Callable[[Config, argparse.Namespace], int], words: str
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=words, description=words)
         sub.set_defaults(run=run)
         return sub
@@ -148,8 +154,6 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
-
-
 
 
 if __name__ == "__main__":

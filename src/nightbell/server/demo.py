@@ -79,7 +79,8 @@ def _practice(plan: dict[str, Any], now: datetime) -> tuple[Practice, list[Mailb
     )  # fmt: skip
     audit.open_log(practice.id)
     mailboxes = [
-        Mailbox.objects.create(practice=practice, name=name, position=i) for i, name in enumerate(plan["mailboxes"])
+        Mailbox.objects.create(practice=practice, name=name, position=i)
+        for i, name in enumerate(plan["mailboxes"])
     ]
     Number.objects.create(dialled=plan["number"], mailbox=mailboxes[0])
     for i, mailbox in enumerate(mailboxes[1:], start=1):
@@ -91,7 +92,9 @@ def _practice(plan: dict[str, Any], now: datetime) -> tuple[Practice, list[Mailb
     return practice, mailboxes
 
 
-def _people(practice: Practice, plan: dict[Role, list[tuple[str, str]]], now: datetime) -> list[dict[str, str]]:
+def _people(
+    practice: Practice, plan: dict[Role, list[tuple[str, str]]], now: datetime
+) -> list[dict[str, str]]:
     made = []
     for role, people in plan.items():
         for login, name in people:
@@ -102,7 +105,9 @@ def _people(practice: Practice, plan: dict[Role, list[tuple[str, str]]], now: da
     clinicians = list(User.objects.filter(practice=practice, role=Role.CLINICIAN).order_by("id"))
     for weekday in range(7):
         for rank, user in enumerate(clinicians):
-            Shift.objects.create(schedule=schedule, user=user, weekday=weekday, start=0, minutes=1440, rank=rank)
+            Shift.objects.create(
+                schedule=schedule, user=user, weekday=weekday, start=0, minutes=1440, rank=rank
+            )
     return made
 
 
@@ -112,10 +117,17 @@ def _person(practice: Practice, role: Role, login: str, name: str, now: datetime
     password = secrets.token_urlsafe(12)
     secret = base64.b32encode(secrets.token_bytes(20)).decode()
     user = User.objects.create_user(
-        login, password, name=name, role=role, practice=practice, email=f"{login}@{practice.code.lower()}.example"
+        login,
+        password,
+        name=name,
+        role=role,
+        practice=practice,
+        email=f"{login}@{practice.code.lower()}.example",
     )
     TOTP.activate(user, secret)
-    audit.record(practice.id, actor="system:setup", action="user:create", now=now, detail={"user": login, "role": role})
+    audit.record(
+        practice.id, actor="system:setup", action="user:create", now=now, detail={"user": login, "role": role}
+    )
     return {
         "practice": practice.id, "role": role.value, "login": login, "password": password,
         "totp_secret": secret, "api_token": tokens.issue(user, "demo", now),
@@ -131,7 +143,8 @@ def greeting(config: Config, wav: str) -> str:
         "Nightbell is ready (demo: invented people, this machine only).",
         "",
         f"  Web       {content['url']}",
-        "  Log in    " + "  ".join(f"{u['login']} / {u['password']} ({u['role']})" for u in content["users"][:1]),
+        "  Log in    "
+        + "  ".join(f"{u['login']} / {u['password']} ({u['role']})" for u in content["users"][:1]),
         "  Code      nightbell code rivera      (prints the six digits for any demo login)",
         "  Everybody " + str(config.home / "demo.json"),
         f"  Trust     {content['ca_file']}  (import it as a certificate authority, or accept the warning)",

@@ -18,12 +18,20 @@ VALID = timedelta(hours=24)
 
 def greeting(config: Config, now: datetime) -> str:
     """What `serve` prints when everything runs; with a fresh set-up link while nobody can log in yet."""
-    lines = ["", f"Nightbell is ready at {config.url}", f"SIP on {config.bind}:{config.sip_port} (UDP and TCP)"]
+    lines = [
+        "",
+        f"Nightbell is ready at {config.url}",
+        f"SIP on {config.bind}:{config.sip_port} (UDP and TCP)",
+    ]
     if not User.objects.exists():
         token = secrets.token_urlsafe(32)
         keep = {"digest": hashlib.sha256(token.encode()).hexdigest(), "until": iso(now + VALID)}
         write_file(config.home / "setup.json", json.dumps(keep).encode())
-        lines += ["", "Set up the first practice (this link works once, for a day):", f"  {config.url}/setup/{token}"]
+        lines += [
+            "",
+            "Set up the first practice (this link works once, for a day):",
+            f"  {config.url}/setup/{token}",
+        ]
     return "\n".join([*lines, "", trust_hint(config.home / "tls" / "ca.pem"), ""])
 
 

@@ -28,11 +28,15 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
     except (OSError, ValueError, KeyError):
         return _judged({"worker": _check(False, "has not reported yet")}, {})
     checks = {
-        "worker": _check(age < STALE, "running" if age < STALE else f"silent for {round(age.total_seconds())} s"),
+        "worker": _check(
+            age < STALE, "running" if age < STALE else f"silent for {round(age.total_seconds())} s"
+        ),
         "keys": _check(report.get("keys") == "here", f"{report.get('keys', 'unknown')}"),
         "audit": _check(report.get("audit") == "open", f"{report.get('audit', 'unknown')}"),
         "speech": _check(report.get("speech") == "ready", f"{report.get('speech', 'unknown')}"),
-        "alerts": _check(not report.get("standing_still"), f"{report.get('standing_still', 0)} standing still"),
+        "alerts": _check(
+            not report.get("standing_still"), f"{report.get('standing_still', 0)} standing still"
+        ),
         "spool": _spool(config),
         "phone": _phones(report.get("phones", [])),
     }

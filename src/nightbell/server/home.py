@@ -19,7 +19,18 @@ from nightbell.sealing.provider import FileKeyProvider
 from nightbell.server import tls
 
 DEMO, REAL = "demo", "real"
-FOLDERS = ("db", "keyring", "blobs", "phone/spool", "phone/clips", "run", "outbox", "tls", "logs", "checkpoints")
+FOLDERS = (
+    "db",
+    "keyring",
+    "blobs",
+    "phone/spool",
+    "phone/clips",
+    "run",
+    "outbox",
+    "tls",
+    "logs",
+    "checkpoints",
+)
 SNAPSHOT_SIGNER, CHECKPOINT_SIGNER = "signer-snapshot", "signer-checkpoint"
 
 
@@ -40,7 +51,9 @@ def require(config: Config, mode: str | None = None) -> str:
     found = stamp(config)
     if found is None:
         raise RefusedStart(
-            f"NIGHTBELL_HOME {config.home}", "there is no installation here", "run: nightbell serve (or serve --demo)"
+            f"NIGHTBELL_HOME {config.home}",
+            "there is no installation here",
+            "run: nightbell serve (or serve --demo)",
         )
     if mode is not None and found != mode:
         raise RefusedStart(
@@ -62,7 +75,9 @@ def make(config: Config, mode: str, now: datetime) -> bool:
         return False
     if config.home.exists() and any(config.home.iterdir()) and not (config.home / "making").exists():
         raise RefusedStart(
-            f"NIGHTBELL_HOME {config.home}", "it is not empty and not an installation", "choose an empty folder"
+            f"NIGHTBELL_HOME {config.home}",
+            "it is not empty and not an installation",
+            "choose an empty folder",
         )
     os.umask(0o077)
     for folder in (config.home, config.keys, config.keys / "periods", *(config.home / n for n in FOLDERS)):

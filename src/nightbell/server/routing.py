@@ -29,7 +29,9 @@ def payload(now: datetime) -> dict[str, Any]:
     """Everything but version and time, so that a change can be told from a mere new second."""
     epoch = epochs.current()
     if epoch is None:
-        raise NightbellError("There is no sealing key epoch", "set-up did not finish", "run: nightbell migrate")
+        raise NightbellError(
+            "There is no sealing key epoch", "set-up did not finish", "run: nightbell migrate"
+        )
     on_call = {p.id: _somebody(p, now) for p in Practice.objects.all()}
     numbers: dict[str, Any] = {}
     for number in Number.objects.select_related("mailbox__practice").order_by("dialled"):
@@ -97,5 +99,3 @@ def _next_version(now: datetime) -> int:
         version = int(flag.value) + 1
         Flag.objects.filter(pk=flag.pk).update(value=str(version), changed_at=now)
     return version
-
-

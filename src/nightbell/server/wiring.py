@@ -16,7 +16,7 @@ def channels(config: Config, mode: str) -> dict[str, Channel]:
     """Ways to a person, in the order in which they are tried. A demo never leaves this machine."""
     found: dict[str, Channel] = {}
     if config.smtp:
-        found["email"] = SmtpChannel(config.smtp, config.smtp_from, config.smtp_ca or None, SYSTEM)
+        found["email"] = SmtpChannel(config.smtp, config.smtp_from, config.smtp_ca, SYSTEM)
     if mode == DEMO:
         found["outbox"] = OutboxChannel(config.outbox)
     return found
@@ -28,4 +28,6 @@ def recogniser(config: Config, log: Log) -> Recogniser:
 
 def speech_state(config: Config) -> str:
     """'ready', or what the person who looks after the system must do. The child checks the hashes itself."""
-    return "ready" if (config.models / "whisper-base" / "model.bin").is_file() else "missing: run script/models"
+    return (
+        "ready" if (config.models / "whisper-base" / "model.bin").is_file() else "missing: run script/models"
+    )

@@ -35,7 +35,9 @@ ACTOR = "system:worker"
 class Loop(threading.Thread):
     """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second."""
 
-    def __init__(self, name: str, step: Callable[[], bool], wake: threading.Event, log: Log, idle: float = IDLE) -> None:
+    def __init__(
+        self, name: str, step: Callable[[], bool], wake: threading.Event, log: Log, idle: float = IDLE
+    ) -> None:
         super().__init__(name=name, daemon=True)
         self.step, self.wake, self.log, self.idle = step, wake, log, idle
         self.stopping = threading.Event()
@@ -77,7 +79,7 @@ class Worker:
         self.control = ControlServer(config.control_socket, self.wakes["intake"], log)
         self.next_checkpoint = clock.utc_now()
         send_wakes = [threading.Event() for _ in range(SENDERS)]
-        self.wake_senders = lambda: [wake.set() for wake in send_wakes]
+        self.send_wakes = send_wakes
         self.loops = [
             Loop("intake", self.take_in, self.wakes["intake"], log),
             Loop("alerts", self.escalate, self.wakes["alerts"], log),
@@ -103,7 +105,8 @@ class Worker:
         done = escalation.start_due(now) + escalation.settle_owned(now)
         advanced = escalation.advance_due(now)
         if advanced:
-            self.wake_senders()
+            for wake in self.send_wakes:
+                wake.set()
         return bool(done + advanced)
 
     def send(self) -> bool:

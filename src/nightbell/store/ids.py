@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
 
 from nightbell.core.ids import new_ulid
 
+if TYPE_CHECKING:
+    _CharField = models.CharField[str, str]
+else:
+    _CharField = models.CharField
 
-class UlidField(models.CharField):  # type: ignore[type-arg]
+
+class UlidField(_CharField):
     """A primary key that sorts by time of birth."""
 
     def __init__(self, **options: Any) -> None:

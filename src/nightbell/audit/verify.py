@@ -1,0 +1,128 @@
+"""Checking the logs of a running installation, and exporting them for people who do not trust it."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from django.db import transaction
+
+from nightbell.audit import offline_verify, service, signing
+from nightbell.audit.models import Checkpoint, Event, Log
+from nightbell.core.clock import iso, parse_iso
+from nightbell.core.durable import write_file
+from nightbell.core.errors import NightbellError
+
+_COLUMNS = ("id", "actor", "action", "message", "outcome", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class LogReport:
+    """What was found in one log. first_wrong: the first entry known to be wrong, None when all is whole."""
+
+    log: str
+    entries: int
+    checkpoints: int
+    problems: tuple[str, ...]
+    first_wrong: int | None
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "log": self.log, "ok": self.ok, "entries": self.entries, "checkpoints": self.checkpoints,
+            "problems": list(self.problems), "first_wrong": self.first_wrong,
+        }  # fmt: skip
+
+    def line(self) -> str:
+        if self.ok:
+            return f"{self.log}: whole, {self.entries} entries, {self.checkpoints} checkpoints hold"
+        where = "" if self.first_wrong is None else f" First wrong entry: {self.first_wrong}."
+        return f"{self.log}: NOT WHOLE.{where} " + "; ".join(self.problems)
+
+
+def all_logs(url: str, folder: Path, only: str = "") -> list[LogReport]:
+    """Recompute every log against its hashes, its head, and all checkpoints here and in `folder`."""
+    logs = Log.objects.order_by("id")
+    if only:
+        logs = logs.filter(pk=only)
+        if not logs:
+            raise NightbellError(f"There is no log {only[:40]!r}", "", "leave --log out to see all")
+    return [_one(url, log, folder) for log in logs]
+
+
+def _one(url: str, log: Log, folder: Path) -> LogReport:
+    crooked: list[tuple[int, str]] = []
+    with transaction.atomic():  # one picture of head and leaves
+        head = Log.objects.get(pk=log.pk)
+        if head.size == 0 and not Event.objects.filter(log=log).exists():
+            return LogReport(log.pk, 0, 0, (), None)
+        lines = [
+            *_lines(url, head, crooked),
+            json.dumps({"checkpoint": _head(url, head)}, separators=(",", ":")),
+        ]
+    vkey = signing.signer(url, log.pk).vkey
+    found = offline_verify.check(lines, vkey, signing.kept_notes(folder / f"{log.pk}.txt"))
+    problems = found.problems + [text for _, text in crooked]
+    wrong = [seq for seq, _ in crooked] + ([found.first_wrong] if found.first_wrong is not None else [])
+    return LogReport(log.pk, found.entries, found.checkpoints, tuple(problems), min(wrong, default=None))
+
+
+def _head(url: str, head: Log) -> str:
+    try:
+        return signing.head_note(url, head)
+    except ValueError:
+        return "the head row is damaged"
+
+
+def _lines(url: str, log: Log, crooked: list[tuple[int, str]]) -> Iterator[str]:
+    """The export's lines: header, entries, stored checkpoints. Rows that belie their leaf go to `crooked`."""
+
+    def packed(value: dict[str, Any]) -> str:
+        return json.dumps(value, separators=(",", ":"))
+
+    yield packed({"log": signing.origin(url, log.pk), "vkey": signing.signer(url, log.pk).vkey})
+    for event in Event.objects.filter(log=log).order_by("seq").iterator(chunk_size=2000):
+        problem = _belies(event)
+        if problem:
+            crooked.append((event.seq, f"entry {event.seq} was altered: {problem}"))
+        leaf = base64.b64encode(bytes(event.leaf)).decode()
+        yield packed({"seq": event.seq, "leaf": leaf, "hash": bytes(event.leaf_hash).hex()})
+    for row in Checkpoint.objects.filter(log=log).order_by("size"):
+        yield packed({"checkpoint": row.note})
+
+
+def _belies(event: Event) -> str:
+    """Why a row's columns are not what its leaf says, or ''."""
+    try:
+        leaf = json.loads(bytes(event.leaf))
+        if parse_iso(leaf["at"]) != parse_iso(iso(event.at)):
+            return "its time is not its leaf's"
+        for name in _COLUMNS:
+            if leaf[name] != getattr(event, name):
+                return f"its {name} is not its leaf's"
+        if leaf["seq"] != event.seq or leaf["log"] != event.log_id:
+            return "its place is not its leaf's"
+    except (ValueError, KeyError, TypeError):
+        return "its leaf cannot be read"
+    return ""
+
+
+def export(log_id: str, target: Path, url: str, actor: str, now: datetime) -> None:
+    """Write one log with a fresh checkpoint to a file. Itself an event of that log."""
+    if not Log.objects.filter(pk=log_id).exists():
+        raise NightbellError(f"There is no log {log_id[:40]!r}", "", "run: nightbell audit verify")
+    with transaction.atomic():
+        service.record(log_id, actor=actor, action="audit:export", now=now)
+    with transaction.atomic():
+        head = Log.objects.get(pk=log_id)
+        lines = list(_lines(url, head, []))
+    lines.append(json.dumps({"checkpoint": signing.head_note(url, head)}, separators=(",", ":")))
+    write_file(target, ("\n".join(lines) + "\n").encode())
