@@ -1,0 +1,104 @@
+"""E-mail by SMTP submission (RFC 6409), over verified TLS or not at all (RFC 8314, RFC 3207)."""
+
+from __future__ import annotations
+
+import smtplib
+import ssl
+from contextlib import suppress
+from urllib.parse import unquote, urlsplit
+
+from nightbell.adapters import letters
+from nightbell.core.clock import SYSTEM, Clock
+from nightbell.core.errors import RefusedStart
+from nightbell.core.notice import ChannelError, Receipt, Rendered
+
+_PORTS = {"smtp": 587, "smtps": 465}
+_SETTING = "NIGHTBELL_SMTP"
+TIMEOUT = 10.0  # seconds for each answer of the server
+
+
+class SmtpChannel:
+    """Implements `core.notice.Channel`.
+
+    url: smtp://[user:password@]host[:port] (STARTTLS required) or smtps:// (TLS from the first byte), user
+    and password percent-encoded; sender: address in From; ca_file: PEM with the certificate authorities to
+    trust instead of the system's. Raises RefusedStart, which never repeats the URL.
+    """
+
+    name = "email"
+
+    def __init__(
+        self,
+        url: str,
+        sender: str,
+        ca_file: str | None = None,
+        clock: Clock = SYSTEM,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        parts = urlsplit(url)
+        try:
+            self._host, self._port = parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+        except ValueError:
+            raise RefusedStart(_SETTING, "its port is not a number", "write smtp://host:587") from None
+        if parts.scheme not in _PORTS or not self._host:
+            raise RefusedStart(_SETTING, "it is not an SMTP address", "write smtp://host or smtps://host")
+        self._wrapped = parts.scheme == "smtps"
+        self._user, self._password = unquote(parts.username or ""), unquote(parts.password or "")
+        self._sender, self._clock, self._timeout = sender, clock, timeout
+        try:
+            self._tls = ssl.create_default_context(cafile=ca_file or None)
+        except (OSError, ssl.SSLError):
+            why = "it holds no certificates that can be read"
+            raise RefusedStart("NIGHTBELL_SMTP_CA", why, "name a PEM file, or leave it empty") from None
+
+    def send(self, rendered: Rendered, address: str, reference: str) -> Receipt:
+        """See `core.notice.Channel`. The answer names a code and our words, never the server's text."""
+        data = letters.compose(rendered, self._sender, address, reference, self._clock.now())
+        try:
+            client = self._connect()
+            try:
+                self._submit(client, address, data)
+            finally:
+                with suppress(OSError, smtplib.SMTPException):
+                    client.quit()
+                client.close()
+        except (smtplib.SMTPException, OSError) as error:
+            # `from None`: what the server said, and what we said to it, stays out of logs.
+            raise _refusal(error) from None
+        return Receipt(data, "accepted by the mail server")
+
+    def _connect(self) -> smtplib.SMTP:
+        own_name = self._sender.rpartition("@")[2]
+        if self._wrapped:
+            return smtplib.SMTP_SSL(
+                self._host, self._port, own_name, timeout=self._timeout, context=self._tls
+            )
+        return smtplib.SMTP(self._host, self._port, own_name, timeout=self._timeout)
+
+    def _submit(self, client: smtplib.SMTP, address: str, data: bytes) -> None:
+        if not self._wrapped:
+            client.starttls(context=self._tls)
+        if self._user:
+            client.login(self._user, self._password)
+        client.sendmail(self._sender, [address], data)
+
+
+def _refusal(error: Exception) -> ChannelError:
+    """What went wrong, as a decision for the escalation: is the same again of any use?"""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ChannelError("the mail server's certificate is not to be trusted", permanent=True)
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return ChannelError("the mail server offers no STARTTLS or no known log-in", permanent=True)
+    code = _code(error)
+    if code:
+        return ChannelError(f"the mail server answered {code}", permanent=500 <= code < 600)
+    return ChannelError("the mail server was not reached, did not answer in time, or hung up")
+
+
+def _code(error: Exception) -> int:
+    """The SMTP reply code in an error, 0 if there is none."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return max((code for code, _ in error.recipients.values()), default=0)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return error.smtp_code if error.smtp_code > 0 else 0
+    return 0
