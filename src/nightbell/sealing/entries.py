@@ -12,6 +12,8 @@ from typing import Protocol
 import psycopg
 from psycopg import sql
 
+from nightbell.sealing.errors import KeyUnavailable
+
 Row = tuple[object, ...]
 _BUSY_SECONDS = 30.0
 
@@ -20,7 +22,7 @@ class Entries(Protocol):
     """A small SQL store of entries(id, kind, wrapped, period) and state(name, value). Thread-safe.
 
     Statements use `?`. Within `writing` they run in one durable transaction that excludes the
-    others' `writing` where both touch `state`.
+    others' `writing`. All raise KeyUnavailable when the database fails; then nothing was changed.
     """
 
     def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]: ...
@@ -43,6 +45,14 @@ _TABLES = (
     "CREATE INDEX IF NOT EXISTS entries_by_kind ON entries (kind, id)",
     "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
+
+
+def _out_of_reach(error: Exception) -> KeyUnavailable:
+    return KeyUnavailable(
+        "the keyring's database",
+        f"it failed with {type(error).__name__}",
+        "see that it runs, that its disk has room and that no other process holds it",
+    )
 
 
 class SqliteEntries:
@@ -69,24 +79,32 @@ class SqliteEntries:
         return self._connection
 
     def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
-        with self._lock:
+        with self._lock, self._typed():
             return self._connect().execute(statement, values).fetchall()
 
     def run(self, statement: str, values: Sequence[object] = ()) -> int:
-        with self._lock:
+        with self._lock, self._typed():
             return self._connect().execute(statement, values).rowcount
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        with self._lock:
+        with self._lock, self._typed():
             connection = self._connect()
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
+                connection.execute("COMMIT")
+            finally:
+                # A full disk makes SQLite roll back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise _out_of_reach(error) from error
 
     def scrub(self) -> bool:
         """Rebuild the file and empty the log. False when a reader was in the way."""
@@ -129,26 +147,33 @@ class PostgresEntries:
         return self._connection
 
     def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
-        with self._lock:
+        with self._lock, self._typed():
             return self._connect().execute(_translated(statement), values).fetchall()
 
     def run(self, statement: str, values: Sequence[object] = ()) -> int:
-        with self._lock:
+        with self._lock, self._typed():
             return self._connect().execute(_translated(statement), values).rowcount
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
-        with self._lock, self._connect().transaction():
+        with self._lock, self._typed(), self._connect().transaction():
             if self._tables_there():
                 self.run("LOCK TABLE state IN SHARE ROW EXCLUSIVE MODE")
             yield
+
+    @contextlib.contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise _out_of_reach(error) from error
 
     def _tables_there(self) -> bool:
         return self.query("SELECT to_regclass('nightbell_keyring.state') IS NOT NULL")[0][0] is True
 
     def scrub(self) -> bool:
         """Rewrite the table. Its old bytes may live on in WAL and backups: the period key makes them useless."""
-        with self._lock:
+        with self._lock, self._typed():
             self._connect().execute("VACUUM FULL entries")
             return True
 

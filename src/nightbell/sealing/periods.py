@@ -18,7 +18,7 @@ from pathlib import Path
 
 from nightbell.core.durable import sync_folder, write_file
 from nightbell.core.ids import is_ulid, new_ulid
-from nightbell.sealing.errors import Busy, KeyUnavailable, UnknownFormat
+from nightbell.sealing.errors import Busy, KeyUnavailable, UnknownFormat, WrongKey
 from nightbell.sealing.provider import KeyProvider
 
 _SUFFIX = ".period"
@@ -69,9 +69,12 @@ class Periods:
         return self.provider.unwrap(wrapped, _context(period))
 
     def rewrap(self, provider: KeyProvider) -> None:
-        """Put every period key under another provider key, and use that from now on."""
+        """Put every period key under another provider key, and use that from now on. May be killed and repeated."""
         for period in self.ids():
-            write_file(self._path(period), provider.wrap(self.open(period), _context(period)))
+            try:
+                provider.unwrap(self._path(period).read_bytes(), _context(period))
+            except WrongKey:
+                write_file(self._path(period), provider.wrap(self.open(period), _context(period)))
         self.provider = provider
 
     def destroy(self, period: str) -> None:

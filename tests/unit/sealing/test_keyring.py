@@ -150,6 +150,7 @@ def test_a_new_provider_key_takes_over(home, ring):
     ring.put("a", "message", b"one")
     new = FileKeyProvider.create(home.keys / "kek2")
     ring.change_provider(new)
+    ring.change_provider(new)
     home.provider.path.unlink()
     assert ring.get("a", "message") == b"one"
 
@@ -228,6 +229,14 @@ def test_killed_between_any_two_steps_every_living_entry_opens_and_the_next_comp
     assert list(Path(home.period_dir).glob("*.dead")) == []
 
 
+def test_a_destruction_that_was_cut_short_is_finished_by_the_next_compaction(home, ring):
+    ring.put("a", "message", b"one")
+    left = home.period_dir / "01ARZ3NDEKTSV4RRFFQ69G5FAV.dead"
+    left.write_bytes(b"an old wrapped period key")
+    ring.compact(NOW)
+    assert not left.exists()
+
+
 def _slot_opens_everything(home, ring, names) -> None:
     """Were the disk of the period keys lost at this moment, its slot would do."""
     place = home.root / new_ulid()
@@ -237,6 +246,27 @@ def _slot_opens_everything(home, ring, names) -> None:
     copy.restore(home.root / "now.backup")
     assert copy.get_many(names, "message") == {name: name.encode() for name in names}
     copy.close()
+
+
+def test_a_full_disk_is_a_clear_answer_and_harms_nothing(tmp_path):
+    provider = FileKeyProvider.create(tmp_path / "keys" / "kek")
+    ring = Keyring(tmp_path / "keyring.sqlite3", tmp_path / "keys" / "period", provider)
+    ring.put("a", "message", b"one")
+    ring._entries.query("PRAGMA max_page_count = 1")
+    with pytest.raises(KeyUnavailable, match="room"):
+        ring.put("big", "secret", bytes(300_000))
+    assert ring.get("a", "message") == b"one"
+    ring._entries.query("PRAGMA max_page_count = 100000")
+    ring.put("b", "message", b"two")
+    assert ring.get("b", "message") == b"two"
+    ring.close()
+
+
+def test_a_file_that_is_no_database_is_a_clear_answer(tmp_path):
+    (tmp_path / "keyring.sqlite3").write_bytes(b"not a database, certainly not" * 100)
+    provider = FileKeyProvider.create(tmp_path / "keys" / "kek")
+    with pytest.raises(KeyUnavailable):
+        Keyring(tmp_path / "keyring.sqlite3", tmp_path / "keys" / "period", provider)
 
 
 def test_files_are_for_the_owner_alone(home, ring):

@@ -4,6 +4,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -93,3 +94,37 @@ def test_a_full_disk_loses_no_byte_once_there_is_room(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     file.append(b"c")
     assert file.finish().read_bytes() == b"a" * 4000 + b"b" * 4000 + b"c"
+
+
+def test_intake_never_takes_a_file_that_is_just_being_made(tmp_path):
+    taken, stop = [], threading.Event()
+
+    def look() -> None:
+        while not stop.is_set():
+            taken.extend(waiting(tmp_path))
+
+    eye = threading.Thread(target=look)
+    eye.start()
+    files = [SpoolFile.create(tmp_path, new_ulid()) for _ in range(150)]
+    stop.set()
+    eye.join()
+    assert taken == []
+    for file in files:
+        file.abandon()
+    assert len(waiting(tmp_path)) == 150
+
+
+def test_syncing_beside_the_writer_keeps_order_and_every_byte(tmp_path):
+    file, stop = SpoolFile.create(tmp_path, new_ulid()), threading.Event()
+
+    def sync() -> None:
+        while not stop.is_set():
+            file.sync()
+
+    other = threading.Thread(target=sync)
+    other.start()
+    for n in range(2000):
+        file.append(n.to_bytes(4, "big") * 30)
+    stop.set()
+    other.join()
+    assert file.finish().read_bytes() == b"".join(n.to_bytes(4, "big") * 30 for n in range(2000))
