@@ -21,6 +21,7 @@ from nightbell.adapters.speech.whisper import WhisperRecogniser
 from nightbell.core.errors import NightbellError, TemporaryError
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing
+from nightbell.mailbox.triage import triage
 
 _HEARD: dict[str, Hearing] = {}
 
@@ -92,11 +93,28 @@ def test_it_finds_the_language_by_itself(recogniser: WhisperRecogniser) -> None:
     assert recogniser.hear(clips.load("jfk").pcm, None).language == "en"
 
 
+@pytest.mark.parametrize(
+    ("name", "urgency"),
+    [
+        ("vm02_piper", "urgent"),
+        ("vm05_kokoro", "urgent"),
+        ("vm10_piper", "urgent"),
+        ("vm07_kokoro", "review"),
+        ("vm16_piper", "routine"),
+    ],
+)
+def test_it_hears_enough_to_judge_by(recogniser: WhisperRecogniser, name: str, urgency: str) -> None:
+    assert triage(False, _hear(recogniser, name).words).urgency == urgency
+
+
 def test_it_hears_spanish_and_knows_it(recogniser: WhisperRecogniser) -> None:
     clip = clips.load("es_signs")
     heard = recogniser.hear(clip.pcm, None)
     assert heard.language == "es"
     assert clips.word_errors(clip.plain, clips.plain(" ".join(word.text for word in heard.words))) <= 3
+    assert {"cardiac", "breathing", "stroke"} <= {
+        reason.label for reason in triage(False, heard.words).reasons
+    }
 
 
 def test_it_works_again_after_its_child_was_killed(model_folder: Path) -> None:
