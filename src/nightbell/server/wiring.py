@@ -16,7 +16,7 @@ def channels(config: Config, mode: str) -> dict[str, Channel]:
     """Ways to a person, in the order in which they are tried. A demo never leaves this machine."""
     found: dict[str, Channel] = {}
     if config.smtp:
-        found["email"] = SmtpChannel(config.smtp, config.smtp_from, config.smtp_ca, SYSTEM)
+        found["email"] = SmtpChannel(config.smtp, config.smtp_from, config.smtp_ca or None, SYSTEM)
     if mode == DEMO:
         found["outbox"] = OutboxChannel(config.outbox)
     return found
