@@ -59,6 +59,7 @@ ALLOWED = frozenset(
         "queue",
         "channel",
         "url_class",
+        "reference",
     ]
 )
 

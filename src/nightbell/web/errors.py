@@ -1,9 +1,174 @@
-"""Pages for what went wrong."""
+"""From an exception to an answer: a page for people, problem details (RFC 9457) for the API.
+
+No text of an unknown exception ever reaches a page or a log: it may carry anything.
+"""
 
 from __future__ import annotations
 
-from django.http import HttpRequest, HttpResponse
+import json
+import sys
+from dataclasses import dataclass
+
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
+from django.db import InterfaceError, InternalError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from django.template.loader import render_to_string
+
+from nightbell.audit.errors import AuditClosed
+from nightbell.core.errors import NightbellError, TemporaryError
+from nightbell.core.ids import new_ulid
+from nightbell.core.log import Log
+from nightbell.mailbox.errors import BadText, NotNow
+from nightbell.oncall.errors import BadShift
+from nightbell.people.access import Forbidden, NotFound
+from nightbell.sealing.errors import KeyUnavailable, NoSuchKey
+from nightbell.store.vault import KeysAway
+
+log = Log("web")
+API = "/api/"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What to tell: HTTP status, a title, what is the matter, the mend. `reference`: only for the unknown."""
+
+    status: int
+    title: str
+    what: str = ""
+    mend: str = ""
+    reference: str = ""
+
+
+_CLOSED = Answer(
+    503,
+    "Reading is closed",
+    "The log of who hears what cannot be written now, so nothing is shown or played.",
+    "Calls are still answered and recorded. Tell the person who looks after this system, then try again.",
+)
+_KEYS = Answer(
+    503,
+    "Messages cannot be opened",
+    "The keys of this system are not available, so nothing can be shown or played.",
+    "Calls are still answered and recorded, sealed. Tell the person who looks after this system.",
+)
+_GONE = Answer(
+    404,
+    "There is nothing here",
+    "The address is wrong, the message has been destroyed on time, or it belongs to another practice.",
+    "Go to the inbox.",
+)
+
+
+_LARGE = Answer(413, "That is too much at once", "The text is longer than this page takes.", "Shorten it.")
+_ROLE = Answer(403, "Your role does not do this", "", "Ask your office manager.")
+_BROKEN = Answer(400, "The request cannot be read", "", "Go back, reload the page and try again.")
+
+# Order matters: TooManyFilesSent and RequestDataTooBig are kinds of SuspiciousOperation.
+_FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
+    ((NotFound, Http404, NoSuchKey), _GONE),
+    ((AuditClosed, OperationalError, InterfaceError, InternalError), _CLOSED),
+    ((KeysAway, KeyUnavailable), _KEYS),
+    ((RequestDataTooBig, TooManyFilesSent), _LARGE),
+    ((PermissionDenied,), _ROLE),
+    ((SuspiciousOperation, UnreadablePostError), _BROKEN),
+)
+# Errors whose own words are for people.
+_TOLD: tuple[tuple[type[NightbellError], int], ...] = (
+    (NotNow, 409),
+    (BadText, 422),
+    (BadShift, 422),
+    (TemporaryError, 503),
+)
+
+
+def answer_for(error: BaseException) -> Answer:
+    """Decide what an exception means to the person who sees it."""
+    for kinds, answer in _FIXED:
+        if isinstance(error, kinds):
+            return answer
+    if isinstance(error, Forbidden):
+        return Answer(
+            403, "Your role does not do this", _end(error.what), _end(error.mend or "Ask your office manager")
+        )
+    for kind, status in _TOLD:
+        if isinstance(error, kind):
+            return Answer(status, error.what, _end(error.why), _end(error.mend))
+    return Answer(
+        500,
+        "Something went wrong here",
+        "It is noted with a number, and nothing of the message.",
+        "Try again. If it comes back, tell the person who looks after this system the number.",
+        new_ulid(),
+    )
+
+
+def _end(text: str) -> str:
+    """A sentence: capital first, full stop last; '' stays ''."""
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+
+
+def respond(request: HttpRequest, error: BaseException) -> HttpResponse:
+    """The answer to an exception, logged when it is ours to mend."""
+    answer = answer_for(error)
+    if answer.status >= 500:
+        kind = "api" if request.path.startswith(API) else "page"
+        log.failure(
+            "request_failed", error, status=answer.status, kind=kind, reference=answer.reference or None
+        )
+    return render(request, answer)
+
+
+def render(request: HttpRequest, answer: Answer) -> HttpResponse:
+    """An answer as a page, or as problem details below /api/."""
+    if request.path.startswith(API):
+        return problem(answer)
+    page = render_to_string(
+        "errors/answer.html", {"answer": answer, "icon": _ICONS.get(answer.status, "alert")}
+    )
+    response = HttpResponse(page, status=answer.status)
+    if answer.status == 503:
+        response["Retry-After"] = "30"
+    return response
+
+
+_ICONS = {403: "lock", 404: "search", 503: "shield-alert", 409: "users"}
+
+
+def problem(answer: Answer, **more: object) -> HttpResponse:
+    """RFC 9457: type, title, status, detail."""
+    detail = " ".join(part.rstrip(".") + "." for part in (answer.what, answer.mend) if part)
+    fields: dict[str, object] = {"type": "about:blank", "title": answer.title, "status": answer.status}
+    if detail:
+        fields["detail"] = detail
+    if answer.reference:
+        fields["instance"] = f"urn:nightbell:error:{answer.reference}"
+    response = HttpResponse(
+        json.dumps(fields | more, ensure_ascii=False),
+        status=answer.status,
+        content_type="application/problem+json",
+    )
+    if answer.status in (429, 503):
+        response["Retry-After"] = "30"
+    return response
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return HttpResponse("", status=403)
+    """A form came without its key: mostly a page that stayed open over a sign-out."""
+    mend = "Go back, reload the page and send it again."
+    return render(
+        request, Answer(403, "This form is out of date", "You may have signed out meanwhile.", mend)
+    )
+
+
+def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400, 403 and 404."""
+    return respond(request, exception)
+
+
+not_found = refused
+
+
+def failed(request: HttpRequest) -> HttpResponse:
+    """Django's handler500: whatever escaped the views, from middleware, session store or template."""
+    error = sys.exc_info()[1]
+    return respond(request, error if error is not None else RuntimeError())

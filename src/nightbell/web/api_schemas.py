@@ -1,0 +1,102 @@
+"""Shapes of the API, v1 (DESIGN §5). Fields that a role may not see are null."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from ninja import Schema
+from pydantic import Field
+
+
+class WordOut(Schema):  # type: ignore[misc]
+    """One word: seconds from the start of the message, confidence 0 to 1."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+
+
+class TranscriptOut(Schema):  # type: ignore[misc]
+    """`text` and `words` are null in lists and until they are ready; `first_words` is how it begins."""
+
+    status: Literal["pending", "ready", "empty", "failed"]
+    text: str | None = None
+    words: list[WordOut] | None = None
+    first_words: str | None = None
+
+
+class NoteOut(Schema):  # type: ignore[misc]
+    author: str
+    at: datetime
+    text: str
+
+
+class MessageOut(Schema):  # type: ignore[misc]
+    id: str
+    kind: Literal["message", "missed"]
+    mailbox: str | None
+    mailbox_name: str | None
+    received_at: datetime
+    duration_s: float
+    state: Literal["new", "acknowledged", "closed"]
+    urgency: Literal["routine", "review", "urgent"]
+    language: str
+    has_audio: bool
+    callback_number: str | None
+    callback_number_uncertain: bool | None
+    transcript: TranscriptOut | None
+    owner: str | None
+    owned_at: datetime | None
+    closed_at: datetime | None
+    outcome: str | None
+    notes: list[NoteOut] | None = None
+
+
+class MessageList(Schema):  # type: ignore[misc]
+    items: list[MessageOut]
+    next: str | None
+
+
+class TakenOut(Schema):  # type: ignore[misc]
+    id: str
+    state: Literal["acknowledged"]
+    owner: str
+    at: datetime
+
+
+class NoteIn(Schema):  # type: ignore[misc]
+    text: str = Field(min_length=1, max_length=4000)
+
+
+class CloseIn(Schema):  # type: ignore[misc]
+    outcome: Literal["reached", "left_word", "wrong_number", "emergency", "no_call_needed"]
+
+
+class Done(Schema):  # type: ignore[misc]
+    id: str
+    done: bool = True
+
+
+class AuditOut(Schema):  # type: ignore[misc]
+    time: datetime
+    actor: str
+    action: str
+    message: str | None
+    outcome: str
+    source: str
+
+
+class AuditList(Schema):  # type: ignore[misc]
+    items: list[AuditOut]
+    next: str | None
+
+
+class Problem(Schema):  # type: ignore[misc]
+    """RFC 9457, as application/problem+json."""
+
+    type: str
+    title: str
+    status: int
+    detail: str | None = None

@@ -1,0 +1,80 @@
+"""Who may come to a page: every view says so itself, and a view that says nothing is refused."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import wraps
+from typing import Any, TypeVar
+
+from django.http import HttpRequest, HttpResponseBase
+
+from nightbell.core import clock
+from nightbell.people.access import Actor
+from nightbell.people.models import User
+from nightbell.people.roles import Act
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+
+class Door(Enum):
+    """Access that is not an act of a role."""
+
+    OPEN = "anybody, and nothing of a patient is behind it"
+    SELF = "any signed-in person, second factor set up or not: one's own log-in"
+    MEMBER = "any signed-in person with a second factor"
+    TOKEN = "the API: the operation itself asks for a bearer token"  # noqa: S105
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a view declared: a door, or the act that a role must include."""
+
+    need: Door | Act
+
+
+def allows(need: Door | Act) -> Callable[[View], View]:
+    """Declare who may come to a view. Without this the view is refused."""
+
+    def mark(view: View) -> View:
+        view.access = Access(need)  # type: ignore[attr-defined]
+        return view
+
+    return mark
+
+
+def guarded(view: Callable[..., Any], need: Door | Act) -> Callable[..., Any]:
+    """The same for a view that is not ours."""
+
+    @wraps(view)
+    def inner(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        return view(request, *args, **kwargs)
+
+    inner.access = Access(need)  # type: ignore[attr-defined]
+    return inner
+
+
+def declared(view: Callable[..., Any]) -> Access | None:
+    """What the view declared, or None."""
+    found = getattr(view, "access", None)
+    return found if isinstance(found, Access) else None
+
+
+def source_of(request: HttpRequest) -> str:
+    """The address that the request came from. Headers are not believed: anybody can write them."""
+    return str(request.META.get("REMOTE_ADDR", ""))[:45]
+
+
+def actor_of(request: HttpRequest) -> Actor:
+    """The signed-in person as an actor, the same one all through a request."""
+    actor: Actor | None = getattr(request, "nb_actor", None)
+    if actor is None:
+        user = request.user
+        if not isinstance(user, User):
+            raise TypeError("actor_of is for signed-in people; the middleware stops others")
+        session = hashlib.sha256((request.session.session_key or "").encode()).hexdigest()
+        actor = Actor(user, source_of(request), session, clock.utc_now())
+        request.nb_actor = actor  # type: ignore[attr-defined]
+    return actor

@@ -1,0 +1,233 @@
+"""From values to what a page says: one view object a row, made of finished strings. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightbell.mailbox.values import Person, Reason, Row
+from nightbell.people.roles import Role
+from nightbell.web.format import clock_time, count_of, phone, span, stopwatch
+
+ROLE_NAMES = {
+    Role.FRONT_DESK: "Front desk",
+    Role.CLINICIAN: "Clinician",
+    Role.DISPATCHER: "Dispatcher",
+    Role.MANAGER: "Manager",
+    Role.COMPLIANCE: "Compliance",
+    Role.IT_ADMIN: "IT",
+}
+
+# value, word on the button, what it means, icon; the order of the keys 1 to 5
+OUTCOMES = (
+    ("reached", "Reached", "Spoke with the patient", "phone"),
+    ("emergency", "Sent to emergency", "Told to call 911 or go in", "ambulance"),
+    ("left_word", "Left word", "Voicemail or a person at that number", "voicemail"),
+    ("wrong_number", "Wrong number", "Nobody there knows the patient", "phone-missed"),
+    ("no_call_needed", "No call needed", "Done without speaking to the patient", "check"),
+)
+OUTCOME_WORDS = {value: word for value, word, _, _ in OUTCOMES}
+
+_ENDS = {
+    "interrupted": "The recording was cut off.",
+    "limit": "The caller reached the longest recording.",
+    "silence": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A small label. tone: '', 'review', 'urgent'."""
+
+    text: str
+    tone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowView:
+    """One line of the inbox, ready to print. `said`: the patient's own words; `says`: ours, when there are none."""
+
+    id: str
+    urgency: str
+    state: str
+    title: str
+    title_doubtful: bool
+    under: str
+    said: str
+    says: str
+    tray: str
+    tags: tuple[Tag, ...]
+    custody: str
+    custody_word: str
+    owner: Person | None
+    owner_text: str
+    wait: str
+    since: str
+    received_at: datetime
+    unheard: bool
+    mine: bool
+    has_audio: bool
+    length: str
+    spanish: bool
+
+
+def row_view(row: Row, reader: str, zone: str, now: datetime) -> RowView:
+    """reader: user id; zone: the practice's."""
+    custody, word = _custody(row)
+    return RowView(
+        id=row.id,
+        urgency=row.urgency,
+        state=row.state,
+        title=number_text(row.callback_number),
+        title_doubtful=bool(row.callback_number) and row.callback_uncertain,
+        under=_under(row),
+        said=row.first_words or "",
+        says="" if row.first_words else no_words(row),
+        tray=row.mailbox or "Unrouted",
+        tags=_tags(row),
+        custody=custody,
+        custody_word=word,
+        owner=row.owner,
+        owner_text=_owner(row, reader, zone, now),
+        wait=span((row.closed_at or now) - row.received_at),
+        since=clock_time(row.received_at, zone, now),
+        received_at=row.received_at,
+        unheard=row.unheard,
+        mine=row.owner is not None and row.owner.id == reader,
+        has_audio=row.has_audio,
+        length=stopwatch(row.duration_s),
+        spanish=row.language == "es",
+    )
+
+
+def number_text(number: str | None) -> str:
+    """The callback number, or why there is none."""
+    if number is None:
+        return "Number not shown"
+    return phone(number) if number else "Number withheld"
+
+
+def _under(row: Row) -> str:
+    if row.kind == "missed" or not row.has_audio:
+        return "No recording"
+    return f"{stopwatch(row.duration_s)} recorded"
+
+
+def no_words(row: Row) -> str:
+    """What stands where the patient's words would be. Never invented text."""
+    if row.kind == "missed" or not row.has_audio:
+        return (
+            f"Hung up after {round(row.duration_s)} s without a message."
+            if row.duration_s >= 1
+            else "Hung up before the tone."
+        )
+    if row.words_status == "pending":
+        return "Words follow in a moment. The recording is ready."
+    if row.words_status == "ready" and row.first_words is None:
+        return "Words are not shown to your role."
+    if row.words_status == "failed":
+        return "The words could not be written down. Listen."
+    return "No words could be made out. Listen."
+
+
+def _tags(row: Row) -> tuple[Tag, ...]:
+    tags = []
+    for reason in row.reasons:
+        if reason.kind == "red_flag" and reason.quote:
+            tags.append(
+                Tag(
+                    f"“{reason.quote}” at {stopwatch(reason.start)}",
+                    "urgent" if row.urgency == "urgent" else "review",
+                )
+            )
+        elif reason.kind == "key":
+            tags.append(Tag("pressed 1", "urgent"))
+        elif reason.kind in ("unsure", "negated", "interrupted"):
+            tags.append(Tag(reason.label, "review"))
+    if row.language == "es":
+        tags.append(Tag("Spanish"))
+    if row.kind == "missed":
+        tags.append(Tag("possible missed patient"))
+    if row.state == "closed":
+        tags.append(Tag(OUTCOME_WORDS.get(row.outcome, row.outcome)))
+    return tuple(tags)
+
+
+def _custody(row: Row) -> tuple[str, str]:
+    if row.state == "closed":
+        return "done", OUTCOME_WORDS.get(row.outcome, "Done")
+    if row.state == "acknowledged":
+        return "progress", "In progress"
+    return ("new", "New") if row.unheard else ("heard", "Heard by you")
+
+
+def _owner(row: Row, reader: str, zone: str, now: datetime) -> str:
+    if row.owner is None:
+        return ""
+    who = "You" if row.owner.id == reader else row.owner.name
+    if row.closed_at:
+        return f"{who}, {clock_time(row.closed_at, zone, now)}"
+    return f"{who} since {clock_time(row.owned_at, zone, now)}" if row.owned_at else who
+
+
+def why(reasons: tuple[Reason, ...]) -> str:
+    """'pressed 1 for urgent · “chest pain” at 0:07'."""
+    parts = []
+    for reason in reasons:
+        if reason.kind == "key":
+            parts.append("pressed 1 for urgent")
+        elif reason.quote:
+            parts.append(f"“{reason.quote}” at {stopwatch(reason.start)}")
+        else:
+            parts.append(reason.label)
+    return " · ".join(parts)
+
+
+def summary(open_count: int, unheard: int, view: str) -> str:
+    """'14 open, 9 unheard by you'."""
+    if view == "done":
+        return f"{open_count} closed"
+    return f"{open_count} open, {unheard} unheard by you" if open_count else "none open"
+
+
+def end_note(row: Row) -> str:
+    """What a listener must know about how the recording ended."""
+    return _ENDS.get(row.end_reason, "")
+
+
+def action_word(action: str) -> str:
+    """'message:play' as a person says it."""
+    return ACTIONS.get(action, action.replace(":", ", ").replace("_", " "))
+
+
+ACTIONS = {
+    "message:list": "Looked at the inbox",
+    "message:view": "Opened a message",
+    "message:play": "Played a message",
+    "message:play_ended": "Stopped playing",
+    "message:acknowledge": "Took a message",
+    "message:note": "Wrote a note",
+    "message:close": "Closed a message",
+    "message:reopen": "Reopened a message",
+    "message:release": "Gave a message back",
+    "message:unrouted": "Looked at unrouted messages",
+    "message:received": "A message came in",
+    "audit:query": "Looked at this log",
+    "audit:export": "Exported this log",
+    "session:login": "Signed in",
+    "session:login_failed": "Sign-in refused",
+    "session:second_factor_failed": "Wrong code or passkey",
+    "session:logout": "Signed out",
+    "session:password_changed": "Changed a password",
+    "session:authenticator_added": "Added a second factor",
+    "session:authenticator_removed": "Removed a second factor",
+    "session:authenticator_reset": "Made new recovery codes",
+    "schedule:view": "Looked at the schedule",
+    "schedule:edit": "Changed the schedule",
+    "notification:view": "Looked at notifications",
+    "system:status": "Looked at the status",
+}
+
+
+def closing_line(done: int) -> str:
+    return f"{count_of(done, 'message')} closed."

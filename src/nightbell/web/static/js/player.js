@@ -1,0 +1,182 @@
+// The player: sound by Range from the sealed recording, words that light up with it, and an honest count of what was heard.
+import { busy, stopwatch } from "./page.js";
+
+const box = document.querySelector("[data-player]");
+const SPEEDS = [1, 1.25, 1.5, 2, 0.75];
+
+if (box) {
+  const audio = box.querySelector("audio");
+  const length = Number(box.dataset.length);
+  const wave = box.querySelector(".nb-wave");
+  const bars = [...wave.querySelectorAll("rect:not([data-mark]):not(.head)")];
+  const head = wave.querySelector(".head");
+  const words = [...document.querySelectorAll("[data-words] [data-at]")];
+  const playButton = box.querySelector("[data-play]");
+  const nowText = box.querySelector("[data-now]");
+  const trouble = box.querySelector("[data-trouble]");
+  let until = null;
+  let wanted = null;
+
+  const show = () => {
+    const t = audio.currentTime;
+    const share = length ? t / length : 0;
+    nowText.textContent = stopwatch(t);
+    head.setAttribute("x", Math.min(718, share * 720).toFixed(1));
+    bars.forEach((bar, i) => bar.classList.toggle("played", (i + 0.5) / bars.length <= share));
+    const begun = t > 0 && !(audio.ended && t === 0);
+    for (const word of words) {
+      const start = Number(word.dataset.at);
+      const end = Number(word.dataset.end);
+      word.classList.toggle("at", begun && !audio.ended && t >= start && t < end);
+      word.classList.toggle("ahead", begun && t < start);
+    }
+    if (until !== null && t >= until) {
+      until = null;
+      audio.pause();
+    }
+  };
+
+  const frame = () => {
+    show();
+    if (!audio.paused) requestAnimationFrame(frame);
+  };
+
+  // Sound is fetched only when somebody asks to hear it: fetching is playing, and playing is logged.
+  const play = (from = null, to = null) => {
+    trouble.hidden = true;
+    until = to;
+    if (from !== null) {
+      if (audio.readyState > 0) audio.currentTime = from;
+      else wanted = from;
+    }
+    audio.play().catch(() => {});
+  };
+
+  const skip = (seconds) => {
+    const to = Math.max(0, Math.min(length, audio.currentTime + seconds));
+    if (audio.readyState > 0) audio.currentTime = to;
+    show();
+  };
+
+  audio.addEventListener("loadedmetadata", () => {
+    if (wanted !== null) audio.currentTime = wanted;
+    wanted = null;
+  });
+  audio.addEventListener("play", () => {
+    box.classList.add("is-playing");
+    playButton.setAttribute("aria-label", "Pause");
+    requestAnimationFrame(frame);
+  });
+  for (const stop of ["pause", "ended"]) {
+    audio.addEventListener(stop, () => {
+      box.classList.remove("is-playing");
+      playButton.setAttribute("aria-label", audio.ended ? "Play again" : "Play");
+      show();
+      tellHere();
+    });
+  }
+  audio.addEventListener("seeked", show);
+  audio.addEventListener("error", () => {
+    trouble.hidden = false;
+  });
+
+  playButton.addEventListener("click", () => (audio.paused ? play() : audio.pause()));
+  for (const button of box.querySelectorAll("[data-skip]")) {
+    button.addEventListener("click", () => skip(Number(button.dataset.skip)));
+  }
+  box.querySelector("[data-speed]").addEventListener("click", () => {
+    audio.playbackRate = SPEEDS[(SPEEDS.indexOf(audio.playbackRate) + 1) % SPEEDS.length];
+    box.querySelector("[data-rate]").textContent = `${audio.playbackRate}×`;
+  });
+  wave.addEventListener("click", (event) => {
+    const place = wave.getBoundingClientRect();
+    play(((event.clientX - place.left) / place.width) * length);
+  });
+
+  for (const button of document.querySelectorAll("[data-hear]")) {
+    button.addEventListener("click", () => {
+      const from = Math.max(0, Number(button.dataset.hear) - 0.4);
+      const to = button.dataset.until ? Number(button.dataset.until) + 0.3 : null;
+      play(from, to);
+    });
+  }
+  for (const button of document.querySelectorAll("[data-last]")) {
+    button.addEventListener("click", () => {
+      const end = audio.currentTime > 0 && !audio.ended ? audio.currentTime : length;
+      play(Math.max(0, end - Number(button.dataset.last)));
+    });
+  }
+
+  // Words are one tab stop; arrows walk, Enter plays from there.
+  const focusable = (word) => {
+    for (const other of words) other.removeAttribute("tabindex");
+    word.setAttribute("tabindex", "0");
+    return word;
+  };
+  if (words.length) focusable(words[0]);
+  for (const [index, word] of words.entries()) {
+    word.setAttribute("role", "button");
+    word.addEventListener("click", () => {
+      focusable(word);
+      play(Number(word.dataset.at));
+    });
+    word.addEventListener("keydown", (event) => {
+      const to = { ArrowRight: index + 1, ArrowLeft: index - 1 }[event.key];
+      if (to !== undefined && words[to]) {
+        event.preventDefault();
+        event.stopPropagation();
+        focusable(words[to]).focus();
+      } else if (event.key === "Enter" || event.key === " ") {
+        event.preventDefault();
+        event.stopPropagation();
+        play(Number(word.dataset.at));
+      }
+    });
+  }
+
+  const heard = () => {
+    let sum = 0;
+    for (let i = 0; i < audio.played.length; i++) sum += audio.played.end(i) - audio.played.start(i);
+    return sum;
+  };
+  const tellHere = () => {
+    const line = document.getElementById("heard-now");
+    if (!line || heard() < 0.2) return;
+    line.hidden = false;
+    line.querySelector("[data-heard]").textContent = stopwatch(heard() + 0.3);
+  };
+  let told = 0;
+  const tellServer = () => {
+    if (heard() <= told) return;
+    told = heard();
+    const form = new FormData();
+    form.append("seconds", told.toFixed(2));
+    form.append("csrfmiddlewaretoken", document.querySelector("input[name=csrfmiddlewaretoken]").value);
+    navigator.sendBeacon(box.dataset.heardAt, form);
+  };
+  audio.addEventListener("ended", tellServer);
+  addEventListener("pagehide", tellServer);
+
+  document.addEventListener("keydown", (event) => {
+    if (busy(event)) return;
+    if (event.key === " " && !event.target.closest("button, a, [role=button]")) {
+      event.preventDefault();
+      if (audio.paused) play();
+      else audio.pause();
+    } else if (event.key === "ArrowLeft") skip(-5);
+    else if (event.key === "ArrowRight") skip(5);
+  });
+
+  if (location.hash === "#listen") playButton.focus();
+}
+
+document.addEventListener("keydown", (event) => {
+  if (busy(event)) return;
+  const key = event.key.toLowerCase();
+  if (key === "i") location.assign("/");
+  else if (key === "t") document.querySelector("form[data-take]")?.requestSubmit();
+  else {
+    const button = document.querySelector(`form[data-outcomes] [data-key="${CSS.escape(event.key)}"]`);
+    if (button) button.focus(); // the choice closes the message, so Enter has the last word
+  }
+});

@@ -1,0 +1,87 @@
+"""Every address of the pages. Each view says who may come to it; `guarded` says it for allauth's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.account import views as account
+from allauth.mfa.base import views as mfa
+from allauth.mfa.recovery_codes import views as codes
+from allauth.mfa.totp import views as totp
+from allauth.mfa.webauthn import views as passkeys
+from allauth.usersessions import views as sessions
+from django.urls import URLPattern, URLResolver, path
+
+from nightbell.web.api import api_urls
+from nightbell.web.doors import Door, guarded
+from nightbell.web.views import account as own
+from nightbell.web.views import audit, inbox, message, oncall, status
+
+ULID = "<str:message_id>"
+
+
+def _open(route: str, view: Any, name: str) -> URLPattern:
+    return path(f"account/{route}", guarded(view, Door.OPEN), name=name)
+
+
+def _self(route: str, view: Any, name: str) -> URLPattern:
+    return path(f"account/{route}", guarded(view, Door.SELF), name=name)
+
+
+_ACCOUNT = [
+    _open("login/", account.login, "account_login"),
+    _open("passkey/login/", passkeys.login_webauthn, "mfa_login_webauthn"),
+    _open("logout/", account.logout, "account_logout"),
+    _open("inactive/", account.account_inactive, "account_inactive"),
+    path("account/code/", own.second_factor(mfa.authenticate), name="mfa_authenticate"),
+    path("account/second-factor/", own.enrol, name="enrol"),
+    path("account/lost-phone/", own.lost_phone, name="lost_phone"),
+    _self("", mfa.index, "mfa_index"),
+    _self("confirm/", account.reauthenticate, "account_reauthenticate"),
+    _self("confirm/code/", mfa.reauthenticate, "mfa_reauthenticate"),
+    _self("confirm/passkey/", passkeys.reauthenticate_webauthn, "mfa_reauthenticate_webauthn"),
+    _self("password/", account.password_change, "account_change_password"),
+    _self("app/", totp.activate_totp, "mfa_activate_totp"),
+    _self("app/remove/", totp.deactivate_totp, "mfa_deactivate_totp"),
+    _self("passkeys/", passkeys.list_webauthn, "mfa_list_webauthn"),
+    _self("passkeys/add/", passkeys.add_webauthn, "mfa_add_webauthn"),
+    _self("passkeys/<int:pk>/remove/", passkeys.remove_webauthn, "mfa_remove_webauthn"),
+    _self("passkeys/<int:pk>/edit/", passkeys.edit_webauthn, "mfa_edit_webauthn"),
+    _self("recovery/", codes.view_recovery_codes, "mfa_view_recovery_codes"),
+    _self("recovery/new/", codes.generate_recovery_codes, "mfa_generate_recovery_codes"),
+    _self("recovery/download/", codes.download_recovery_codes, "mfa_download_recovery_codes"),
+    _self("sessions/", sessions.list_usersessions, "usersessions_list"),
+    # allauth asks for these names; behind them is nothing.
+    *(
+        path(f"account/none/{name}/", own.gone, name=name)
+        for name in (
+            "account_signup", "account_email", "account_set_password", "account_reset_password",
+            "account_email_verification_sent", "account_reset_password_done", "account_confirm_login_code",
+        )
+    ),
+]  # fmt: skip
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", inbox.inbox, name="inbox"),
+    path("pulse/", inbox.pulse, name="pulse"),
+    path("more/", own.more, name="more"),
+    path(f"m/{ULID}/", message.message, name="message"),
+    path(f"m/{ULID}/audio", message.audio, name="audio"),
+    path(f"m/{ULID}/heard", message.heard, name="heard"),
+    path(f"m/{ULID}/take", message.take, name="take"),
+    path(f"m/{ULID}/note", message.note, name="note"),
+    path(f"m/{ULID}/close", message.close, name="close"),
+    path(f"m/{ULID}/reopen", message.reopen, name="reopen"),
+    path("n/<str:token>", message.from_notification, name="notification"),
+    path("audit/", audit.audit, name="audit"),
+    path("audit/export", audit.export, name="audit_export"),
+    path("oncall/", oncall.schedule, name="oncall"),
+    path("oncall/override", oncall.add_override, name="add_override"),
+    path("oncall/override/<str:override_id>/remove", oncall.remove_override, name="remove_override"),
+    path("oncall/shift", oncall.add_shift, name="add_shift"),
+    path("oncall/shift/<str:shift_id>/remove", oncall.remove_shift, name="remove_shift"),
+    path("status/", status.status, name="status"),
+    path("healthz", status.healthz, name="healthz"),
+    *_ACCOUNT,
+    *api_urls(),
+]

@@ -1,0 +1,1 @@
+"""The pages. Each view asks a room's service and prints what it is given; no rules live here."""

@@ -1,0 +1,208 @@
+"""One message: its page, its sound, and what a person does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST, require_safe
+
+from nightbell.core.ids import is_ulid
+from nightbell.mailbox import playing
+from nightbell.mailbox import service as mailbox
+from nightbell.mailbox.errors import BadText, NotNow
+from nightbell.mailbox.values import MessageView, Person
+from nightbell.oncall import service as oncall
+from nightbell.people.access import Actor, NotFound
+from nightbell.people.roles import Act, Part
+from nightbell.web.doors import actor_of, allows
+from nightbell.web.errors import Answer
+from nightbell.web.errors import render as render_answer
+from nightbell.web.format import clock_time, dial, phone, stopwatch
+from nightbell.web.present import OUTCOME_WORDS, OUTCOMES, end_note, row_view, why
+from nightbell.web.sound import sound_response
+from nightbell.web.wave import bars, mark
+from nightbell.web.words import pieces
+
+TOASTS = {
+    "take": ("You have this. Notifying has stopped.", "reopen"),
+    "note": ("Your note is kept.", ""),
+    "close": ("Closed, with what happened.", "reopen"),
+    "reopen": ("It is open again.", ""),
+}
+
+
+def _known(message_id: str) -> str:
+    if not is_ulid(message_id):
+        raise NotFound("There is no such message", "", "go to the inbox")
+    return message_id
+
+
+@require_GET
+@allows(Act.VIEW)
+def message(request: HttpRequest, message_id: str) -> HttpResponse:
+    """`/m/<id>/`."""
+    actor = actor_of(request)
+    view = mailbox.message(actor, _known(message_id))
+    did = request.GET.get("did", "")
+    return render(request, "pages/message.html", _context(actor, view) | {"toast": _toast(message_id, did)})
+
+
+def _toast(message_id: str, did: str) -> dict[str, str] | None:
+    if did not in TOASTS:
+        return None
+    text, undo = TOASTS[did]
+    return {"text": text, "undo": reverse(undo, args=[message_id]) if undo else ""}
+
+
+def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
+    row, zone = view.row, actor.user.practice.zone
+    shown = row_view(row, actor.user.id, zone, actor.now)
+    return {
+        "now": actor.now,
+        "zone": zone,
+        "here": row.mailbox_id or "open",
+        "row": row,
+        "r": shown,
+        "number": phone(row.callback_number or ""),
+        "tel": dial(row.callback_number or ""),
+        "our_number": phone(actor.user.practice.number),
+        "why": why(row.reasons),
+        "hear": next((reason.start for reason in row.reasons if reason.quote), None),
+        "sees_words": actor.sees(Part.TRANSCRIPT),
+        "pieces": pieces(view.words or (), view.word_reasons, view.number_span),
+        "end_note": end_note(row),
+        "may": {act.name.lower(): actor.may(act) for act in (Act.PLAY, Act.TAKE, Act.NOTE, Act.CLOSE)},
+        "notes": view.notes,
+        "outcomes": OUTCOMES,
+        "outcome_word": OUTCOME_WORDS.get(row.outcome, ""),
+        "closed_at": clock_time(row.closed_at, zone, actor.now) if row.closed_at else "",
+        "owned_at": clock_time(row.owned_at, zone, actor.now) if row.owned_at else "",
+        "trail": trail(view, zone, oncall.ladder(row.id)),
+        "ladder": oncall.ladder(row.id) if row.urgency == "urgent" and row.state == "new" else (),
+    } | _drawing(view)
+
+
+def _drawing(view: MessageView) -> dict[str, Any]:
+    row = view.row
+    flags = [(r.start, r.end) for r in row.reasons if r.quote]
+    marks = [mark(start, end, row.duration_s, "flag") for start, end in flags]
+    if view.number_span and view.words:
+        first, last = view.number_span[0], max(view.number_span[0], view.number_span[1] - 1)
+        if last < len(view.words):
+            marks.append(mark(view.words[first].start, view.words[last].end, row.duration_s, "mark"))
+    return {
+        "bars": bars(view.peaks or (), row.duration_s, flags),
+        "marks": [m for m in marks if m],
+        "length": stopwatch(row.duration_s),
+        "wave_says": _wave_says(view),
+    }
+
+
+def _wave_says(view: MessageView) -> str:
+    said = [f"“{r.quote}” at {stopwatch(r.start)}" for r in view.row.reasons if r.quote]
+    return f"Recording, {round(view.row.duration_s)} seconds." + (f" Red: {', '.join(said)}." if said else "")
+
+
+def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[str, str]]:
+    """Who did what, oldest first: what the message itself knows. The whole log is on the audit page."""
+    row = view.row
+    events: list[tuple[Any, str, str]] = []
+    kind = "Left by caller" if row.has_audio else "Call without a message"
+    length = f", {stopwatch(row.duration_s)}, sealed while spoken" if row.has_audio else ""
+    events.append((row.received_at, "", kind + length))
+    for rung in ladder:
+        if rung.state == "done":
+            answer = f", {rung.answer}" if rung.answer else ""
+            events.append((rung.at, "", f"{rung.channel} to {rung.name}{answer}".capitalize()))
+    for who, first_at, seconds in view.heard_by:
+        part = f", {stopwatch(seconds)} of {stopwatch(row.duration_s)}" if seconds else ""
+        events.append((first_at, f"Heard by {who.name}", part))
+    if row.owner and row.owned_at:
+        stopped = ". Notifying stopped." if row.urgency == "urgent" else ""
+        events.append((row.owned_at, f"Taken by {row.owner.name}", stopped))
+    for note in view.notes or ():
+        events.append((note.at, f"Note by {note.author.name}", ""))
+    if row.closed_at:
+        events.append((row.closed_at, "Closed", f": {OUTCOME_WORDS.get(row.outcome, row.outcome)}"))
+    events.sort(key=lambda event: event[0])
+    return [{"at": clock_time(at, zone, at), "bold": bold, "text": text} for at, bold, text in events]
+
+
+@require_safe
+@allows(Act.PLAY)
+def audio(request: HttpRequest, message_id: str) -> HttpResponse:
+    """`/m/<id>/audio`: WAV, in pieces as asked."""
+    return sound_response(actor_of(request), _known(message_id), request.headers.get("Range", ""))
+
+
+@require_POST
+@allows(Act.PLAY)
+def heard(request: HttpRequest, message_id: str) -> HttpResponse:
+    """The player says how much was heard, in seconds. A wrong figure only counts as nothing."""
+    text = request.POST.get("seconds", "")
+    seconds = float(text) if text.replace(".", "", 1).isdigit() and len(text) < 12 else 0.0
+    playing.close_play(actor_of(request), _known(message_id), seconds)
+    return HttpResponse(status=204)
+
+
+def _then(message_id: str, did: str) -> HttpResponse:
+    return HttpResponseRedirect(f"{reverse('message', args=[message_id])}?did={did}")
+
+
+@require_POST
+@allows(Act.TAKE)
+def take(request: HttpRequest, message_id: str) -> HttpResponse:
+    """Take it; or learn who was first, and what can still be done."""
+    actor = actor_of(request)
+    taken = mailbox.acknowledge(actor, _known(message_id))
+    if taken.mine:
+        return _then(message_id, "take")
+    return _beaten(
+        request, message_id, taken.owner, clock_time(taken.at, actor.user.practice.zone, actor.now)
+    )
+
+
+def _beaten(request: HttpRequest, message_id: str, owner: Person, at: str) -> HttpResponse:
+    page = {"owner": owner, "at": at, "message_id": message_id, "here": "open"}
+    return render(request, "pages/beaten.html", page, status=409)
+
+
+def _do(request: HttpRequest, message_id: str, did: str, act: Callable[[Actor, str], None]) -> HttpResponse:
+    try:
+        act(actor_of(request), _known(message_id))
+    except (NotNow, BadText) as error:
+        status = 409 if isinstance(error, NotNow) else 422
+        return render_answer(request, Answer(status, error.what, error.why, error.mend))
+    return _then(message_id, did)
+
+
+@require_POST
+@allows(Act.NOTE)
+def note(request: HttpRequest, message_id: str) -> HttpResponse:
+    text = request.POST.get("text", "")
+    return _do(request, message_id, "note", lambda actor, known: mailbox.note(actor, known, text))
+
+
+@require_POST
+@allows(Act.CLOSE)
+def close(request: HttpRequest, message_id: str) -> HttpResponse:
+    outcome = request.POST.get("outcome", "")
+    return _do(request, message_id, "close", lambda actor, known: mailbox.close(actor, known, outcome))
+
+
+@require_POST
+@allows(Act.CLOSE)
+def reopen(request: HttpRequest, message_id: str) -> HttpResponse:
+    return _do(request, message_id, "reopen", mailbox.reopen)
+
+
+@require_GET
+@allows(Act.VIEW)
+def from_notification(request: HttpRequest, token: str) -> HttpResponse:
+    """`/n/<token>`: the link of a notification. It opens nothing by itself; log-in and role decide."""
+    found = oncall.alert_for_token(actor_of(request), token)
+    return HttpResponseRedirect(reverse("message", args=[found]))

@@ -1,0 +1,223 @@
+"""On call: now, next, last resort; the week; overrides and shifts by those who may."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_POST
+
+from nightbell.oncall import service as oncall
+from nightbell.oncall.errors import BadShift
+from nightbell.oncall.roster import DutyView
+from nightbell.people.access import Actor
+from nightbell.people.roles import Act
+from nightbell.web.doors import actor_of, allows
+from nightbell.web.format import clock_time, day_name, local, span
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+@require_GET
+@allows(Act.SCHEDULE)
+def schedule(request: HttpRequest) -> HttpResponse:
+    """`/oncall/?week=2026-11-23`."""
+    return _page(request)
+
+
+def _page(request: HttpRequest, trouble: BadShift | None = None) -> HttpResponse:
+    actor = actor_of(request)
+    zone = actor.user.practice.zone
+    today = local(actor.now, zone).date()
+    monday = _monday(request.GET.get("week", ""), today)
+    week = oncall.week(actor, monday)
+    context = {
+        "here": "oncall",
+        "now": actor.now,
+        "zone": zone,
+        "view": _now(actor),
+        "days": [_day(monday + timedelta(days=n), week.duties, week.gaps, zone, today) for n in range(7)],
+        "lanes": _lanes(week.duties, week.gaps, monday, zone, actor.now),
+        "number": monday.isocalendar().week,
+        "earlier": monday - timedelta(days=7),
+        "later": monday + timedelta(days=7),
+        "gaps": [_gap(gap, zone, actor.now) for gap in week.gaps if gap.ends_at > actor.now],
+        "may_edit": actor.may(Act.EDIT_SCHEDULE),
+        "people": oncall.colleagues(actor) if actor.may(Act.EDIT_SCHEDULE) else [],
+        "weekdays": list(enumerate(DAYS)),
+        "trouble": trouble,
+    }
+    return render(request, "pages/oncall.html", context, status=422 if trouble else 200)
+
+
+def _monday(text: str, today: date) -> date:
+    try:
+        day = date.fromisoformat(text) if text else today
+        return day - timedelta(days=day.weekday())
+    except (ValueError, OverflowError):
+        return today - timedelta(days=today.weekday())
+
+
+def _now(actor: Actor) -> dict[str, Any]:
+    zone = actor.user.practice.zone
+    view = oncall.now_on_call(actor.practice, actor.now)
+    return {
+        "now": view.now,
+        "until": clock_time(view.until, zone, actor.now) if view.until else "",
+        "left": span(view.until - actor.now) if view.until else "",
+        "next": view.next,
+        "next_from": clock_time(view.next_from, zone, actor.now) if view.next_from else "",
+        "fallback": view.fallback,
+    }
+
+
+def _gap(gap: DutyView, zone: str, now: datetime) -> dict[str, str]:
+    return {
+        "from": f"{day_name(local(gap.starts_at, zone).date())}, {local(gap.starts_at, zone):%H:%M}",
+        "to": f"{local(gap.ends_at, zone):%a %H:%M}",
+        "length": span(gap.ends_at - gap.starts_at),
+        "from_field": f"{local(max(gap.starts_at, now), zone):%Y-%m-%dT%H:%M}",
+        "to_field": f"{local(gap.ends_at, zone):%Y-%m-%dT%H:%M}",
+    }
+
+
+def _day(
+    day: date, duties: tuple[DutyView, ...], gaps: tuple[DutyView, ...], zone: str, today: date
+) -> dict[str, Any]:
+    start = datetime.combine(day, datetime.min.time(), ZoneInfo(zone))
+    end = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZoneInfo(zone))
+    here = [d for d in (*duties, *gaps) if d.starts_at < end and d.ends_at > start]
+    here.sort(key=lambda d: (d.starts_at, d.rank))
+    return {
+        "name": day_name(day),
+        "today": day == today,
+        "duties": [
+            {
+                "person": d.person,
+                "from": f"{max(local(d.starts_at, zone), start):%H:%M}",
+                "to": "24:00" if d.ends_at >= end else f"{local(d.ends_at, zone):%H:%M}",
+                "backup": d.rank > 0,
+                "override": d.override_id,
+                "shift": d.shift_id,
+                "begins": d.starts_at >= start,
+            }
+            for d in here
+        ],
+    }
+
+
+def _lanes(
+    duties: tuple[DutyView, ...], gaps: tuple[DutyView, ...], monday: date, zone: str, now: datetime
+) -> dict[str, Any]:
+    """The week as 168 columns: who is first, who is backup, where nobody is."""
+    start = datetime.combine(monday, datetime.min.time(), ZoneInfo(zone))
+
+    def placed(duty: DutyView) -> dict[str, Any] | None:
+        first = max(0, round((duty.starts_at - start) / timedelta(hours=1)))
+        last = min(168, round((duty.ends_at - start) / timedelta(hours=1)))
+        if last <= first:
+            return None
+        words = f"{local(duty.starts_at, zone):%a %H:%M} to {local(duty.ends_at, zone):%a %H:%M}"
+        return {
+            "person": duty.person,
+            "start": first + 1,
+            "span": last - first,
+            "words": words,
+            "changed": bool(duty.override_id),
+        }
+
+    at = (now - start) / timedelta(hours=1)
+    first = [p for d in duties if d.rank == 0 and (p := placed(d))]
+    return {
+        "first": first,
+        "backup": [p for d in duties if d.rank > 0 and (p := placed(d))],
+        "gaps": [p for d in gaps if (p := placed(d))],
+        "now": int(at) + 1 if 0 <= at < 168 else 0,
+        "days": [
+            {"name": DAYS[n], "number": (monday + timedelta(days=n)).day, "today": n * 24 <= at < n * 24 + 24}
+            for n in range(7)
+        ],
+    }
+
+
+def _moment(text: str, zone: str) -> datetime | None:
+    """A datetime-local field on the practice's clock, or None when it cannot be read."""
+    try:
+        return datetime.fromisoformat(text[:16]).replace(tzinfo=ZoneInfo(zone))
+    except ValueError:
+        return None
+
+
+def _unread() -> BadShift:
+    return BadShift("Nothing was changed", "a time is missing or cannot be read", "fill in both times")
+
+
+@require_POST
+@allows(Act.EDIT_SCHEDULE)
+def add_override(request: HttpRequest) -> HttpResponse:
+    actor = actor_of(request)
+    zone = actor.user.practice.zone
+    starts, ends = _moment(request.POST.get("from", ""), zone), _moment(request.POST.get("to", ""), zone)
+    if starts is None or ends is None:
+        return _page(request, _unread())
+    try:
+        oncall.add_override(actor, request.POST.get("user", ""), starts, ends)
+    except BadShift as error:
+        return _page(request, error)
+    return _back(request)
+
+
+@require_POST
+@allows(Act.EDIT_SCHEDULE)
+def remove_override(request: HttpRequest, override_id: str) -> HttpResponse:
+    oncall.remove_override(actor_of(request), override_id)
+    return _back(request)
+
+
+@require_POST
+@allows(Act.EDIT_SCHEDULE)
+def add_shift(request: HttpRequest) -> HttpResponse:
+    """From one time of day to another; an end at or before the start is on the next day."""
+    start, end = _minutes(request.POST.get("start", "")), _minutes(request.POST.get("end", ""))
+    weekday, rank = request.POST.get("weekday", ""), request.POST.get("rank", "0")
+    if (
+        start is None
+        or end is None
+        or weekday not in "0123456"
+        or len(weekday) != 1
+        or rank not in ("0", "1")
+    ):
+        return _page(request, _unread())
+    length = (end - start) % 1440 or 1440
+    try:
+        oncall.add_shift(
+            actor_of(request), request.POST.get("user", ""), int(weekday), start, length, int(rank)
+        )
+    except BadShift as error:
+        return _page(request, error)
+    return _back(request)
+
+
+@require_POST
+@allows(Act.EDIT_SCHEDULE)
+def remove_shift(request: HttpRequest, shift_id: str) -> HttpResponse:
+    oncall.remove_shift(actor_of(request), shift_id)
+    return _back(request)
+
+
+def _minutes(text: str) -> int | None:
+    """'17:30' as minutes after midnight."""
+    hours, _, rest = text.partition(":")
+    if not (hours.isdigit() and rest[:2].isdigit() and int(hours) < 24 and int(rest[:2]) < 60):
+        return None
+    return int(hours) * 60 + int(rest[:2])
+
+
+def _back(request: HttpRequest) -> HttpResponse:
+    week = request.POST.get("week", "")
+    monday = _monday(week, date.min) if week else None
+    return HttpResponseRedirect(reverse("oncall") + (f"?week={monday}" if monday else ""))
