@@ -8,7 +8,7 @@ from tests.phone.endpoints import CODECS, LOCAL, Phone, line, message, offer, ph
 from nightbell.core.capture import Codec
 from nightbell.phone.endpoint import CallFailed, IncomingCall, Limits
 from nightbell.sip import sdp
-from nightbell.sip.message import Response
+from nightbell.sip.message import Response, build_response
 
 
 async def placed(client: Phone, **options: str) -> Response:

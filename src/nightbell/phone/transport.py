@@ -59,6 +59,8 @@ class Connection(asyncio.Protocol):
         if not isinstance(transport, asyncio.Transport):
             raise TypeError("a stream is expected")
         self.stream = transport
+        # What the kernel buffers for a peer that does not read is memory too.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 131_072)
         name = transport.get_extra_info("peername") or ("", 0)
         self.peer = self._owner.admit(self, str(name[0]), int(name[1]))
         self._wait()
