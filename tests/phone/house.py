@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -18,10 +19,15 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nightbell.core.capture import Capture, Codec
+from nightbell.core.log import Log
 from nightbell.phone import snapshot
+from nightbell.phone.caller import Sound
+from nightbell.phone.endpoint import Endpoint
 from nightbell.sealing.capture import open_capture
 from nightbell.sealing.epochs import new_epoch
 from nightbell.sip import g711
+from nightbell.sip.dtmf import key_press
+from nightbell.sip.rtp import RtpPacket, pack
 
 DIALLED, CALLER = "5552014567", "5550177123"
 
@@ -127,10 +133,13 @@ class House:
         self.log.close()
         return code
 
-    def call(self, *options: str, wav: Path, background: bool = False) -> subprocess.Popen[str]:
+    def call(
+        self, *options: str, wav: Path, background: bool = False, number: str = DIALLED
+    ) -> subprocess.Popen[str]:
         """Place a call with our caller's command; waits for its end unless in the background."""
+        uri = f"sip:{number}@127.0.0.1:{self.port}"
         caller = subprocess.Popen(
-            [sys.executable, "-m", "nightbell.phone.caller", self.uri, "--wav", str(wav), "--from", CALLER,
+            [sys.executable, "-m", "nightbell.phone.caller", uri, "--wav", str(wav), "--from", CALLER,
              "--json", *options],
             env=self.environment(), text=True, stdout=subprocess.PIPE,
         )  # fmt: skip
@@ -176,8 +185,51 @@ def speech(seconds: float, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(int(seconds * 50) * 160)
 
 
-def b64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+class HandCaller:
+    """A caller whose every RTP packet the test decides. Use inside one event loop."""
+
+    def __init__(self, house: House, caller: str = CALLER) -> None:
+        self.house, self.caller = house, caller
+        self.endpoint = Endpoint("127.0.0.1", 0, lambda call: call.reject(486), Log("test", io.StringIO()))
+        self.sound = Sound()
+        self.ended = asyncio.Event()
+        self._sequence, self._press_at = 0, 0
+
+    async def __aenter__(self) -> HandCaller:
+        await self.endpoint.start()
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: self.sound, local_addr=("127.0.0.1", 0))
+        self.transport = transport
+        local = transport.get_extra_info("sockname")[:2]
+        self.leg = await self.endpoint.dial(self.house.uri, local, (Codec.PCMU,), self.caller)
+        self.leg.on_end = lambda reason: self.ended.set()
+        self.target = self.leg.remote.remote
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.leg.hangup()
+        await asyncio.sleep(0.1)
+        self.transport.close()
+        await self.endpoint.close()
+
+    def press(self, key: str) -> None:
+        self._press_at += 2000
+        for packet in key_press(key, 101, self._sequence, self._press_at, 9):
+            self.transport.sendto(pack(packet), self.target)
+            self._sequence += 1
+
+    def audio(self, number: int, payload: bytes) -> None:
+        """Frame `number` of the message, at its timestamp."""
+        packet = RtpPacket(0, False, number & 0xFFFF, 5_000 + number * 160, 9, payload)
+        self.transport.sendto(pack(packet), self.target)
+
+    async def tone(self) -> None:
+        """Press 0 and wait until the tone is over."""
+        self.press("0")
+        ends = time.monotonic() + 20
+        while not self.sound.ear.over:
+            assert time.monotonic() < ends, "no tone"
+            await asyncio.sleep(0.01)
 
 
 @contextlib.contextmanager
@@ -193,4 +245,4 @@ def running(root: Path, **number: object) -> Iterator[House]:
             house.process.wait()
 
 
-__all__ = ["CALLER", "DIALLED", "Codec", "House", "running", "sound_of", "speech", "write_wav"]
+__all__ = ["CALLER", "DIALLED", "Codec", "HandCaller", "House", "running", "sound_of", "speech", "write_wav"]
