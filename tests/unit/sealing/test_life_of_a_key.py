@@ -276,3 +276,14 @@ def test_destroyed_period_keys_are_gone_from_their_folder_and_slot(lived):
     assert old
     assert all(piece not in held for piece in old)
     assert list(slot["periods"]) == world.ring.periods.ids()
+
+
+def test_a_destroyed_period_key_is_overwritten_where_it_lay(lived):
+    world, *_ = lived
+    other_names = []
+    for path in world.home.period_dir.glob("*.period"):
+        other_names.append(world.home.root / f"{path.stem}.link")
+        other_names[-1].hardlink_to(path)
+    assert any(other_names[0].read_bytes())
+    world.ring.compact(NOW)
+    assert not any(any(path.read_bytes()) for path in other_names)
