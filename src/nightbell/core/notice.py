@@ -83,6 +83,9 @@ class Channel(Protocol):
         ...
 
 
+UNHEARD = "…"  # stands for words that were spoken but could not be made out, with confidence 0
+
+
 @dataclass(frozen=True, slots=True)
 class Word:
     """One recognised word: seconds from the start of the message, confidence 0 to 1."""

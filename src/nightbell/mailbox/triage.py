@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Literal
 
-from nightbell.core.notice import Word
+from nightbell.core.notice import UNHEARD, Word
 from nightbell.mailbox.redflags import DENIED, FLAGS, MASK, OWN_DENIAL
 
 Urgency = Literal["routine", "review", "urgent"]
@@ -74,6 +74,11 @@ def triage(
         reasons.append(Reason("empty"))
     else:
         reasons += signs(words)
+        reasons += [
+            Reason("unsure", "", word.start, word.end, (index,))
+            for index, word in enumerate(words)
+            if word.text == UNHEARD
+        ]
         if unsure or doubtful(words):
             reasons.append(Reason("unsure"))
         if len(words) < _FEW_WORDS:

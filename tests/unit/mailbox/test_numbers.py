@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightbell.core.notice import Word
@@ -86,6 +86,7 @@ def test_it_points_at_the_words() -> None:
     assert found == Spoken("6175550193", True, 1.0, 2.4, (2, 3, 4))
 
 
+@settings(deadline=None)
 @given(st.integers(200, 999), st.integers(200, 999), st.integers(0, 9999), st.booleans())
 def test_it_reads_back_every_number(area: int, exchange: int, line: int, spelled: bool) -> None:
     number = f"{area}{exchange}{line:04d}"
@@ -94,6 +95,7 @@ def test_it_reads_back_every_number(area: int, exchange: int, line: int, spelled
     assert heard(f"call me back at {text} thank you") == (number, True)
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(Word, st.text(max_size=8), st.floats(0, 9), st.floats(0, 9), st.floats(0, 1))))
 def test_it_takes_any_words(words: list[Word]) -> None:
     found = spoken_number(words)

@@ -6,10 +6,10 @@ import itertools
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nightbell.core.notice import Word
+from nightbell.core.notice import UNHEARD, Word
 from nightbell.mailbox.redflags import LABELS
 from nightbell.mailbox.triage import Triage, at_intake, higher, signs, triage
 
@@ -149,6 +149,16 @@ def test_it_gives_what_cannot_be_trusted_to_a_person(words: list[Word] | None, k
     assert kind in {reason.kind for reason in decision.reasons}
 
 
+def test_it_sends_a_person_to_where_nothing_could_be_made_out() -> None:
+    decision = triage(
+        False, [*said("I would like an appointment on"), Word(UNHEARD, 4, 9, 0.0), *said("thanks bye now")]
+    )
+    assert decision.urgency == "review"
+    assert [(reason.kind, reason.start, reason.end, reason.indexes) for reason in decision.reasons] == [
+        ("unsure", 4, 9, (6,))
+    ]
+
+
 def test_it_forgives_a_few_badly_heard_words() -> None:
     assert triage(False, [*said("I would like to come in on"), *said("um Friday", 0.1)]).urgency == "routine"
 
@@ -207,6 +217,7 @@ _PARTS = st.sampled_from(
 _TALK = st.lists(_PARTS, max_size=25).map(lambda parts: said(" ".join(parts)))
 
 
+@settings(deadline=None)
 @given(words=st.none() | _WORDS, unsure=st.booleans())
 def test_it_never_lowers_what_the_key_made_urgent(words: list[Word] | None, unsure: bool) -> None:
     decision = triage(True, words, unsure=unsure)
@@ -214,12 +225,14 @@ def test_it_never_lowers_what_the_key_made_urgent(words: list[Word] | None, unsu
     assert decision.reasons[0].kind == "key"
 
 
+@settings(deadline=None)
 @given(words=_WORDS)
 def test_it_takes_any_words_and_points_only_at_words_that_exist(words: list[Word]) -> None:
     for reason in triage(False, words).reasons:
         assert all(0 <= index < len(words) for index in reason.indexes)
 
 
+@settings(deadline=None)
 @given(before=_TALK, after=_TALK)
 def test_it_stays_urgent_whatever_is_said_afterwards(before: list[Word], after: list[Word]) -> None:
     if triage(False, before).urgency == "urgent":

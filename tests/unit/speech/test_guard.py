@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightbell.adapters.speech import guard
-from nightbell.core.notice import Word
+from nightbell.core.notice import UNHEARD, Word
 
 
 def _words(text: str, confidence: float = 0.9) -> tuple[Word, ...]:
@@ -42,6 +42,12 @@ def test_it_keeps_doubtful_speech_for_a_person_to_check() -> None:
     assert _believed(_stretch("I cannot breathe", weight=-1.2, no_speech=0.2)) == "I cannot breathe"
 
 
+def test_it_marks_where_it_only_guessed_instead_of_inventing_words() -> None:
+    guess = guard.Stretch(_words("I have to go to the airport", 0.1), -1.0, 0.1, -20)
+    (mark,) = guard.believe([guess], 600.0)
+    assert mark == Word(UNHEARD, 0.0, 3.4, 0.0)
+
+
 def test_it_cuts_a_phrase_that_runs_in_circles_and_trusts_it_little() -> None:
     words = guard.out_of_circles(_words("hello " + "I am here " * 30 + "goodbye"))
     assert [word.text for word in words] == ["hello", "I", "am", "here", "I", "am", "here", "goodbye"]
@@ -55,6 +61,7 @@ def test_it_leaves_a_cry_for_help_as_it_is() -> None:
 _TIMES = st.floats(-5, 700, allow_nan=False)
 
 
+@settings(deadline=None)
 @given(st.lists(st.builds(Word, st.sampled_from([" a", "b.", " "]), _TIMES, _TIMES, st.floats(-1, 2))))
 def test_it_makes_times_rise_within_the_message(words: list[Word]) -> None:
     kept = guard.in_order(words, 60.0)

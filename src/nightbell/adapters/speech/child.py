@@ -103,7 +103,6 @@ class Ear:
             temperature=0.0,
             condition_on_previous_text=False,
             word_timestamps=True,
-            hallucination_silence_threshold=2.0,
         )
         return [
             guard.Stretch(

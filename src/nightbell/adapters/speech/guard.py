@@ -10,11 +10,12 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from nightbell.core.notice import Word
+from nightbell.core.notice import UNHEARD, Word
 
 QUIET = -55.0  # dBFS: below it nobody speaks on a telephone line
 DOUBTFUL = 0.2  # the confidence of words that were heard in circles
 _NO_SPEECH, _WEAK, _HOPELESS = 0.6, -0.7, -1.4
+_GUESSED = 0.25  # mean confidence below which words mislead more than they help
 _CIRCLES = 6  # so often in a row a phrase is not said by a person
 _LONGEST_CIRCLE = 8  # words
 
@@ -46,8 +47,18 @@ class Stretch:
 
 def believe(stretches: Iterable[Stretch], length: float) -> tuple[Word, ...]:
     """The words to keep, in order, their times rising and within `length` seconds."""
-    kept = [word for stretch in stretches if not made_up(stretch) for word in stretch.words]
+    kept = [word for stretch in stretches if not made_up(stretch) for word in readable(stretch)]
     return in_order(out_of_circles(kept), length)
+
+
+def readable(stretch: Stretch) -> tuple[Word, ...]:
+    """The words, or one mark for all where the model only guessed: a person must listen there."""
+    if not stretch.words:
+        return ()
+    mean = sum(word.confidence for word in stretch.words) / len(stretch.words)
+    if mean >= _GUESSED or stretch.weight >= _WEAK:
+        return stretch.words
+    return (Word(UNHEARD, stretch.words[0].start, stretch.words[-1].end, 0.0),)
 
 
 def made_up(stretch: Stretch) -> bool:
