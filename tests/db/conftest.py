@@ -6,12 +6,12 @@ import secrets
 from collections.abc import Iterator
 
 import pytest
+from tests.factories import House, make_house
 
 from nightbell.core.config import load
 from nightbell.sealing.provider import FileKeyProvider
 from nightbell.server import home
 from nightbell.store import vault
-from tests.factories import House, make_house
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -23,7 +23,11 @@ def _keys() -> Iterator[None]:
     if not (config.keys / "kek.key").exists():
         FileKeyProvider.create(config.keys / "kek.key")
     ring = vault.keyring()
-    for name, kind in ((vault.SECRETS, "secret"), (home.SNAPSHOT_SIGNER, "signer"), (home.CHECKPOINT_SIGNER, "signer")):
+    for name, kind in (
+        (vault.SECRETS, "secret"),
+        (home.SNAPSHOT_SIGNER, "signer"),
+        (home.CHECKPOINT_SIGNER, "signer"),
+    ):
         if not ring.has(name):
             ring.put(name, kind, secrets.token_bytes(32))
     yield

@@ -6,6 +6,7 @@ from array import array
 from datetime import timedelta
 
 import pytest
+from tests.factories import CALLER, House, make_capture, make_message, tone
 
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
@@ -16,7 +17,6 @@ from nightbell.people.roles import Role
 from nightbell.sealing import spool
 from nightbell.store import vault
 from nightbell.store.models import Job
-from tests.factories import CALLER, House, make_capture, make_message, tone
 
 
 def test_it_turns_a_capture_into_one_message_and_removes_the_capture(house: House) -> None:

@@ -1,0 +1,113 @@
+"""Who is on call when, and what an alert does next."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nightbell.oncall import rules
+
+NEW_YORK = ZoneInfo("America/New_York")
+NIGHT = [rules.WeeklyShift(f"s{d}", "ann", d, 17 * 60, 15 * 60) for d in range(7)]
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).astimezone(UTC)
+
+
+@pytest.mark.parametrize(
+    ("local", "user"),
+    [
+        ("2026-11-24T16:59", None),
+        ("2026-11-24T17:00", "ann"),
+        ("2026-11-25T07:59", "ann"),
+        ("2026-11-25T08:00", None),
+    ],
+)
+def test_it_finds_who_is_on_call_over_midnight(local: str, user: str | None) -> None:
+    found = [d.user for d in rules.on_duty(NIGHT, [], NEW_YORK, _at(local))]
+    assert found == ([user] if user else [])
+
+
+def test_a_night_is_an_hour_longer_when_the_clock_goes_back() -> None:
+    night = rules.on_duty(NIGHT, [], NEW_YORK, _at("2026-11-01T00:30"))[0]
+    assert night.ends_at - night.starts_at == timedelta(hours=16)
+    spring = rules.on_duty(NIGHT, [], NEW_YORK, _at("2027-03-14T00:30"))[0]
+    assert spring.ends_at - spring.starts_at == timedelta(hours=14)
+
+
+def test_an_override_goes_before_the_week_and_ends() -> None:
+    swap = rules.Replacement("o", "bob", _at("2026-11-24T20:00"), _at("2026-11-24T22:00"))
+    assert [d.user for d in rules.on_duty(NIGHT, [swap], NEW_YORK, _at("2026-11-24T21:00"))] == ["bob", "ann"]
+    assert [d.user for d in rules.on_duty(NIGHT, [swap], NEW_YORK, _at("2026-11-24T22:00"))] == ["ann"]
+
+
+def test_it_finds_the_gaps_of_a_day() -> None:
+    start, end = _at("2026-11-24T00:00"), _at("2026-11-25T00:00")
+    found = rules.duties(NIGHT, [], NEW_YORK, start, end)
+    assert rules.gaps(found, start, end) == [(_at("2026-11-24T08:00"), _at("2026-11-24T17:00"))]
+    assert rules.gaps([], start, end) == [(start, end)]
+
+
+def test_the_walk_in_steps_agrees_with_the_duties_over_a_clock_change() -> None:
+    start, end = _at("2026-10-31T12:00"), _at("2026-11-02T12:00")
+    found = rules.duties(NIGHT, [], NEW_YORK, start, end)
+    moment = start
+    while moment < end:
+        by_list = any(d.starts_at <= moment < d.ends_at for d in found)
+        assert bool(rules.on_duty(NIGHT, [], NEW_YORK, moment)) == by_list
+        moment += timedelta(minutes=10)
+
+
+NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+POLICY = rules.Policy(rules.DEFAULT_STEPS, "boss", "boss@x.example")
+
+
+def test_it_tells_first_again_next_and_then_the_fallback_for_ever() -> None:
+    told = []
+    for step in range(7):
+        telling = rules.tell(POLICY, step, ["ann", "bob"], NOW)
+        told.append((telling.users, telling.fallback, telling.kind))
+        assert telling.next_at > NOW
+        assert telling.next_step == step + 1
+    assert told[:4] == [
+        (("ann",), False, "urgent"),
+        (("ann",), False, "again"),
+        (("bob",), False, "again"),
+        ((), True, "again"),
+    ]
+    assert told[4:] == [((), True, "again")] * 3
+
+
+def test_nobody_on_call_goes_to_the_fallback_at_once() -> None:
+    assert rules.tell(POLICY, 0, [], NOW).fallback
+    assert rules.tell(POLICY, 2, ["ann"], NOW).fallback
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.builds(
+            json.dumps,
+            st.recursive(
+                st.none() | st.booleans() | st.integers() | st.text(),
+                lambda c: st.lists(c) | st.dictionaries(st.text(), c),
+            ),
+        ),
+    )
+)
+def test_an_unreadable_policy_tells_the_fallback_and_never_nobody(text: str) -> None:
+    policy = rules.read_policy(text)
+    assert policy is None
+    telling = rules.tell(policy, 3, ["ann"], NOW)
+    assert telling.fallback
+    assert telling.next_at > NOW
+
+
+def test_a_policy_survives_its_text() -> None:
+    assert rules.read_policy(POLICY.to_text()) == POLICY
