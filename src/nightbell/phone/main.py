@@ -45,6 +45,8 @@ def prepare(config: Config) -> Path:
     os.environ.clear()
     os.environ.update(clean)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a call holds a socket and a file
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     return folder
 
