@@ -93,6 +93,23 @@ def test_an_answer_never_acknowledged_ends_with_bye() -> None:
     run(story())
 
 
+def test_a_caller_who_is_heard_is_kept_without_an_ack() -> None:
+    async def story() -> None:
+        def on_call(call: IncomingCall) -> None:
+            call.heard = lambda: True
+            call.answer(LOCAL, Codec.PCMU)
+
+        async with line(on_call) as it, phone(it.endpoint.port) as client:
+            client.send(message("INVITE", client.port, body=offer()))
+            answer = await client.response()
+            await until(lambda: it.events == ["confirmed"])
+            assert it.endpoint.counters["kept_unacknowledged"] == 1
+            client.send(message("BYE", client.port, 2, branch="z9hG4bKb", to_tag=answer.to.tag))
+            await until(lambda: it.events == ["confirmed", "end:bye"])
+
+    run(story())
+
+
 def test_hanging_up_before_the_ack_waits_for_it() -> None:
     async def story() -> None:
         async with line() as it, phone(it.endpoint.port) as client:

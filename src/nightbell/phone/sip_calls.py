@@ -50,6 +50,9 @@ class Call:
         self.remote = NO_OFFER
         self.on_end: Callable[[str], None] | None = None
         self.on_media: Callable[[AudioOffer], None] | None = None
+        # Whether sound of the other side arrives. Some stacks never repeat a lost ACK (baresip): a caller who is
+        # being recorded must not be cut off for that after 32 s.
+        self.heard: Callable[[], bool] | None = None
         self.ended = False
         self.peer = peer
         self.dialog: Dialog | None = None
@@ -162,6 +165,10 @@ class Call:
         """64*T1 without an ACK (§13.3.1.4)."""
         self._repeater = None
         self._layer.counters["answers_unacknowledged"] += 1
+        if self.heard is not None and self.heard() and not (self._leaving or self._answer_due):
+            self._layer.counters["kept_unacknowledged"] += 1
+            self._confirmed()
+            return
         self._bye()
         self._end("timeout")
 
