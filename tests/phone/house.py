@@ -78,9 +78,9 @@ class House:
         self.process: subprocess.Popen[str] | None = None
         (self.folder / "snapshot.json").write_bytes(self.signed(1))
 
-    def signed(self, version: int, signer: Ed25519PrivateKey | None = None, **more: object) -> bytes:
+    def signed(self, number: int, signer: Ed25519PrivateKey | None = None, **more: object) -> bytes:
         payload = {
-            "version": version,
+            "version": number,
             "issued_at": "2026-11-24T03:00:00.000Z",
             "epoch": self.epoch.to_dict(),
             "numbers": self.numbers,

@@ -122,7 +122,9 @@ def verify(text: bytes, trust: bytes) -> Snapshot:
         raise BadSnapshot("its signature is not by the pinned key") from error
     try:
         return _read(json.loads(body), text)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except BadSnapshot:
+        raise
+    except (NightbellError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadSnapshot(f"its content is malformed ({type(error).__name__})") from error
 
 

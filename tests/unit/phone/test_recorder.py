@@ -1,0 +1,138 @@
+"""The recorder: sealed within moments, durable when it says so, bounded, and alive when one call breaks."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nightbell.core.capture import CaptureMeta, Codec, Digit, End, EndReason, Mark
+from nightbell.core.ids import new_ulid
+from nightbell.core.log import Log
+from nightbell.phone.recorder import MAX_SMALL_RECORDS, CannotRecord, Recorder, Recording
+from nightbell.sealing.capture import open_capture
+from nightbell.sealing.epochs import new_epoch
+
+EPOCH, PRIVATE = new_epoch()
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> Iterator[Recorder]:
+    recorder = Recorder(tmp_path, Log("test", io.StringIO()), reserve_bytes=100_000)
+    recorder.start()
+    yield recorder
+    recorder.close()
+
+
+def opened(recorder: Recorder, failed: list[int] | None = None) -> Recording:
+    meta = CaptureMeta(new_ulid(), "p", "m", "1", "2", "2026-11-24T00:00:00.000Z", "en", Codec.PCMU, 1)
+    return recorder.open(meta, EPOCH, lambda: (failed if failed is not None else []).append(1))
+
+
+def finished(recorder: Recorder, recording: Recording) -> bool:
+    said: list[bool] = []
+    done = threading.Event()
+
+    def tell(durable: bool) -> None:
+        said.append(durable)
+        done.set()
+
+    recording.finish(End(5, EndReason.POUND), tell)
+    recorder.wake()
+    assert done.wait(5)
+    return said[0]
+
+
+def test_it_keeps_what_was_said_in_order(recorder: Recorder, tmp_path: Path) -> None:
+    recording = opened(recorder)
+    for number in range(300):
+        recording.audio(number * 160, bytes([number % 256]) * 160, time.monotonic())
+        if number == 100:
+            recording.note(Digit(77, "5"))
+            recording.note(Mark(78, "urgent"))
+    assert finished(recorder, recording)
+    capture = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
+    assert [packet.offset for packet in capture.packets] == [number * 160 for number in range(300)]
+    assert capture.digits == (Digit(77, "5"),)
+    assert capture.marks == (Mark(78, "urgent"),)
+    assert capture.complete
+
+
+def test_it_has_what_was_said_on_file_within_a_second_without_being_asked(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    recording = opened(recorder)
+    for number in range(3):
+        recording.audio(number * 160, b"x" * 160, time.monotonic())
+    time.sleep(1.15)
+    part = (tmp_path / f"{recording.capture}.part").read_bytes()
+    assert len(open_capture(part, PRIVATE).packets) == 3
+    finished(recorder, recording)
+
+
+def test_it_drops_what_comes_after_the_end(recorder: Recorder, tmp_path: Path) -> None:
+    recording = opened(recorder)
+    recording.audio(0, b"x" * 160, 0)
+    assert finished(recorder, recording)
+    recording.audio(160, b"y" * 160, 0)
+    recording.note(Mark(9, "late"))
+    recording.finish(End(9, EndReason.LIMIT), lambda durable: None)
+    capture = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
+    assert len(capture.packets) == 1
+    assert capture.end.reason is EndReason.POUND
+
+
+def test_it_bounds_digits_and_marks(recorder: Recorder, tmp_path: Path) -> None:
+    recording = opened(recorder)
+    for number in range(5000):
+        recording.note(Digit(number, "1"))
+    assert finished(recorder, recording)
+    capture = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
+    assert len(capture.digits) == MAX_SMALL_RECORDS
+
+
+def test_it_goes_on_for_others_when_one_call_breaks(recorder: Recorder) -> None:
+    failed: list[int] = []
+    broken, whole = opened(recorder, failed), opened(recorder)
+    os.close(broken.file._handle)
+    broken.file._handle = os.open("/dev/full", os.O_WRONLY)
+    for number in range(100):
+        broken.audio(number * 160, b"x" * 160, 0)
+        whole.audio(number * 160, b"x" * 160, 0)
+    assert finished(recorder, whole)
+    for _ in range(50):
+        if failed:
+            break
+        time.sleep(0.05)
+    assert failed == [1]
+    assert recorder.counters.failed == 1
+
+
+def test_it_says_so_when_no_capture_can_be_opened(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "nowhere", Log("test", io.StringIO()))
+    with pytest.raises(CannotRecord, match="make room"):
+        opened(recorder)
+    assert recorder.counters.failed == 1
+
+
+def test_it_keeps_a_reserve_of_real_blocks(recorder: Recorder, tmp_path: Path) -> None:
+    found = (tmp_path / ".reserve").stat()
+    assert found.st_size == 100_000
+    assert found.st_blocks * 512 >= 100_000
+
+
+def test_it_writes_out_at_its_end_what_no_call_has_ended(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path, Log("test", io.StringIO()), reserve_bytes=1000)
+    recorder.start()
+    recording = opened(recorder)
+    for number in range(60):
+        recording.audio(number * 160, b"x" * 160, 0)
+    recorder.close()
+    left = open_capture((tmp_path / f"{recording.capture}.part").read_bytes(), PRIVATE)
+    assert len(left.packets) >= 45
+    assert left.end.reason is EndReason.INTERRUPTED
