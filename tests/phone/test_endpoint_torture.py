@@ -9,6 +9,7 @@ import pytest
 from tests.phone.endpoints import LOCAL, line, message, offer, phone, run
 
 from nightbell.core.capture import Codec
+from nightbell.phone.endpoint import Limits
 from nightbell.phone.transport import Peer
 
 CORPUS = Path(__file__).parents[1] / "vectors" / "rfc4475"
@@ -129,6 +130,44 @@ def test_mutations_and_noise_never_stop_it() -> None:
                 assert (await other.response()).code == 200
 
     run(story(), 60)
+
+
+def test_a_flood_of_refusable_requests_takes_no_memory_and_no_place() -> None:
+    async def story() -> None:
+        async with line(limits=Limits(transactions=50)) as it, phone(it.endpoint.port) as client:
+            it.endpoint.layer.transport.send, send = lambda data, peer: None, it.endpoint.layer.transport.send  # type: ignore[method-assign]
+            kinds = [
+                ("OPTIONS", ""),
+                ("REGISTER", ""),
+                ("BYE", "x"),
+                ("CANCEL", ""),
+                ("DANCE", ""),
+                ("UPDATE", ""),
+            ]
+            for n in range(3000):
+                method, tag = kinds[n % len(kinds)]
+                flood = message(method, 9, branch=f"z9hG4bK{n}", call_id=f"f{n}", to_tag=tag)
+                it.endpoint.layer.received(flood, client_peer(9))
+                bad = message("INVITE", 9, branch=f"z9hG4bKi{n}", call_id=f"i{n}", body=offer(formats="18"))
+                it.endpoint.layer.received(bad, client_peer(9))
+            assert it.endpoint.layer.size == 0
+            it.endpoint.layer.transport.send = send  # type: ignore[method-assign]
+            client.send(message("INVITE", client.port, body=offer()))
+            assert (await client.response()).code == 200
+
+    run(story())
+
+
+def test_a_repeated_refusal_is_the_same() -> None:
+    async def story() -> None:
+        async with line() as it, phone(it.endpoint.port) as client:
+            answers = []
+            for _ in range(2):
+                client.send(message("INVITE", client.port, body=offer(formats="18")))
+                answers.append(await client.raw())
+            assert answers[0] == answers[1]
+
+    run(story())
 
 
 def client_peer(port: int) -> Peer:

@@ -151,15 +151,15 @@ class Endpoint:
         elif request.to.tag:
             call = self._calls.get((request.call_id, request.to.tag))
             if call is None:
-                server.respond(481)
+                server.refuse(481)
             else:
                 call.take(server)
         elif request.method == "OPTIONS":
-            server.respond(200, _ABOUT)
+            server.refuse(200, _ABOUT)
         elif request.method == "INVITE":
             self._invite(server)
         else:
-            server.respond(481)
+            server.refuse(481)
 
     def _refused(self, server: Server) -> bool:
         """The inspections of §8.2.1 to §8.2.3, in their order."""
@@ -169,13 +169,13 @@ class Endpoint:
             return False
         code, extra = answer
         self.counters[f"rejected_{code}"] += 1
-        server.respond(code, extra)
+        server.refuse(code, extra)
         return True
 
     def _cancel(self, server: Server) -> None:
         invite = self.layer.invite_of(server.request)
         if invite is None:
-            server.respond(481)
+            server.refuse(481)
             return
         server.tag = invite.tag
         server.respond(200)
@@ -187,18 +187,19 @@ class Endpoint:
         request = server.request
         if len(self._calls) >= self._limits.calls:
             self.counters["overload"] += 1
-            server.respond(503, (("Retry-After", "10"),))
+            server.refuse(503, (("Retry-After", "10"),))
             return
         try:
             call = IncomingCall(self, server)
         except NotAcceptable as refused:
             self.counters["rejected_488"] += 1
-            server.respond(488, (("Warning", f'399 nightbell "{refused.reason}"'),))
+            server.refuse(488, (("Warning", f'399 nightbell "{refused.reason}"'),))
             return
         except ValueError:
             self.counters["malformed"] += 1
-            server.respond(400)
+            server.refuse(400)
             return
+        server.respond(100)
         self.keep(call)
         self._ringing[server] = call
         self.counters["calls"] += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 import secrets
 from collections import Counter
@@ -39,9 +40,18 @@ from nightbell.sip.transaction import (
     server_key,
 )
 
+_SECRET = secrets.token_bytes(16)
+
 
 def new_tag() -> str:
     return secrets.token_hex(8)
+
+
+def _tag_for(key: ServerKey) -> str:
+    """The same tag for every copy of one request, so that a refusal needs no memory (RFC 3261 §8.2.7)."""
+    return hashlib.blake2b(
+        "\0".join(key).encode("utf-8", "surrogateescape"), key=_SECRET, digest_size=8
+    ).hexdigest()
 
 
 class Timed:
@@ -79,7 +89,7 @@ class Server(Timed):
         self.machine = Transaction(table, peer.reliable, layer.timing)
         self.request, self.peer, self.key = request, peer, key
         self.headers: Headers = mark_via(request.headers, peer.host, peer.port)
-        self.tag = new_tag()
+        self.tag = _tag_for(key)
         self.back = _way_back(request, peer)
         self._layer = layer
         self._newest = b""
@@ -98,6 +108,11 @@ class Server(Timed):
         tag = "" if code == 100 else self.tag
         self._newest = build_response(code, self.headers, tag, extra, body, reason)
         self.take(code_class(code))
+
+    def refuse(self, code: int, extra: tuple[tuple[str, str], ...] = ()) -> None:
+        """Answer and forget: the same copy gets the same answer again. What makes no call takes no memory."""
+        self._layer.transport.send(build_response(code, self.headers, self.tag, extra), self.back)
+        self._layer.forget_server(self)
 
     def repeat(self) -> None:
         """Send the 2xx once more (the core's duty)."""
@@ -274,20 +289,20 @@ class Layer:
             self.counters["repeated_requests"] += 1
             known.take("invite" if request.method == "INVITE" else "request")
             return
-        if len(self._servers) >= self.limits.transactions:
-            self.counters["overload"] += 1
-            headers = mark_via(request.headers, peer.host, peer.port)
-            busy = build_response(503, headers, new_tag(), (("Retry-After", "5"),))
-            self.transport.send(busy, _way_back(request, peer))
-            return
         server = Server(self, request, peer, key)
+        if (
+            len(self._servers) >= self.limits.transactions
+            and not request.to.tag
+            and request.method != "CANCEL"
+        ):
+            self.counters["overload"] += 1
+            server.refuse(503, (("Retry-After", "5"),))
+            return
         self._servers[request.method, key] = server
         if not request.to.tag and self._merged.setdefault(merge_key(request), key) != key:
             self.counters["merged"] += 1
-            server.respond(482)
+            server.refuse(482)
             return
-        if request.method == "INVITE":
-            server.respond(100)
         try:
             self._on_request(server)
         except Exception as error:
