@@ -10,9 +10,10 @@ from collections.abc import Callable
 
 from nightbell.core.capture import Codec
 from nightbell.core.log import Log
-from nightbell.phone.layer import Layer, Server
+from nightbell.phone.layer import Layer
 from nightbell.phone.sip_calls import Call, IncomingCall
 from nightbell.phone.sip_dial import CallFailed, OutgoingCall
+from nightbell.phone.sip_transactions import Server
 from nightbell.phone.transport import Limits, Peer, Transport
 from nightbell.sip.grammar import Uri, parse_uri
 from nightbell.sip.message import ALLOW, Request

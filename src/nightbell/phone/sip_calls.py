@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nightbell.core.capture import Codec
-from nightbell.phone.layer import Layer, Repeater, Server
+from nightbell.phone.layer import Layer
+from nightbell.phone.sip_transactions import Repeater, Server
 from nightbell.phone.transport import Peer
 from nightbell.sip import sdp
 from nightbell.sip.dialog import Dialog, as_uas

@@ -7,8 +7,8 @@ import secrets
 
 from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
-from nightbell.phone.layer import new_tag
 from nightbell.phone.sip_calls import Call, Calls
+from nightbell.phone.sip_transactions import new_tag
 from nightbell.phone.transport import Peer
 from nightbell.sip import sdp
 from nightbell.sip.dialog import Dialog, as_uac
