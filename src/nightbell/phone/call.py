@@ -24,7 +24,8 @@ LONGEST_BESIDE_MESSAGE = 900.0  # seconds: whoever listens to the menu for ever 
 
 @dataclass(slots=True)
 class House:
-    """What all calls share. told: (event, capture id) for the control channel; over: a call is gone."""
+    """What all calls share. told: (event, capture id) for the control channel; over: a call is gone;
+    local_address: our own address as that caller sees it."""
 
     media: Media
     recorder: Recorder
@@ -32,6 +33,7 @@ class House:
     log: Log
     told: Callable[[str, str], None]
     over: Callable[[Call], None]
+    local_address: Callable[[IncomingCall], str]
 
 
 def peer_of(offer: AudioOffer, codec: Codec) -> Peer | None:
@@ -66,7 +68,14 @@ class Call:
         return self._state.stage
 
     def start(self) -> None:
-        """Answer. No port left: 503, so that the carrier tries elsewhere."""
+        """Answer. No port left: 503, so that the carrier tries elsewhere. Raises what went wrong otherwise."""
+        try:
+            self._answer()
+        except Exception:
+            self._give_up()
+            raise
+
+    def _answer(self) -> None:
         peer = peer_of(self._leg.remote, self._codec)
         try:
             if peer is None:
@@ -81,7 +90,8 @@ class Call:
         self._leg.on_media = self._moved
         self._answered = clock.monotonic()
         self._recording = self._open_recording()
-        self._leg.answer(self._session.local, self._codec)
+        port = self._session.local[1]
+        self._leg.answer((self._house.local_address(self._leg), port), self._codec)
         self._up = True
         self._house.told("call_started", self.capture)
         longest = LONGEST_BESIDE_MESSAGE + self._number.max_seconds
@@ -220,7 +230,7 @@ class Call:
             self._session.close()
             self._session = None
             self._house.told("call_ended", self.capture)
-            self._house.over(self)
+        self._house.over(self)
 
     def _give_up(self) -> None:
         self._state = model.State(stage=model.Stage.DONE)

@@ -36,11 +36,18 @@ def phone_folder(config: Config) -> Path:
 
 
 def prepare(config: Config) -> Path:
-    """Make the folders, forget the environment, forbid core dumps (they would hold audio)."""
+    """Make the folders, forget the environment, forbid core dumps (they would hold audio).
+
+    Raises RefusedStart.
+    """
     os.umask(0o077)
     folder = phone_folder(config)
-    for path in (folder / "spool", folder / "clips"):
-        path.mkdir(parents=True, exist_ok=True)
+    try:
+        for path in (folder / "spool", folder / "clips"):
+            path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        why = f"{folder} cannot be made ({error.strerror})"
+        raise RefusedStart("NIGHTBELL_HOME", why, "give it to the user that runs the phone") from error
     clean = sandbox.scrubbed(os.environ, ())
     os.environ.clear()
     os.environ.update(clean)
@@ -80,10 +87,11 @@ async def run(config: Config, log: Log) -> None:
     phone = Phone(folder, holder, media, config.control_socket, log)
     endpoint = Endpoint(config.bind, config.sip_port, phone.on_call, log)
     await endpoint.start()
+    phone.attach(endpoint)
     abi = lock_in(config)  # after the ports are bound, before the first thread and the first datagram
     phone.start()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, phone.draining.set)
+        loop.add_signal_handler(number, phone.asked_to_stop)
     control = asyncio.create_task(phone.control.run())
     gc.collect()
     gc.freeze()  # the prompts' frames need no looking through while calls run
@@ -113,12 +121,5 @@ def main() -> int:
         asyncio.run(run(config, log))
     except NightbellError as error:
         print(f"nightbell phone: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(
-            f"nightbell phone: the port cannot be used: {error.strerror}. "
-            "Stop what holds it, or set NIGHTBELL_SIP_PORT.",
-            file=sys.stderr,
-        )
         return 1
     return 0

@@ -254,7 +254,7 @@ class Voice:
             try:
                 return own_clip(self.folder / own, own, codec)
             except NightbellError:
-                pass  # heard in our words rather than not at all; health counts missing clips
+                pass  # heard in our words rather than not at all; health counts missing files
         return packaged(f"{language}/practice-fallback" if name == PRACTICE_NAME else clip, codec)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
 from nightbell.phone.call import Call, House
 from nightbell.phone.control import Control, Event
+from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.media import Media
 from nightbell.phone.prompts import Voice
 from nightbell.phone.recorder import Recorder
@@ -37,7 +39,16 @@ class Phone:
         self._empty.set()
         self._started = clock.monotonic()
         self.answered, self.refused = 0, 0
-        self._house = House(media, self.recorder, self._voice, log, self._told, self._over)
+        self._sip: Counter[str] = Counter()
+        self._house = House(
+            media, self.recorder, self._voice, log, self._told, self._over, lambda leg: media.bind
+        )
+
+    def attach(self, endpoint: Endpoint) -> None:
+        """Learn of the SIP side: its counters for health, its view of our own address for SDP."""
+        self._sip = endpoint.counters
+        transport = endpoint.layer.transport
+        self._house.local_address = lambda leg: transport.local_address(leg.peer)
 
     def start(self) -> None:
         """Start the threads: only after the process has been locked in."""
@@ -47,15 +58,21 @@ class Phone:
     def on_call(self, leg: IncomingCall) -> None:
         """A new INVITE that SIP has found well-formed, with audio that we can take."""
         if self.draining.is_set() or len(self._calls) >= self.holder.current.limits.max_calls:
-            # The carrier's fail-over must see it at once: 503 sends the call elsewhere.
             self.refused += 1
-            leg.reject(503 if self.draining.is_set() else 486)
+            leg.reject(503)  # not 486: a carrier tries its fail-over after 503 alone
             return
         call = Call(leg, self._house, self.holder.current)
         self._calls.add(call)
         self._empty.clear()
         self.answered += 1
         call.start()
+
+    def asked_to_stop(self) -> None:
+        """The first time: drain. The second time: end the calls now, saved."""
+        if self.draining.is_set():
+            for call in list(self._calls):
+                call.drain()
+        self.draining.set()
 
     async def drain(self, seconds: float) -> None:
         """Take no new calls, let the others end by themselves for so long, then end them and save."""
@@ -86,11 +103,18 @@ class Phone:
             "snapshots_refused": self.holder.refused,
             "spool_free_bytes": room.f_bavail * room.f_frsize,
             "rtp": {name: getattr(sound, name) for name in sound.__slots__},
+            "sip": dict(self._sip),
+            "clips_missing": self._clips_missing(),
             "captures": {name: getattr(kept, name) for name in kept.__slots__},
             "open_captures": self.recorder.open_captures,
             "late_ticks": self.media.late_ticks,
             "worst_lag_ms": round(self.media.worst_lag * 1000, 1),
         }
+
+    def _clips_missing(self) -> int:
+        """Own recordings that the snapshot names and the folder lacks: callers hear our words in their place."""
+        named = {clip for number in self.holder.current.numbers.values() for clip in number.clips.values()}
+        return sum(not clip.startswith("builtin:") and not (self._clips / clip).exists() for clip in named)
 
     def _hello(self) -> Event:
         return {"version": self.holder.current.version, "pid": os.getpid()}
