@@ -1,12 +1,15 @@
 """Our endpoint against a hand-driven client and against itself."""
 
 import asyncio
+import io
 
 import pytest
-from tests.phone.endpoints import CODECS, LOCAL, Phone, line, message, offer, phone, run, until
+from tests.phone.endpoints import CODECS, LOCAL, QUICK, Phone, line, message, offer, phone, run, until
 
 from nightbell.core.capture import Codec
-from nightbell.phone.endpoint import CallFailed, IncomingCall, Limits
+from nightbell.core.errors import RefusedStart
+from nightbell.core.log import Log
+from nightbell.phone.endpoint import CallFailed, Endpoint, IncomingCall, Limits
 from nightbell.sip import sdp
 from nightbell.sip.message import Response, build_response
 
@@ -525,5 +528,57 @@ def test_a_second_answer_of_a_fork_is_ended_at_once() -> None:
             while (got := await callee.request()).method != "ACK":
                 pass
             assert got.to.tag == "one"
+
+    run(story())
+
+
+def test_it_speaks_ipv6() -> None:
+    async def story() -> None:
+        taken: list[IncomingCall] = []
+
+        def on_call(call: IncomingCall) -> None:
+            taken.append(call)
+            call.answer(("::1", 40000), Codec.PCMU)
+
+        callee = Endpoint("::1", 0, on_call, Log("test", io.StringIO()), timing=QUICK)
+        caller = Endpoint("::1", 0, on_call, Log("test", io.StringIO()), timing=QUICK)
+        await callee.start()
+        await caller.start()
+        for transport in ("udp", "tcp"):
+            uri = f"sip:line@[::1]:{callee.port};transport={transport}"
+            call = await caller.dial(uri, ("::1", 42000), CODECS)
+            assert call.remote.remote == ("::1", 40000)
+            await until(lambda: len(taken) == 1 and taken[0].confirmed)
+            taken.pop().hangup()
+            await until(lambda: call.ended and not callee.calls)  # noqa: B023
+        await caller.close()
+        await callee.close()
+
+    run(story())
+
+
+def test_the_wildcard_address_is_never_shown() -> None:
+    async def story() -> None:
+        bodies: list[str] = []
+        callee = Endpoint(
+            "0.0.0.0", 0, lambda call: call.answer(LOCAL, Codec.PCMU), Log("test", io.StringIO())
+        )
+        await callee.start()
+        async with phone(callee.port) as client:
+            client.send(message("INVITE", client.port, body=offer()))
+            answer = await client.response()
+            bodies.append(answer.get("contact"))
+        await callee.close()
+        assert bodies == [f"<sip:127.0.0.1:{callee.port}>"]
+
+    run(story())
+
+
+def test_a_taken_port_refuses_to_start_and_says_so() -> None:
+    async def story() -> None:
+        async with line() as it:
+            other = Endpoint("127.0.0.1", it.endpoint.port, print, Log("test", io.StringIO()))
+            with pytest.raises(RefusedStart, match="NIGHTBELL_SIP_PORT"):
+                await other.start()
 
     run(story())

@@ -259,7 +259,9 @@ class IncomingCall(Call):
         self._accept(self.server, self._describe(body), late=self._late)
 
     def reject(self, code: int, reason: str = "") -> None:
-        """Refuse the call with a status of 300 to 699; `on_end` is not called: nothing has begun."""
+        """Refuse the call with a status of 300 to 699, else ValueError. `on_end` is not called: nothing has begun."""
+        if not 300 <= code <= 699:
+            raise ValueError("a refusal is a status of 300 to 699")
         if not self.server.open or self.ended:
             return
         self.ended = True

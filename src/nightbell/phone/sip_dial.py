@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from urllib.parse import quote
 
 from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
@@ -47,7 +48,7 @@ class OutgoingCall(Call):
         self._contact = self._layer.contact(peer)
         host = self._layer.transport.local_address(peer)
         shown = f"[{host}]" if ":" in host else host
-        self._from = f"<sip:{user or 'anonymous'}@{shown}>;tag={self.local_tag}"
+        self._from = f"<sip:{quote(user, safe='+') or 'anonymous'}@{shown}>;tag={self.local_tag}"
         self._offer = self._describe(sdp.build_offer(local, codecs, self._session, 0))
         self._ack = b""
         self._ringing = self._abandoned = False

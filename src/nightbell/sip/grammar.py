@@ -79,8 +79,11 @@ class Via:
 
 def split(text: str, separator: str) -> list[str]:
     """Cut at `separator` outside quotes and angle brackets, and strip. Raises ValueError when a quote stays open."""
-    if '"' not in text and "<" not in text:
-        return [part.strip() for part in text.split(separator)]
+    if '"' not in text:  # nearly always: no walk through the characters
+        if "<" not in text:
+            return [part.strip() for part in text.split(separator)]
+        if separator not in text and text.count("<") == text.count(">"):
+            return [text.strip()]
     parts, start, quoted, escaped, bracket = [], 0, False, False, False
     for at, char in enumerate(text):
         if quoted:
