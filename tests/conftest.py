@@ -8,7 +8,11 @@ from pathlib import Path
 
 # Before Django's settings are imported: they read the environment once.
 _ROOT = Path(tempfile.mkdtemp(prefix="nightbell-tests-"))
-for name in [name for name in os.environ if name.startswith("NIGHTBELL_") and "TEST" not in name and name != "NIGHTBELL_MODELS"]:
+for name in [
+    name
+    for name in os.environ
+    if name.startswith("NIGHTBELL_") and "TEST" not in name and name != "NIGHTBELL_MODELS"
+]:
     del os.environ[name]
 os.environ.setdefault("NIGHTBELL_MODELS", str(Path(__file__).resolve().parents[1] / "models"))
 os.environ["NIGHTBELL_HOME"] = str(_ROOT / "home")
@@ -16,7 +20,7 @@ os.environ["NIGHTBELL_KEYS"] = str(_ROOT / "keys")
 os.environ["NIGHTBELL_URL"] = "https://nightbell.test"
 database = os.environ.get("NIGHTBELL_TEST_DATABASE", "sqlite")
 if database != "sqlite":
-    os.environ["NIGHTBELL_DATABASE"] = database
+    os.environ["NIGHTBELL_DATABASE"] = os.environ["NIGHTBELL_KEYRING"] = database
 for folder in ("home/db", "keys"):
     (_ROOT / folder).mkdir(parents=True, exist_ok=True)
 

@@ -190,6 +190,21 @@ def test_it_takes_the_first_that_speaks_when_the_sdp_address_stays_silent(media:
     assert phone.receive().payload
 
 
+def test_it_lets_the_sdp_address_back_in_when_a_stranger_was_quicker(media: Media, phone: Phone) -> None:
+    session, _, taken = opened(media, phone)
+    stranger = Phone()
+    time.sleep(0.55)
+    stranger.send(session, audio(500, ssrc=66))
+    quiet(session)
+    phone.send(session, audio(1))
+    quiet(session)
+    stranger.send(session, audio(501, ssrc=66))
+    quiet(session)
+    stranger.socket.close()
+    assert list(taken.values()) == [audio(500).payload, audio(1).payload]
+    assert session.counters.strangers == 1
+
+
 def test_it_follows_a_caller_that_moves(media: Media, phone: Phone) -> None:
     session, _, taken = opened(media, phone)
     phone.send(session, audio(0))

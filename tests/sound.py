@@ -1,0 +1,43 @@
+"""Comparing what was sent with what is played back."""
+
+from __future__ import annotations
+
+import wave
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nightbell.core.capture import Codec
+from nightbell.sip import g711
+
+Samples = npt.NDArray[np.float64]
+
+
+def of_wav(data: bytes) -> Samples:
+    """Samples of a PCM16 or mu-law WAV, 8 kHz mono."""
+    if data[20:22] == b"\x07\x00":
+        at = data.index(b"data")
+        size = int.from_bytes(data[at + 4 : at + 8], "little")
+        data = g711.decode(data[at + 8 : at + 8 + size], Codec.PCMU)
+    else:
+        with wave.open(BytesIO(data)) as file:
+            assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 8000)
+            data = file.readframes(file.getnframes())
+    return np.frombuffer(data, "<i2").astype(np.float64)
+
+
+def of_file(path: Path) -> Samples:
+    return of_wav(path.read_bytes())
+
+
+def correlation(sent: Samples, heard: Samples) -> tuple[float, int]:
+    """The best normalised correlation of `sent` within `heard`, and where it starts (samples)."""
+    size = 1 << (len(sent) + len(heard)).bit_length()
+    product = np.fft.irfft(np.fft.rfft(heard, size) * np.conj(np.fft.rfft(sent, size)), size)
+    at = int(np.argmax(product[: max(1, len(heard))]))
+    part = heard[at : at + len(sent)]
+    mine = sent[: len(part)]
+    scale = float(np.linalg.norm(mine) * np.linalg.norm(part)) or 1.0
+    return float(np.dot(mine, part) / scale), at
