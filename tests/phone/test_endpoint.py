@@ -122,7 +122,9 @@ def test_hanging_up_before_the_ack_waits_for_it() -> None:
             await asyncio.sleep(0.02)
             assert b"BYE" not in b"".join(data[:4] for data in client.pending())
             client.send(message("ACK", client.port, branch="z9hG4bK2", to_tag=answer.to.tag))
-            assert (await client.request()).method == "BYE"
+            bye = await client.request()
+            assert bye.method == "BYE"
+            assert bye.via.param("rport") is not None
             assert it.events == ["end:bye"]
 
     run(story())
@@ -295,6 +297,27 @@ def test_a_caller_may_let_us_offer() -> None:
             )
             await until(lambda: it.events == ["media:41004:sendrecv", "confirmed"])
             assert it.calls[0].remote.port == 41004
+
+    run(story())
+
+
+def test_a_session_among_other_parts_is_found() -> None:
+    parts = "--b1\r\nContent-Type: application/isup\r\n\r\n\x01\x02\r\n"
+    parts += f"--b1\r\nContent-Type: application/sdp\r\n\r\n{offer()}\r\n--b1--\r\n"
+
+    async def story() -> None:
+        async with line() as it, phone(it.endpoint.port) as client:
+            extra = 'Content-Type: multipart/mixed;boundary="b1"\r\n'
+            client.send(message("INVITE", client.port, body=parts, extra=extra))
+            assert sdp.parse((await client.response()).body).codecs[0][1] is Codec.PCMU
+            assert it.calls[0].remote.port == 41000
+            without = parts.replace("application/sdp", "text/plain")
+            client.send(
+                message("INVITE", client.port, body=without, extra=extra, call_id="c2", branch="z9hG4bKm")
+            )
+            while (got := await client.response()).call_id != "c2":
+                pass
+            assert got.code == 415
 
     run(story())
 

@@ -16,7 +16,7 @@ from nightbell.phone.sip_dial import CallFailed, OutgoingCall
 from nightbell.phone.sip_transactions import Server
 from nightbell.phone.transport import Limits, Peer, Transport
 from nightbell.sip.grammar import Uri, parse_uri
-from nightbell.sip.message import ALLOW, Request
+from nightbell.sip.message import ALLOW, Request, session_part
 from nightbell.sip.sdp import NotAcceptable
 from nightbell.sip.transaction import Timing
 
@@ -204,7 +204,9 @@ class Endpoint:
         self.keep(call)
         self._ringing[server] = call
         self.counters["calls"] += 1
-        self._log("sip_call", transport=server.peer.transport, kind="late" if not request.body else "offer")
+        self._log(
+            "sip_call", transport=server.peer.transport, kind="late" if not request.session else "offer"
+        )
         try:
             self._on_call(call)
         except Exception as error:
@@ -232,18 +234,10 @@ def _inspect(request: Request) -> tuple[int, tuple[tuple[str, str], ...]] | None
     if method in ("INVITE", "UPDATE"):
         if "accept" in request.headers and not any(_takes_sdp(value) for value in accepted):
             return 406, ()
-        if not _readable(request):
+        if session_part(request.headers, request.body) is None:
             return 415, (("Accept", "application/sdp"), ("Accept-Encoding", "identity"))
     return None
 
 
 def _takes_sdp(media_range: str) -> bool:
     return media_range.partition(";")[0].strip().lower() in ("application/sdp", "application/*", "*/*")
-
-
-def _readable(request: Request) -> bool:
-    """Whether the body, if any, is SDP in the clear."""
-    if not request.body:
-        return True
-    kind = request.get("content-type").partition(";")[0].strip().lower()
-    return kind == "application/sdp" and request.get("content-encoding").lower() in ("", "identity")

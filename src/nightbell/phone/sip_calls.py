@@ -100,7 +100,7 @@ class Call:
         if self._answer_due:
             self._answer_due = False
             try:
-                self._change(sdp.parse(request.body))
+                self._change(sdp.parse(request.session))
             except NotAcceptable:
                 self._layer.counters["bad_late_answer"] += 1
                 self.hangup()
@@ -121,8 +121,8 @@ class Call:
             return
         offer = None
         try:
-            if request.body:
-                offer = sdp.parse(request.body)
+            if request.session:
+                offer = sdp.parse(request.session)
                 body = self._describe(sdp.build_answer(offer, self._local, self._codec, self._session, 0))
             elif request.method == "INVITE":
                 body = self._describe(sdp.build_offer(self._local, (self._codec,), self._session, 0))
@@ -227,9 +227,9 @@ class IncomingCall(Call):
         request = server.request
         super().__init__(calls, request.call_id, server.tag, server.peer)
         self.on_confirmed: Callable[[], None] | None = None
-        self._late = not request.body
-        if request.body:
-            self.remote = sdp.parse(request.body)
+        self._late = not request.session
+        if request.session:
+            self.remote = sdp.parse(request.session)
         self.dialled = printable(request.uri.user or request.to.uri.user)
         self.caller = caller_of(request)
         self.server = server

@@ -114,7 +114,7 @@ class OutgoingCall(Call):
         self.dialog = dialog
         self._ack = self._acknowledge(dialog, self.peer)
         try:
-            answer = sdp.parse(response.body)
+            answer = sdp.parse(response.session)
         except NotAcceptable as refused:
             self._leave()
             self._fail(CallFailed(488, refused.reason))

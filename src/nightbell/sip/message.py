@@ -101,6 +101,11 @@ class Request:
     def listed(self, name: str) -> list[str]:
         return listed(self.headers, name)
 
+    @property
+    def session(self) -> bytes:
+        """The session description in the body, b'' if there is none that we can read."""
+        return session_part(self.headers, self.body) or b""
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -121,6 +126,36 @@ class Response:
 
     def listed(self, name: str) -> list[str]:
         return listed(self.headers, name)
+
+    @property
+    def session(self) -> bytes:
+        """The session description in the body, b'' if there is none that we can read."""
+        return session_part(self.headers, self.body) or b""
+
+
+def session_part(headers: Headers, body: bytes) -> bytes | None:
+    """The session description of a body: b'' for none, all of it, or one part of a multipart (RFC 5621 §3).
+
+    None when the body is something else or encoded: answer 415.
+    """
+    if not body:
+        return b""
+    if headers.get("content-encoding", [""])[0].lower() not in ("", "identity"):
+        return None
+    kind, *params = headers.get("content-type", [""])[0].split(";")
+    kind = kind.strip().lower()
+    if kind == "application/sdp" or (not kind and body.startswith(b"v=0")):
+        return body
+    boundary = next(
+        (p.partition("=")[2].strip(' "') for p in params if p.strip().lower().startswith("boundary=")), ""
+    )
+    if not kind.startswith("multipart/") or not boundary:
+        return None
+    for part in (b"\r\n" + body).split(b"\r\n--" + boundary.encode("utf-8", "surrogateescape"))[1:17]:
+        head, _, content = part.partition(b"\r\n\r\n")
+        if re.search(rb"\r\ncontent-type[ \t]*:[ \t]*application/sdp", head, re.IGNORECASE):
+            return content
+    return None
 
 
 def listed(headers: Headers, name: str) -> list[str]:
