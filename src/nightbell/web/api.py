@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, URLResolver, include, path
 from ninja import NinjaAPI, Query
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -77,9 +77,7 @@ def _unknown(request: HttpRequest, error: AuthenticationError) -> HttpResponse:
 
 @api.exception_handler(TooManyKnocks)
 def _knocks(request: HttpRequest, error: TooManyKnocks) -> HttpResponse:
-    return problem(
-        Answer(429, "Too many wrong tokens", "This address has to wait.", "Try again in five minutes.")
-    )
+    return _wait()
 
 
 @api.exception_handler(HttpError)
@@ -97,6 +95,12 @@ def _invalid(request: HttpRequest, error: ValidationError) -> HttpResponse:
         for e in error.errors
     ]
     return problem(Answer(422, "The parameters are not as expected"), errors=fields)
+
+
+def _wait() -> HttpResponse:
+    return problem(
+        Answer(429, "Too many wrong tokens", "This address has to wait.", "Try again in five minutes.")
+    )
 
 
 def unauthorized() -> HttpResponse:
@@ -296,10 +300,11 @@ def openapi(request: HttpRequest) -> HttpResponse:
     member = isinstance(getattr(request, "user", None), User)
     try:
         known = member or api.auth[0](request) is not None
-    except TooManyKnocks as error:
-        return _knocks(request, error)
+    except TooManyKnocks:
+        return _wait()
     if not known:
         return unauthorized()
+    return JsonResponse(api.get_openapi_schema())
     described: HttpResponse = api.create_response(request, api.get_openapi_schema(), status=200)
     return described
 

@@ -13,6 +13,8 @@ from django.http import HttpRequest
 from nightbell.core.config import load
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Mailbox
+from nightbell.mailbox.opening import person
+from nightbell.mailbox.values import Person
 from nightbell.oncall import service as oncall
 from nightbell.people.access import Actor
 from nightbell.people.models import Practice, User
@@ -58,6 +60,10 @@ class Shell:
     @cached_property
     def practice(self) -> Practice:
         return self.actor.user.practice
+
+    @cached_property
+    def me(self) -> Person:
+        return person(self.actor.user)
 
     @property
     def role_name(self) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 
+from nightbell.core.config import load
 from nightbell.people.access import NotFound, demand
 from nightbell.people.roles import Act
 from nightbell.web import static_files
@@ -42,12 +43,14 @@ class Guard:
 
     def __init__(self, get_response: Next) -> None:
         self.get_response = get_response
+        # Under a real name only: on localhost it would bind every other server of this machine too.
+        self.strict = urlsplit(load().url).hostname not in ("localhost", "127.0.0.1", "::1")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
-        if request.get_host().partition(":")[0] not in ("localhost", "127.0.0.1", "[::1]", "[", ""):
+        if self.strict:
             response.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
         # What is not a file of ours may hold a patient's words: no cache anywhere may keep it.
         response.headers.setdefault("Cache-Control", "no-store")

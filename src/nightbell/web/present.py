@@ -7,7 +7,7 @@ from datetime import datetime
 
 from nightbell.mailbox.values import Person, Reason, Row
 from nightbell.people.roles import Role
-from nightbell.web.format import clock_time, count_of, phone, span, stopwatch
+from nightbell.web.format import clock_time, phone, span, stopwatch
 
 ROLE_NAMES = {
     Role.FRONT_DESK: "Front desk",
@@ -27,6 +27,8 @@ OUTCOMES = (
     ("no_call_needed", "No call needed", "Done without speaking to the patient", "check"),
 )
 OUTCOME_WORDS = {value: word for value, word, _, _ in OUTCOMES}
+
+MOST_TAGS = 2  # more would push the row open
 
 _ENDS = {
     "interrupted": "The recording was cut off.",
@@ -130,19 +132,26 @@ def no_words(row: Row) -> str:
     return "No words could be made out. Listen."
 
 
+def flags(reasons: tuple[Reason, ...]) -> tuple[Reason, ...]:
+    """Red flags with the patient's words; one that lies within another is left out."""
+    found = [r for r in reasons if r.kind == "red_flag" and r.quote]
+    return tuple(
+        r for r in found if not any(o is not r and o.start <= r.start and r.end <= o.end for o in found)
+    )
+
+
+def quote(reason: Reason) -> str:
+    """'“chest pain” at 0:07'."""
+    return f"“{reason.quote.rstrip('.,;:!? ')}” at {stopwatch(reason.start)}"
+
+
 def _tags(row: Row) -> tuple[Tag, ...]:
-    tags = []
+    tone = "urgent" if row.urgency == "urgent" else "review"
+    tags = [Tag(quote(reason), tone) for reason in flags(row.reasons)[:MOST_TAGS]]
     for reason in row.reasons:
-        if reason.kind == "red_flag" and reason.quote:
-            tags.append(
-                Tag(
-                    f"“{reason.quote}” at {stopwatch(reason.start)}",
-                    "urgent" if row.urgency == "urgent" else "review",
-                )
-            )
-        elif reason.kind == "key":
-            tags.append(Tag("pressed 1", "urgent"))
-        elif reason.kind in ("unsure", "negated", "interrupted"):
+        if reason.kind == "key" and row.state != "closed":
+            tags.insert(0, Tag("pressed 1", "urgent"))
+        elif reason.kind not in ("key", "red_flag", "missed") and row.urgency == "review":
             tags.append(Tag(reason.label, "review"))
     if row.language == "es":
         tags.append(Tag("Spanish"))
@@ -164,7 +173,7 @@ def _custody(row: Row) -> tuple[str, str]:
 def _owner(row: Row, reader: str, zone: str, now: datetime) -> str:
     if row.owner is None:
         return ""
-    who = "You" if row.owner.id == reader else row.owner.name
+    who = "You" if row.owner.id == reader else short_name(row.owner.name)
     if row.closed_at:
         return f"{who}, {clock_time(row.closed_at, zone, now)}"
     return f"{who} since {clock_time(row.owned_at, zone, now)}" if row.owned_at else who
@@ -172,15 +181,17 @@ def _owner(row: Row, reader: str, zone: str, now: datetime) -> str:
 
 def why(reasons: tuple[Reason, ...]) -> str:
     """'pressed 1 for urgent · “chest pain” at 0:07'."""
-    parts = []
-    for reason in reasons:
-        if reason.kind == "key":
-            parts.append("pressed 1 for urgent")
-        elif reason.quote:
-            parts.append(f"“{reason.quote}” at {stopwatch(reason.start)}")
-        else:
-            parts.append(reason.label)
-    return " · ".join(parts)
+    quoted = [quote(reason) for reason in flags(reasons)]
+    told = [reason.label for reason in reasons if reason.kind != "red_flag" and reason.label]
+    return " · ".join([*told, *quoted])
+
+
+def short_name(name: str) -> str:
+    """'Dr. Anika Patel' as 'Dr Patel'; a name without a title stays whole."""
+    parts = name.split()
+    if len(parts) > 2 and parts[0].rstrip(".").lower() in ("dr", "doctor"):
+        return f"Dr {parts[-1]}"
+    return name
 
 
 def summary(open_count: int, unheard: int, view: str) -> str:
@@ -214,6 +225,19 @@ ACTIONS = {
     "message:received": "A message came in",
     "audit:query": "Looked at this log",
     "audit:export": "Exported this log",
+    "message:transcribed": "Words written down",
+    "alert:start": "Alert started",
+    "alert:step": "Alert went on",
+    "alert:owned": "Alert ended: owned",
+    "notification:sent": "Notification sent",
+    "notification:failed": "Notification failed",
+    "notification:open": "Followed a notification",
+    "schedule:override": "Put somebody on call",
+    "schedule:override_removed": "Undid a change on call",
+    "schedule:shift": "Added a shift",
+    "schedule:shift_removed": "Removed a shift",
+    "user:create": "Added a person",
+    "practice:create": "Added the practice",
     "session:login": "Signed in",
     "session:login_failed": "Sign-in refused",
     "session:second_factor_failed": "Wrong code or passkey",
@@ -227,7 +251,3 @@ ACTIONS = {
     "notification:view": "Looked at notifications",
     "system:status": "Looked at the status",
 }
-
-
-def closing_line(done: int) -> str:
-    return f"{count_of(done, 'message')} closed."

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 PIECE = 512 * 1024  # a reply is buffered whole: never more than this at once
-_ONE = re.compile(r"bytes=(\d{0,15})-(\d{0,15})\Z")
+_ONE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Piece:
 def pieces(
     words: Sequence[Word], flags: Mapping[int, int], number: tuple[int, int] | None = None
 ) -> tuple[Piece, ...]:
-    """Group words. flags: word index -> reason index; number: first and last-plus-one index of a spoken number.
+    """Group words. flags: word index -> reason index; number: first and last index of a spoken number.
 
     A red flag outranks a number, a number outranks doubt: each word is in one piece.
     """
@@ -47,16 +47,14 @@ def pieces(
     start = 0
     for index in range(1, len(words) + 1):
         if index == len(words) or kinds[index] != kinds[start]:
-            groups.append(Piece(kinds[start][0], tuple(words[start:index])))
+            groups.append(Piece(kinds[start], tuple(words[start:index])))
             start = index
     return tuple(groups)
 
 
-def _kind(
-    index: int, word: Word, flags: Mapping[int, int], number: tuple[int, int] | None
-) -> tuple[str, int]:
+def _kind(index: int, word: Word, flags: Mapping[int, int], number: tuple[int, int] | None) -> str:
     if index in flags:
-        return "flag", flags[index]
-    if number is not None and number[0] <= index < number[1]:
-        return "number", 0
-    return ("doubt", 0) if word.confidence < UNSURE_BELOW else ("plain", 0)
+        return "flag"
+    if number is not None and number[0] <= index <= number[1]:
+        return "number"
+    return "doubt" if word.confidence < UNSURE_BELOW else "plain"

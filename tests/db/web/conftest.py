@@ -56,7 +56,9 @@ def browser(house: House) -> Callable[[Role], Https]:
 @pytest.fixture
 def token(house: House) -> Callable[[Role], dict[str, str]]:
     """Request headers of a token with all the rights of a role."""
-    return lambda role: {"HTTP_AUTHORIZATION": "Bearer " + tokens.issue(house.people[role], "test", utc_now())}
+    return lambda role: {
+        "HTTP_AUTHORIZATION": "Bearer " + tokens.issue(house.people[role], "test", utc_now())
+    }
 
 
 class Scripted:
@@ -69,7 +71,8 @@ class Scripted:
         words = self.text.split()
         step = len(pcm) / 16000 / max(1, len(words))
         heard = [
-            Word(" " + w, i * step, (i + 0.9) * step, 0.3 if w == self.doubtful else 0.95) for i, w in enumerate(words)
+            Word(" " + w, i * step, (i + 0.9) * step, 0.3 if w == self.doubtful else 0.95)
+            for i, w in enumerate(words)
         ]
         return Hearing("en", tuple(heard), "scripted")
 

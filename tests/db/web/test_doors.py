@@ -38,7 +38,9 @@ def test_only_doors_without_patients_are_open() -> None:
     }  # fmt: skip
 
 
-def test_a_view_that_says_nothing_is_refused(browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_view_that_says_nothing_is_refused(
+    browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nightbell.web.views import status
 
     monkeypatch.delattr(status.status, "access")
@@ -82,11 +84,15 @@ def test_another_practices_message_looks_like_none(house: House, other: House, r
     assert theirs.content == none.content
     if may(role, Act.TAKE):
         for act in ("take", "note", "close", "reopen", "heard"):
-            assert client.post(f"/m/{message.id}/{act}", {"text": "x", "outcome": "reached"}).status_code == 404
+            assert (
+                client.post(f"/m/{message.id}/{act}", {"text": "x", "outcome": "reached"}).status_code == 404
+            )
         assert client.get(f"/m/{message.id}/audio").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", f"/m/{NOBODY}/", f"/m/{NOBODY}/audio", "/audit/", "/oncall/", "/status/", "/account/"])
+@pytest.mark.parametrize(
+    "path", ["/", f"/m/{NOBODY}/", f"/m/{NOBODY}/audio", "/audit/", "/oncall/", "/status/", "/account/"]
+)
 def test_a_stranger_is_sent_to_the_door(house: House, path: str) -> None:
     answer = Https().get(path)
     assert answer.status_code == 302
@@ -133,7 +139,9 @@ def test_first_pages_of_roles_without_messages(browser: Callable[[Role], Https])
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_the_frame_of_a_page_offers_only_what_the_role_may(browser: Callable[[Role], Https], role: Role) -> None:
+def test_the_frame_of_a_page_offers_only_what_the_role_may(
+    browser: Callable[[Role], Https], role: Role
+) -> None:
     page = browser(role).get("/more/").content.decode()
     assert ("/audit/" in page) == may(role, Act.AUDIT)
     assert ("/status/" in page) == may(role, Act.STATUS)

@@ -37,7 +37,9 @@ def test_no_page_has_inline_styles_or_scripts(house: House, browser: Callable[[R
         assert page.count("<script") == page.count("<script src=") + page.count('<script type="module" src=')
 
 
-def test_titles_and_addresses_hold_nothing_of_a_patient(house: House, browser: Callable[[Role], Https]) -> None:
+def test_titles_and_addresses_hold_nothing_of_a_patient(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
     message = spoken_message(house)
     page = browser(Role.CLINICIAN).get(f"/m/{message.id}/").content.decode()
     assert "<title>Message · Nightbell</title>" in page
@@ -53,7 +55,9 @@ def test_static_files_are_kept_for_ever_under_their_mark() -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("name", ["../settings.py", "..%2fsettings.py", "js/../../apps.py", "/etc/passwd", "", "js/", "nope.css"])
+@pytest.mark.parametrize(
+    "name", ["../settings.py", "..%2fsettings.py", "js/../../apps.py", "/etc/passwd", "", "js/", "nope.css"]
+)
 def test_static_serves_nothing_outside(name: str) -> None:
     assert Https().get("/static/" + name).status_code == 404
 
@@ -107,7 +111,9 @@ def test_healthz_needs_no_log_in_and_tells_no_names(house: House, monkeypatch: p
     assert answer.json() == {"status": "needs attention", "ok": False, "checks": {"keys": False}}
 
 
-def test_a_demo_says_so_on_every_page(house: House, browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_says_so_on_every_page(
+    house: House, browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nightbell.web import context
 
     client = browser(Role.CLINICIAN)

@@ -32,7 +32,9 @@ def test_the_inbox_shows_number_words_and_reason(house: House, browser: Callable
     assert '<span class="nb-flag">chest pain</span>' in page
 
 
-def test_a_dispatcher_sees_number_and_urgency_but_no_words(house: House, browser: Callable[[Role], Https]) -> None:
+def test_a_dispatcher_sees_number_and_urgency_but_no_words(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
     message = spoken_message(house, urgent=True)
     client = browser(Role.DISPATCHER)
     for path in ("/", f"/m/{message.id}/"):
@@ -43,7 +45,9 @@ def test_a_dispatcher_sees_number_and_urgency_but_no_words(house: House, browser
         assert "I have this" not in page
 
 
-def test_one_look_at_the_inbox_is_one_row_that_names_its_messages(house: House, browser: Callable[[Role], Https]) -> None:
+def test_one_look_at_the_inbox_is_one_row_that_names_its_messages(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
     first, second = spoken_message(house), make_message(house.second)
     browser(Role.CLINICIAN).get("/")
     (event,) = events(house, "message:list")
@@ -58,7 +62,9 @@ def test_one_look_at_a_message_is_one_row(house: House, browser: Callable[[Role]
     assert events(house, "message:play") == []  # looking is not listening
 
 
-def test_an_urgent_message_without_owner_stands_above_with_its_ladder(house: House, browser: Callable[[Role], Https]) -> None:
+def test_an_urgent_message_without_owner_stands_above_with_its_ladder(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
     message = spoken_message(house, urgent=True)
     escalation.start_due(utc_now())
     page = browser(Role.CLINICIAN).get("/").content.decode()
@@ -71,7 +77,9 @@ def test_an_urgent_message_without_owner_stands_above_with_its_ladder(house: Hou
     assert "No urgent message is without an owner." in page
 
 
-def test_the_transcript_marks_flags_doubts_and_numbers(house: House, browser: Callable[[Role], Https]) -> None:
+def test_the_transcript_marks_flags_doubts_and_numbers(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
     message = spoken_message(house)
     page = browser(Role.CLINICIAN).get(f"/m/{message.id}/").content.decode()
     flag = page.split('class="nb-flag">')[1].split("</span></span>")[0]
@@ -82,7 +90,9 @@ def test_the_transcript_marks_flags_doubts_and_numbers(house: House, browser: Ca
     assert "Spoken and caller ID agree" in page
 
 
-def test_a_number_said_otherwise_than_the_carriers_is_pointed_out(house: House, browser: Callable[[Role], Https]) -> None:
+def test_a_number_said_otherwise_than_the_carriers_is_pointed_out(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
     message = spoken_message(house, text=SPOKEN.replace("0148", "0149"))
     page = browser(Role.CLINICIAN).get(f"/m/{message.id}/").content.decode()
     assert "Heard in the message: (503) 555-0149" in page
@@ -164,11 +174,15 @@ def test_the_pulse_is_silent_until_something_changed(house: House, browser: Call
     answer = client.get(address)
     assert "1 urgent, no owner" in answer.content.decode()
     assert "555" not in answer.content.decode()
-    assert Event.objects.filter(actor__startswith="user:").count() == 1  # the inbox itself; a pulse reads nothing
+    assert (
+        Event.objects.filter(actor__startswith="user:").count() == 1
+    )  # the inbox itself; a pulse reads nothing
     assert before == 1 or before > 0
 
 
-def test_the_inbox_pages_through_many_messages(house: House, browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_inbox_pages_through_many_messages(
+    house: House, browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from nightbell.web.views import inbox
 
     monkeypatch.setattr(inbox, "PAGE", 2)
@@ -182,7 +196,9 @@ def test_the_inbox_pages_through_many_messages(house: House, browser: Callable[[
     assert seen == ids and address == ""
 
 
-@pytest.mark.parametrize("query", ["view=secret", "mailbox=../../x", "cursor=zzz", "mailbox=01M85Z4AV1M2ZEPJAXKYN2FSHQ"])
+@pytest.mark.parametrize(
+    "query", ["view=secret", "mailbox=../../x", "cursor=zzz", "mailbox=01M85Z4AV1M2ZEPJAXKYN2FSHQ"]
+)
 def test_a_made_up_view_is_not_found(browser: Callable[[Role], Https], query: str) -> None:
     assert browser(Role.CLINICIAN).get("/?" + query).status_code == 404
 

@@ -37,7 +37,15 @@ def test_a_mark_stays_in_the_drawing(start: float, length: float, duration: floa
 
 
 def test_each_word_is_in_one_piece_and_a_flag_outranks_doubt() -> None:
-    words = [said("I"), said("have"), said("chest", 0.2), said("pain"), said("sinse", 0.3), said("555"), said("0134")]
+    words = [
+        said("I"),
+        said("have"),
+        said("chest", 0.2),
+        said("pain"),
+        said("sinse", 0.3),
+        said("555"),
+        said("0134"),
+    ]
     found = pieces(words, {2: 0, 3: 0}, (5, 6))
     assert [(p.kind, p.text) for p in found] == [
         ("plain", "I have"),

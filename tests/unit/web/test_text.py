@@ -94,7 +94,10 @@ def test_a_row_tells_a_withheld_number_from_one_that_is_not_shown() -> None:
 
 
 def test_a_flag_that_lies_within_another_is_said_once() -> None:
-    long, short = Reason("red_flag", "cardiac", "left arm feels numb.", 5.0, 6.2), Reason("red_flag", "x", "arm feels numb.", 5.3, 6.2)
+    long, short = (
+        Reason("red_flag", "cardiac", "left arm feels numb.", 5.0, 6.2),
+        Reason("red_flag", "x", "arm feels numb.", 5.3, 6.2),
+    )
     key = Reason("key", "pressed 1 for urgent", "", 0, 0)
     assert flags((key, long, short)) == (long,)
     assert why((key, long, short)) == "pressed 1 for urgent · “left arm feels numb” at 0:05"

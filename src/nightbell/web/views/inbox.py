@@ -19,7 +19,7 @@ from nightbell.oncall import service as oncall
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act
 from nightbell.web.doors import Door, actor_of, allows
-from nightbell.web.present import row_view, summary, why
+from nightbell.web.present import flags, row_view, summary, why
 
 VIEWS = {"open": "All mailboxes", "mine": "Mine", "done": "Done", "unrouted": "Unrouted"}
 PAGE = 100
@@ -87,8 +87,8 @@ def _alert(actor: Actor, row: Row, zone: str) -> dict[str, Any]:
 def _parts(row: Row) -> list[tuple[str, bool]]:
     """The first words, cut so that the red flag in them can be marked."""
     text = row.first_words or ""
-    for reason in row.reasons:
-        place = text.lower().find(reason.quote.lower()) if reason.quote else -1
+    for reason in flags(row.reasons):
+        place = text.lower().find(reason.quote.lower())
         if place >= 0:
             end = place + len(reason.quote)
             return [(text[:place], False), (text[place:end], True), (text[end:], False)]

@@ -14,6 +14,7 @@ from nightbell.core.ids import is_ulid
 from nightbell.mailbox import playing
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import BadText, NotNow
+from nightbell.mailbox.numbers import spoken_number
 from nightbell.mailbox.values import MessageView, Person
 from nightbell.oncall import service as oncall
 from nightbell.people.access import Actor, NotFound
@@ -22,7 +23,7 @@ from nightbell.web.doors import actor_of, allows
 from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
 from nightbell.web.format import clock_time, dial, phone, stopwatch
-from nightbell.web.present import OUTCOME_WORDS, OUTCOMES, end_note, row_view, why
+from nightbell.web.present import OUTCOME_WORDS, OUTCOMES, end_note, flags, quote, row_view, why
 from nightbell.web.sound import sound_response
 from nightbell.web.wave import bars, mark
 from nightbell.web.words import pieces
@@ -67,11 +68,12 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
         "here": row.mailbox_id or "open",
         "row": row,
         "r": shown,
+        "agrees": _agreement(view),
         "number": phone(row.callback_number or ""),
         "tel": dial(row.callback_number or ""),
         "our_number": phone(actor.user.practice.number),
         "why": why(row.reasons),
-        "hear": next((reason.start for reason in row.reasons if reason.quote), None),
+        "hear": next((reason.start for reason in flags(row.reasons)), None),
         "sees_words": actor.sees(Part.TRANSCRIPT),
         "pieces": pieces(view.words or (), view.word_reasons, view.number_span),
         "end_note": end_note(row),
@@ -86,16 +88,33 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     } | _drawing(view)
 
 
+def _agreement(view: MessageView) -> tuple[str, str]:
+    """What the caller said of their number beside what the carrier gave: words, and '' or 'review'."""
+    row = view.row
+    if row.callback_number is None:
+        return "Your role does not see it", ""
+    spoken = spoken_number(view.words, row.language) if view.words else None
+    if spoken is None:
+        return (
+            ("From caller ID", "") if row.callback_number else ("The caller hid it and said none", "review")
+        )
+    if not row.callback_number:
+        return f"Caller ID hidden. Heard in the message: {phone(spoken.number)}. Check it by ear", "review"
+    if dial(spoken.number) == dial(row.callback_number):
+        return "Spoken and caller ID agree", ""
+    return f"Caller ID. Heard in the message: {phone(spoken.number)}. Check it by ear", "review"
+
+
 def _drawing(view: MessageView) -> dict[str, Any]:
     row = view.row
-    flags = [(r.start, r.end) for r in row.reasons if r.quote]
-    marks = [mark(start, end, row.duration_s, "flag") for start, end in flags]
+    red = [(r.start, r.end) for r in flags(row.reasons)]
+    marks = [mark(start, end, row.duration_s, "flag") for start, end in red]
     if view.number_span and view.words:
-        first, last = view.number_span[0], max(view.number_span[0], view.number_span[1] - 1)
-        if last < len(view.words):
+        first, last = view.number_span
+        if first <= last < len(view.words):
             marks.append(mark(view.words[first].start, view.words[last].end, row.duration_s, "mark"))
     return {
-        "bars": bars(view.peaks or (), row.duration_s, flags),
+        "bars": bars(view.peaks or (), row.duration_s, red),
         "marks": [m for m in marks if m],
         "length": stopwatch(row.duration_s),
         "wave_says": _wave_says(view),
@@ -103,7 +122,7 @@ def _drawing(view: MessageView) -> dict[str, Any]:
 
 
 def _wave_says(view: MessageView) -> str:
-    said = [f"“{r.quote}” at {stopwatch(r.start)}" for r in view.row.reasons if r.quote]
+    said = [quote(reason) for reason in flags(view.row.reasons)]
     return f"Recording, {round(view.row.duration_s)} seconds." + (f" Red: {', '.join(said)}." if said else "")
 
 
@@ -117,7 +136,7 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
     for rung in ladder:
         if rung.state == "done":
             answer = f", {rung.answer}" if rung.answer else ""
-            events.append((rung.at, "", f"{rung.channel} to {rung.name}{answer}".capitalize()))
+            events.append((rung.at, "", f"{rung.channel.capitalize()} to {rung.name}{answer}"))
     for who, first_at, seconds in view.heard_by:
         part = f", {stopwatch(seconds)} of {stopwatch(row.duration_s)}" if seconds else ""
         events.append((first_at, f"Heard by {who.name}", part))

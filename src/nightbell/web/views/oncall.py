@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -110,6 +111,19 @@ def _day(
     }
 
 
+def joined(duties: tuple[DutyView, ...], rank: int) -> list[DutyView]:
+    """Stretches of one rank, those of one person that follow each other at once drawn as one."""
+    out: list[DutyView] = []
+    for duty in sorted((d for d in duties if (d.rank > 0) == (rank > 0)), key=lambda d: d.starts_at):
+        last = out[-1] if out else None
+        same = last is not None and last.person == duty.person and last.override_id == duty.override_id
+        if last is not None and same and last.ends_at == duty.starts_at:
+            out[-1] = replace(last, ends_at=duty.ends_at)
+        else:
+            out.append(duty)
+    return out
+
+
 def _lanes(
     duties: tuple[DutyView, ...], gaps: tuple[DutyView, ...], monday: date, zone: str, now: datetime
 ) -> dict[str, Any]:
@@ -131,10 +145,9 @@ def _lanes(
         }
 
     at = (now - start) / timedelta(hours=1)
-    first = [p for d in duties if d.rank == 0 and (p := placed(d))]
     return {
-        "first": first,
-        "backup": [p for d in duties if d.rank > 0 and (p := placed(d))],
+        "first": [p for d in joined(duties, 0) if (p := placed(d))],
+        "backup": [p for d in joined(duties, 1) if (p := placed(d))],
         "gaps": [p for d in gaps if (p := placed(d))],
         "now": int(at) + 1 if 0 <= at < 168 else 0,
         "days": [
