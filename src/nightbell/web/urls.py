@@ -15,7 +15,7 @@ from django.urls import URLPattern, URLResolver, path
 from nightbell.web.api import api_urls
 from nightbell.web.doors import Door, guarded
 from nightbell.web.views import account as own
-from nightbell.web.views import audit, inbox, message, oncall, status
+from nightbell.web.views import audit, inbox, message, oncall, setup, status
 
 ULID = "<str:message_id>"
 
@@ -80,6 +80,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oncall/override/<str:override_id>/remove", oncall.remove_override, name="remove_override"),
     path("oncall/shift", oncall.add_shift, name="add_shift"),
     path("oncall/shift/<str:shift_id>/remove", oncall.remove_shift, name="remove_shift"),
+    path("setup/<str:token>", setup.setup, name="setup"),
     path("status/", status.status, name="status"),
     path("healthz", status.healthz, name="healthz"),
     *_ACCOUNT,

@@ -1,0 +1,90 @@
+"""The first page of a real installation: one practice, one number, one manager. Then the link is used up."""
+
+from __future__ import annotations
+
+from zoneinfo import available_timezones
+
+from django import forms
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render
+from django.views.decorators.http import require_http_methods
+
+from nightbell.core import clock
+from nightbell.core.config import load
+from nightbell.mailbox.models import Mailbox, Number
+from nightbell.oncall.models import Schedule
+from nightbell.people import first_run
+from nightbell.people.access import NotFound
+from nightbell.people.practices import BadPerson, add_practice, add_user
+from nightbell.people.roles import Role
+from nightbell.web.doors import Door, allows
+
+COMMON_ZONES = (
+    "America/New_York", "America/Chicago", "America/Denver", "America/Phoenix", "America/Los_Angeles",
+    "America/Anchorage", "Pacific/Honolulu", "America/Puerto_Rico",
+)  # fmt: skip
+
+
+class FirstPractice(forms.Form):
+    """What the first practice needs before it can take a call."""
+
+    practice = forms.CharField(max_length=120)
+    zone = forms.CharField(max_length=60)
+    number = forms.RegexField(
+        r"^\+?[0-9]{3,15}$", max_length=16, error_messages={"invalid": "Digits alone, 3 to 15 of them."}
+    )
+    name = forms.CharField(max_length=120)
+    login = forms.CharField(max_length=60)
+    email = forms.EmailField()
+    password = forms.CharField(max_length=128, strip=False)
+
+    def clean_zone(self) -> str:
+        zone = str(self.cleaned_data["zone"])
+        if zone not in available_timezones():
+            raise forms.ValidationError("Choose a time zone from the list.")
+        return zone
+
+
+@require_http_methods(["GET", "POST"])
+@allows(Door.OPEN)
+def setup(request: HttpRequest, token: str) -> HttpResponse:
+    """Make the first practice. A wrong, old or used link looks like any page that does not exist."""
+    home = load().home
+    if not first_run.good(home, token, clock.utc_now()):
+        raise NotFound(
+            "There is no such page",
+            "the link was used or is older than a day",
+            "start Nightbell again for a new one",
+        )
+    form = FirstPractice(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            _make(form.cleaned_data)
+        except BadPerson as error:
+            form.add_error(None, str(error))
+        else:
+            first_run.use_up(home)
+            return HttpResponseRedirect("/account/login/?how=password")
+    return render(
+        request, "pages/setup.html", {"form": form, "zones": COMMON_ZONES}, status=422 if form.errors else 200
+    )
+
+
+def _make(given: dict[str, str]) -> None:
+    now, actor = clock.utc_now(), "system:setup"
+    with transaction.atomic():
+        practice = add_practice(given["practice"], given["zone"], given["number"], actor, now)
+        manager = add_user(
+            practice,
+            given["login"],
+            given["name"],
+            Role.MANAGER,
+            given["email"],
+            given["password"],
+            actor,
+            now,
+        )
+        mailbox = Mailbox.objects.create(practice=practice, name="Messages")
+        Number.objects.create(dialled=given["number"].lstrip("+"), mailbox=mailbox)
+        Schedule.objects.create(practice=practice, fallback=manager)
