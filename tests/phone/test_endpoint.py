@@ -10,6 +10,7 @@ from nightbell.core.capture import Codec
 from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
 from nightbell.phone.endpoint import CallFailed, Endpoint, IncomingCall, Limits
+from nightbell.phone.transport import Peer
 from nightbell.sip import sdp
 from nightbell.sip.message import Response, build_response
 
@@ -603,5 +604,46 @@ def test_a_taken_port_refuses_to_start_and_says_so() -> None:
             other = Endpoint("127.0.0.1", it.endpoint.port, print, Log("test", io.StringIO()))
             with pytest.raises(RefusedStart, match="NIGHTBELL_SIP_PORT"):
                 await other.start()
+
+    run(story())
+
+
+def test_a_new_contact_gets_our_bye() -> None:
+    async def story() -> None:
+        async with line() as it, phone(it.endpoint.port) as client, phone(it.endpoint.port) as moved:
+            answer = await placed(client)
+            again = message("UPDATE", client.port, 2, branch="z9hG4bKu", to_tag=answer.to.tag)
+            old = f"<sip:5550100@127.0.0.1:{client.port}>".encode()
+            client.send(again.replace(old, f"<sip:5550100@127.0.0.1:{moved.port}>".encode()))
+            assert (await client.response()).code == 200
+            it.calls[0].hangup()
+            bye = await moved.request()
+            assert (bye.method, bye.uri.port) == ("BYE", moved.port)
+
+    run(story())
+
+
+def test_our_own_lost_packets_are_sent_again() -> None:
+    """INVITE, ACK, BYE and its answer each lost once between two of our endpoints."""
+
+    async def story() -> None:
+        async with line() as callee, line() as caller:
+            lost: list[bytes] = []
+            send = caller.endpoint.layer.transport.send
+
+            def lossy(data: bytes, peer: Peer) -> None:
+                if data[:3] in (b"INV", b"ACK", b"BYE") and data[:3] not in lost:
+                    lost.append(data[:3])
+                    return
+                send(data, peer)
+
+            caller.endpoint.layer.transport.send = lossy  # type: ignore[method-assign]
+            call = await caller.endpoint.dial(callee.uri, LOCAL, CODECS)
+            await until(lambda: callee.events == ["confirmed"])
+            call.hangup()
+            await until(lambda: callee.events == ["confirmed", "end:bye"])
+            await until(lambda: not caller.endpoint.calls)
+            assert lost == [b"INV", b"ACK", b"BYE"]
+            assert len(callee.calls) == 1
 
     run(story())
