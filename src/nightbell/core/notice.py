@@ -113,3 +113,7 @@ class Recogniser(Protocol):
     """
 
     def hear(self, pcm: bytes, language: str | None) -> Hearing: ...
+
+    def warm(self) -> None:
+        """A message is on its way: get ready, if that takes time. Never raises."""
+        ...

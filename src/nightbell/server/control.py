@@ -28,8 +28,9 @@ class Phone:
 class ControlServer:
     """Listens on the Unix socket. `wake` is set whenever a call ended, so that intake need not wait."""
 
-    def __init__(self, path: Path, wake: threading.Event, log: Log) -> None:
-        self._path, self._wake, self._log = path, wake, log
+    def __init__(self, path: Path, wake: threading.Event, ringing: threading.Event, log: Log) -> None:
+        """wake: a call ended; ringing: a call began."""
+        self._path, self._wake, self._ringing, self._log = path, wake, ringing, log
         self._phones: list[Phone] = []
         self._lock = threading.Lock()
         self._snapshot = b""
@@ -75,6 +76,8 @@ class ControlServer:
         phone.seen = clock.monotonic()
         if name in ("hello", "health"):
             phone.health = {k: v for k, v in event.items() if k != "event"}
+        if name == "call_started":
+            self._ringing.set()
         if name in ("capture_ready", "call_ended"):
             self._wake.set()
 

@@ -75,8 +75,8 @@ class Worker:
         self.mode = home.require(config)
         self.recogniser: Recogniser = wiring.recogniser(config, log)
         self.sender = escalation.Sender(wiring.channels(config, self.mode), config.url)
-        self.wakes = {name: threading.Event() for name in ("intake", "alerts", "speech", "upkeep")}
-        self.control = ControlServer(config.control_socket, self.wakes["intake"], log)
+        self.wakes = {name: threading.Event() for name in ("intake", "alerts", "speech", "upkeep", "ringing")}
+        self.control = ControlServer(config.control_socket, self.wakes["intake"], self.wakes["ringing"], log)
         self.next_checkpoint = clock.utc_now()
         send_wakes = [threading.Event() for _ in range(SENDERS)]
         self.send_wakes = send_wakes
@@ -84,6 +84,7 @@ class Worker:
             Loop("intake", self.take_in, self.wakes["intake"], log),
             Loop("alerts", self.escalate, self.wakes["alerts"], log),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=0.5),
+            Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
             *(Loop(f"send-{i}", self.send, wake, log, idle=0.5) for i, wake in enumerate(send_wakes)),
         ]
@@ -117,6 +118,11 @@ class Worker:
         if worked:
             self.wakes["alerts"].set()
         return worked
+
+    def warm(self) -> bool:
+        """Runs when a call begins: loading the model takes seconds that the message need not wait."""
+        self.recogniser.warm()
+        return False
 
     def keep_up(self) -> bool:
         now = clock.utc_now()

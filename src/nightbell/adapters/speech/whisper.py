@@ -76,6 +76,18 @@ class WhisperRecogniser:
                 self._end()
                 raise TemporaryError("the speech engine", "it gave no sense", _MEND) from error
 
+    def warm(self) -> None:
+        """Start the child now, so that its model is loaded when the call ends."""
+        if self._child is not None or not self._lock.acquire(blocking=False):
+            return
+        try:
+            self._running()
+            self._last = clock.monotonic()
+        except NightbellError as error:
+            self._log.failure("speech_not_warm", error)
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         """End the child, if there is one."""
         with self._lock:
