@@ -61,8 +61,8 @@ class OutgoingCall(Call):
 
     def abandon(self) -> None:
         """Nobody waits any longer: CANCEL as soon as that is allowed (§9.1), BYE if it was answered meanwhile."""
-        self._abandoned = True
-        if self._ringing and self.dialog is None:
+        first, self._abandoned = not self._abandoned, True
+        if first and self._ringing and self.dialog is None:
             self._cancel()
 
     def hangup(self) -> None:
