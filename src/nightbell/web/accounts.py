@@ -7,9 +7,11 @@ from typing import Any
 
 from allauth.account import signals as account_signals
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.authentication import get_authentication_records
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth import signals as auth_signals
 from django.http import HttpRequest
 
@@ -18,6 +20,9 @@ from nightbell.core import clock
 from nightbell.people.models import User
 from nightbell.store import vault
 from nightbell.web.doors import source_of
+
+FRESH_S = 300
+_SECOND = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
 
 def note_event(request: HttpRequest | None, user: User | None, action: str, outcome: str = "ok") -> None:
@@ -38,6 +43,15 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def get_client_ip(self, request: HttpRequest) -> str:
         return source_of(request) or "0.0.0.0"  # noqa: S104  (a key of a throttle, nothing is bound)
+
+    def is_reauthentication_required(self, *, app: str, **more: Any) -> bool:
+        """Whoever gave the password minutes ago need not give it again to set up the first second factor."""
+        request = self.request
+        if app == "allauth.mfa" and not is_mfa_enabled(request.user, _SECOND):
+            records = get_authentication_records(request, request.user)
+            if records and clock.utc_now().timestamp() - records[-1]["at"] < FRESH_S:
+                return False
+        return bool(super().is_reauthentication_required(app=app, **more))
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """What was typed is not kept: people type passwords into the wrong field."""
@@ -96,9 +110,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
         """The last second factor stays: without one nothing may be seen."""
         if authenticator.type == Authenticator.Type.RECOVERY_CODES:
             return True
-        others = Authenticator.objects.filter(
-            user=authenticator.user, type__in=[Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
-        )
+        others = Authenticator.objects.filter(user=authenticator.user, type__in=_SECOND)
         return bool(others.exclude(pk=authenticator.pk).exists())
 
 

@@ -10,6 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, URLResolver, include, path
 from ninja import NinjaAPI, Query
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.responses import Status
 from ninja.security import HttpBearer
 
 from nightbell.core import clock
@@ -235,7 +236,7 @@ def acknowledge(request: HttpRequest, message_id: str) -> Any:
 def add_note(request: HttpRequest, message_id: str, body: shapes.NoteIn) -> Any:
     """Add a note, sealed with the message."""
     mailbox.note(_actor(request), _known(message_id), body.text)
-    return 201, {"id": message_id}
+    return Status(201, {"id": message_id})
 
 
 @api.post(
@@ -264,10 +265,12 @@ def audit(
         last = _moment(until, actor, 1)
     except (ValueError, OverflowError):
         return _bad("from or to", "a date or an RFC 3339 time")
-    if cursor and not cursor.isdecimal():
+    if cursor and not (cursor.isascii() and cursor.isdecimal()):
         return _bad("cursor", "the `next` of an earlier answer")
     if message_id and not is_ulid(message_id):
         return _bad("message", "the id of a message")
+    if "\x00" in user:
+        return _bad("user", "a log-in name")
     page = audit_log.query(
         actor, user=user, message=message_id, since=first, until=last, cursor=cursor, limit=limit
     )

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from django.http import HttpRequest, HttpResponseBase
 
 from nightbell.core import clock
+from nightbell.core.ids import is_ulid
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Act
@@ -60,6 +61,11 @@ def declared(view: Callable[..., Any]) -> Access | None:
     """What the view declared, or None."""
     found = getattr(view, "access", None)
     return found if isinstance(found, Access) else None
+
+
+def ulid_or_nothing(text: str) -> str:
+    """An id from outside, or '' when it has not the shape of one: then nothing is found by it."""
+    return text if is_ulid(text) else ""
 
 
 def source_of(request: HttpRequest) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from tests.factories import House, make_message
 
 from nightbell.core.clock import utc_now
-from nightbell.core.notice import Hearing, Word
 from nightbell.core.log import Log
+from nightbell.core.notice import Hearing, Word
 from nightbell.mailbox import transcribe
 from nightbell.mailbox.models import Message
 from nightbell.people import tokens
 from nightbell.people.models import User
 from nightbell.people.roles import Role
-from tests.factories import House, make_message
 
 HOST = "localhost"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

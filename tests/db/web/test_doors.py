@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from tests.db.web.conftest import Https, signed_in, spoken_message
+from tests.factories import House
 
 from nightbell.audit.models import Event
 from nightbell.people.roles import Act, Role, may
 from nightbell.web.doors import Door, declared
-from tests.db.web.conftest import Https, signed_in, spoken_message
-from tests.factories import House
 
 NOBODY = "01M85Z4AV1M2ZEPJAXKYN2FSHQ"
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError
+from tests.db.web.conftest import Https, spoken_message
+from tests.factories import CALLER, House
 
 from nightbell.audit.errors import AuditClosed
 from nightbell.people.roles import Role
 from nightbell.store.vault import KeysAway
 from nightbell.web import static_files
 from nightbell.web.views import message as message_view
-from tests.db.web.conftest import Https, spoken_message
-from tests.factories import CALLER, House
 
 
 def test_every_page_forbids_inline_code_and_caches(browser: Callable[[Role], Https]) -> None:

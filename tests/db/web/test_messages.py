@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-
-from nightbell.audit.models import Event
-from nightbell.mailbox.models import Message
-from nightbell.oncall import escalation
-from nightbell.core.clock import utc_now
-from nightbell.oncall.models import Alert
-from nightbell.people.roles import Act, Role, may
 from tests.db.web.conftest import SPOKEN, Https, signed_in, spoken_message
 from tests.factories import House, make_message
+
+from nightbell.audit.models import Event
+from nightbell.core.clock import utc_now
+from nightbell.mailbox.models import Message
+from nightbell.oncall import escalation
+from nightbell.oncall.models import Alert
+from nightbell.people.roles import Act, Role, may
 
 
 def events(house: House, action: str) -> list[Event]:

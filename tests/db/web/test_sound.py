@@ -7,13 +7,13 @@ from collections.abc import Callable
 from io import BytesIO
 
 import pytest
+from tests.db.web.conftest import Https
+from tests.factories import House, make_message
 
 from nightbell.audit.models import Event
 from nightbell.mailbox.models import Hearing, Message
 from nightbell.people.roles import Role
 from nightbell.web.ranges import PIECE
-from tests.db.web.conftest import Https
-from tests.factories import House, make_message
 
 
 @pytest.fixture

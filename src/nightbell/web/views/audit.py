@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -25,6 +26,7 @@ from nightbell.web.doors import actor_of, allows
 from nightbell.web.present import action_word
 
 EXPORT_LIMIT = 50_000
+_CURSOR = re.compile(r"[0-9]{1,18}\Z")
 
 
 @require_GET
@@ -34,7 +36,7 @@ def audit(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     wanted, trouble = _filter(request, actor)
     cursor = request.GET.get("cursor", "")
-    page = audit_log.query(actor, cursor=cursor if cursor.isdigit() else "", limit=100, **wanted)
+    page = audit_log.query(actor, cursor=cursor if _CURSOR.match(cursor) else "", limit=100, **wanted)
     names = {f"user:{u.login}": u.name for u in _colleagues(actor)}
     kept = {k: v for k, v in request.GET.items() if k in ("user", "message", "from", "to") and v}
     return render(
@@ -76,7 +78,7 @@ def _filter(request: HttpRequest, actor: Actor) -> tuple[dict[str, Any], str]:
     """The query of a page as arguments of `audit_log.query`; days are days of the practice, both included."""
     zone, trouble = ZoneInfo(actor.user.practice.zone), ""
     wanted: dict[str, Any] = {
-        "user": request.GET.get("user", "")[:60],
+        "user": request.GET.get("user", "")[:60].replace("\x00", ""),
         "message": request.GET.get("message", "").strip(),
     }
     if wanted["message"] and not is_ulid(wanted["message"]):

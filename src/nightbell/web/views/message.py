@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -28,6 +29,7 @@ from nightbell.web.sound import sound_response
 from nightbell.web.wave import bars, mark
 from nightbell.web.words import pieces
 
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 TOASTS = {
     "take": ("You have this. Notifying has stopped.", "reopen"),
     "note": ("Your note is kept.", ""),
@@ -223,5 +225,5 @@ def reopen(request: HttpRequest, message_id: str) -> HttpResponse:
 @allows(Act.VIEW)
 def from_notification(request: HttpRequest, token: str) -> HttpResponse:
     """`/n/<token>`: the link of a notification. It opens nothing by itself; log-in and role decide."""
-    found = oncall.alert_for_token(actor_of(request), token)
+    found = oncall.alert_for_token(actor_of(request), token if _TOKEN.match(token) else "")
     return HttpResponseRedirect(reverse("message", args=[found]))

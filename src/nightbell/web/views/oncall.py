@@ -17,7 +17,7 @@ from nightbell.oncall.errors import BadShift
 from nightbell.oncall.roster import DutyView
 from nightbell.people.access import Actor
 from nightbell.people.roles import Act
-from nightbell.web.doors import actor_of, allows
+from nightbell.web.doors import actor_of, allows, ulid_or_nothing
 from nightbell.web.format import clock_time, day_name, local, span
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -58,6 +58,8 @@ def _page(request: HttpRequest, trouble: BadShift | None = None) -> HttpResponse
 def _monday(text: str, today: date) -> date:
     try:
         day = date.fromisoformat(text) if text else today
+        if not 2000 <= day.year < 2100:
+            raise ValueError("week")
         return day - timedelta(days=day.weekday())
     except (ValueError, OverflowError):
         return today - timedelta(days=today.weekday())
@@ -178,7 +180,7 @@ def add_override(request: HttpRequest) -> HttpResponse:
     if starts is None or ends is None:
         return _page(request, _unread())
     try:
-        oncall.add_override(actor, request.POST.get("user", ""), starts, ends)
+        oncall.add_override(actor, ulid_or_nothing(request.POST.get("user", "")), starts, ends)
     except BadShift as error:
         return _page(request, error)
     return _back(request)
@@ -187,7 +189,7 @@ def add_override(request: HttpRequest) -> HttpResponse:
 @require_POST
 @allows(Act.EDIT_SCHEDULE)
 def remove_override(request: HttpRequest, override_id: str) -> HttpResponse:
-    oncall.remove_override(actor_of(request), override_id)
+    oncall.remove_override(actor_of(request), ulid_or_nothing(override_id))
     return _back(request)
 
 
@@ -208,7 +210,12 @@ def add_shift(request: HttpRequest) -> HttpResponse:
     length = (end - start) % 1440 or 1440
     try:
         oncall.add_shift(
-            actor_of(request), request.POST.get("user", ""), int(weekday), start, length, int(rank)
+            actor_of(request),
+            ulid_or_nothing(request.POST.get("user", "")),
+            int(weekday),
+            start,
+            length,
+            int(rank),
         )
     except BadShift as error:
         return _page(request, error)
@@ -218,7 +225,7 @@ def add_shift(request: HttpRequest) -> HttpResponse:
 @require_POST
 @allows(Act.EDIT_SCHEDULE)
 def remove_shift(request: HttpRequest, shift_id: str) -> HttpResponse:
-    oncall.remove_shift(actor_of(request), shift_id)
+    oncall.remove_shift(actor_of(request), ulid_or_nothing(shift_id))
     return _back(request)
 
 

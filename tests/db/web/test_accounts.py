@@ -1,0 +1,217 @@
+"""Log-in through allauth: password and code, no sign-up, everything in the log, seeds sealed."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.core.cache import cache
+from tests.db.web.conftest import SECRET, Https, give_totp, signed_in
+from tests.factories import PASSWORD, House
+
+from nightbell.audit.models import Event
+from nightbell.core.clock import utc_now
+from nightbell.people.models import User
+from nightbell.people.roles import Role
+
+
+def code(secret: str = SECRET, steps: int = 0) -> str:
+    """RFC 6238, SHA-1, six digits, 30 s."""
+    counter = struct.pack(">Q", int(utc_now().timestamp()) // 30 + steps)
+    digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
+    offset = digest[-1] & 15
+    return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
+
+
+@pytest.fixture(autouse=True)
+def _no_throttle_left_over(db: None) -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def doctor(house: House) -> User:
+    give_totp(house.people[Role.CLINICIAN])
+    return house.people[Role.CLINICIAN]
+
+
+def actions(house: House) -> list[tuple[str, str, str]]:
+    found = Event.objects.filter(log_id=house.practice.id, action__startswith="session:").order_by("seq")
+    return [(e.actor, e.action.removeprefix("session:"), e.outcome) for e in found]
+
+
+def test_password_and_code_open_the_inbox_and_are_in_the_log(house: House, doctor: User) -> None:
+    client = Https()
+    first = client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    assert first["Location"].startswith("/account/code/")
+    assert client.get("/")["Location"].startswith("/account/login/"), "a password alone is not a log-in"
+    second = client.post("/account/code/", {"code": code()})
+    assert second["Location"] == "/"
+    assert client.get("/").status_code == 200
+    client.post("/account/logout/")
+    assert client.get("/").status_code == 302
+    who = f"user:{doctor.login}"
+    assert actions(house) == [(who, "login", "ok"), (who, "logout", "ok")]
+
+
+def test_it_comes_back_to_where_the_notification_pointed(doctor: User) -> None:
+    client = Https()
+    client.post(
+        "/account/login/?next=/oncall/", {"login": doctor.login, "password": PASSWORD, "next": "/oncall/"}
+    )
+    assert client.post("/account/code/", {"code": code()})["Location"] == "/oncall/"
+
+
+def test_it_never_goes_to_another_house_after_log_in(doctor: User) -> None:
+    client = Https()
+    client.post(
+        "/account/login/", {"login": doctor.login, "password": PASSWORD, "next": "https://evil.example/"}
+    )
+    assert client.post("/account/code/", {"code": code()})["Location"] == "/"
+
+
+def test_wrong_passwords_are_logged_without_what_was_typed(house: House, doctor: User) -> None:
+    client = Https()
+    answer = client.post("/account/login/", {"login": doctor.login, "password": "hunter2 hunter2"})
+    assert answer.status_code == 200 and b"not correct" in answer.content
+    client.post("/account/login/", {"login": "my-password-in-the-wrong-field", "password": "x"})
+    assert actions(house) == [(f"user:{doctor.login}", "login_failed", "refused")]
+    unknown = Event.objects.get(log_id="installation", action="session:login_failed")
+    assert unknown.actor == "user:unknown"
+    assert not any(
+        b"wrong-field" in bytes(e.leaf) or b"hunter2" in bytes(e.leaf) for e in Event.objects.all()
+    )
+
+
+def test_wrong_codes_are_logged_and_open_nothing(house: House, doctor: User) -> None:
+    client = Https()
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    wrong = f"{(int(code()) + 1) % 10**6:06d}"
+    assert client.post("/account/code/", {"code": wrong}).status_code == 200
+    assert (f"user:{doctor.login}", "second_factor_failed", "refused") in actions(house)
+    assert client.get("/").status_code == 302
+
+
+def test_a_code_works_once(doctor: User) -> None:
+    used = code()
+    for expected in (302, 200):
+        client = Https()
+        client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+        assert client.post("/account/code/", {"code": used}).status_code == expected
+
+
+def test_guessing_is_slowed(doctor: User) -> None:
+    client = Https()
+    for _ in range(6):
+        client.post("/account/login/", {"login": doctor.login, "password": "wrong wrong wrong"})
+    answer = client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    assert answer.status_code in (200, 429), "the right password is not even tried now"
+
+
+def test_somebody_who_left_cannot_come_in(doctor: User) -> None:
+    User.objects.filter(pk=doctor.pk).update(is_active=False)
+    answer = Https().post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    assert "/account/code/" not in answer.headers.get("Location", "")
+    assert Https().get("/").status_code == 302
+
+
+def test_a_session_ends_when_its_person_is_locked_out(doctor: User) -> None:
+    client = signed_in(doctor)
+    assert client.get("/").status_code == 200
+    User.objects.filter(pk=doctor.pk).update(is_active=False)
+    assert client.get("/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "name", ["account_signup", "account_email", "account_reset_password", "account_set_password"]
+)
+def test_nobody_signs_up_or_resets_by_mail(house: House, name: str) -> None:
+    assert Https().get(f"/account/none/{name}/").status_code == 404
+    assert Https().post(f"/account/none/{name}/", {"username": "mallory"}).status_code in (404, 405)
+    assert not User.objects.filter(login="mallory").exists()
+
+
+def test_setting_up_the_app_seals_its_seed_and_is_logged(
+    house: House, django_capture_on_commit_callbacks: Any
+) -> None:
+    person = house.people[Role.FRONT_DESK]
+    client = Https()
+    assert client.post("/account/login/", {"login": person.login, "password": PASSWORD})["Location"] == "/"
+    assert client.get("/")["Location"] == "/account/second-factor/"
+    page = client.get("/account/app/").content.decode()
+    assert '<svg class="nb-qr"' in page and "style=" not in page
+    secret = page.split('class="nb-mono break-all">')[1].split("<")[0]
+    with django_capture_on_commit_callbacks(execute=True):
+        answer = client.post("/account/app/", {"code": code(secret)})
+    assert answer["Location"] == "/account/recovery/"
+    assert client.get("/").status_code == 200
+    stored = Authenticator.objects.get(user=person, type="totp").data["secret"]
+    assert secret not in stored and base64.urlsafe_b64decode(stored)
+    assert (f"user:{person.login}", "authenticator_added", "ok") in actions(house)
+    assert len(client.get("/account/recovery/").content.decode().split("<li>")) > 10
+
+
+def test_the_last_second_factor_cannot_be_taken_off(doctor: User) -> None:
+    client = Https()
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    client.post("/account/code/", {"code": code()})
+    client.post("/account/app/remove/")
+    assert Authenticator.objects.filter(user=doctor, type="totp").exists()
+
+
+@pytest.mark.parametrize(
+    "path", ["", "password/", "passkeys/", "passkeys/add/", "sessions/", "app/remove/", "recovery/new/"]
+)
+def test_every_page_of_ones_own_log_in_renders(doctor: User, path: str) -> None:
+    client = Https()
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    client.post("/account/code/", {"code": code()})
+    answer = client.get("/account/" + path)
+    if answer.status_code == 302 and answer["Location"].startswith("/account/confirm/"):
+        again = answer["Location"]
+        assert b"nb-error" not in client.get(again).content
+        assert client.post(again, {"password": "wrong wrong wrong"}).status_code == 200
+        answer = client.get(client.post(again, {"password": PASSWORD})["Location"])
+    assert answer.status_code == 200, answer.headers.get("Location")
+    assert b"nb-rail" in answer.content
+
+
+def test_changing_the_password_is_logged(house: House, doctor: User) -> None:
+    client = Https()
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    client.post("/account/code/", {"code": code()})
+    new = {"oldpassword": PASSWORD, "password1": "a much longer secret", "password2": "a much longer secret"}
+    client.post("/account/password/", new)
+    assert (f"user:{doctor.login}", "password_changed", "ok") in actions(house)
+    doctor.refresh_from_db()
+    assert doctor.check_password("a much longer secret")
+
+
+def test_a_closed_log_lets_nobody_in(doctor: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nightbell.audit.errors import AuditClosed
+    from nightbell.web import accounts
+
+    def closed(*args: object, **more: object) -> str:
+        raise AuditClosed("closed")
+
+    monkeypatch.setattr(accounts.audit, "record", closed)
+    client = Https(raise_request_exception=False)
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    assert client.post("/account/code/", {"code": code()}).status_code == 503
+
+
+def test_the_lost_phone_page_needs_no_log_in(house: House, other: House) -> None:
+    page = Https().get("/account/lost-phone/").content.decode()
+    assert "You lost your phone" in page
+    assert house.people[Role.MANAGER].name not in page, "two practices: strangers learn no names"
+
+
+def test_passkey_log_in_offers_a_challenge_for_our_address(browser: Callable[[Role], Https]) -> None:
+    answer = Https().get("/account/passkey/login/", HTTP_ACCEPT="application/json")
+    options = answer.json()["request_options"]["publicKey"]
+    assert options["rpId"] and options["userVerification"]

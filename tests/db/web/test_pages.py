@@ -1,0 +1,148 @@
+"""The pages beside the messages: audit log, on call, status."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+
+import pytest
+from tests.db.web.conftest import Https, spoken_message
+from tests.factories import House
+
+from nightbell.audit.models import Event
+from nightbell.core.clock import utc_now
+from nightbell.oncall.models import Override, Shift
+from nightbell.people.roles import Role
+
+
+def test_the_log_is_shown_in_words_and_filtered(house: House, browser: Callable[[Role], Https]) -> None:
+    message = spoken_message(house)
+    browser(Role.CLINICIAN).get(f"/m/{message.id}/")
+    client = browser(Role.COMPLIANCE)
+    page = client.get("/audit/").content.decode()
+    assert "Opened a message" in page and house.people[Role.CLINICIAN].name in page
+    login = house.people[Role.FRONT_DESK].login
+    assert "Opened a message" not in client.get(f"/audit/?user={login}").content.decode()
+    assert "Opened a message" in client.get(f"/audit/?message={message.id}").content.decode()
+    tomorrow = (utc_now() + timedelta(days=2)).date()
+    assert "Opened a message" not in client.get(f"/audit/?from={tomorrow}").content.decode()
+    assert "Nothing matches" in client.get(f"/audit/?from={tomorrow}").content.decode()
+
+
+@pytest.mark.parametrize("query", ["from=soon", "to=9999-12-31", "message=xyz", "cursor=-4", "user=%00"])
+def test_a_wrong_filter_is_no_crash(browser: Callable[[Role], Https], query: str) -> None:
+    assert browser(Role.COMPLIANCE).get("/audit/?" + query).status_code == 200
+
+
+def test_looking_at_the_log_is_in_the_log(house: House, browser: Callable[[Role], Https]) -> None:
+    browser(Role.COMPLIANCE).get("/audit/")
+    assert Event.objects.filter(log_id=house.practice.id, action="audit:query").count() == 1
+
+
+def test_the_export_is_csv_without_formulas(house: House, browser: Callable[[Role], Https]) -> None:
+    from nightbell.audit import service as audit
+
+    audit.record(house.practice.id, actor="user:=HYPERLINK(1)", action="+x", now=utc_now(), source="@y")
+    answer = browser(Role.COMPLIANCE).get("/audit/export")
+    assert answer["Content-Type"].startswith("text/csv")
+    rows = list(csv.reader(StringIO(answer.content.decode())))
+    assert rows[0] == ["seq", "time", "actor", "action", "message", "outcome", "source"]
+    assert not any(cell[:1] in "=+-@" for row in rows[1:] for cell in row if cell)
+    assert Event.objects.filter(log_id=house.practice.id, action="audit:export").count() == 1
+
+
+def test_it_shows_who_is_on_call(house: House, browser: Callable[[Role], Https]) -> None:
+    page = browser(Role.FRONT_DESK).get("/oncall/").content.decode()
+    assert house.people[Role.CLINICIAN].name in page
+    assert "Put somebody on call" not in page, "the desk may look, not change"
+
+
+def test_a_gap_is_said_in_words(house: House, browser: Callable[[Role], Https]) -> None:
+    Shift.objects.all().delete()
+    page = browser(Role.MANAGER).get("/oncall/").content.decode()
+    assert "Nobody is on call" in page and "Fill the gap" in page
+    assert "Nobody is on call" in browser(Role.CLINICIAN).get("/").content.decode(), "the rail says it too"
+
+
+def test_a_manager_puts_somebody_on_call_and_undoes_it(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
+    client, desk = browser(Role.MANAGER), house.people[Role.FRONT_DESK]
+    start = utc_now() + timedelta(days=1)
+    times = {"from": f"{start:%Y-%m-%dT%H:%M}", "to": f"{start + timedelta(hours=3):%Y-%m-%dT%H:%M}"}
+    assert client.post("/oncall/override", {"user": desk.id, **times}).status_code == 302
+    override = Override.objects.get()
+    assert override.user == desk
+    client.post(f"/oncall/override/{override.id}/remove")
+    assert not Override.objects.exists()
+    assert client.post(f"/oncall/override/{override.id}/remove").status_code == 404
+
+
+def test_a_shift_over_midnight_is_added_and_removed(house: House, browser: Callable[[Role], Https]) -> None:
+    client, desk = browser(Role.MANAGER), house.people[Role.FRONT_DESK]
+    client.post(
+        "/oncall/shift", {"user": desk.id, "weekday": "4", "start": "17:00", "end": "08:00", "rank": "1"}
+    )
+    shift = Shift.objects.get(user=desk)
+    assert (shift.weekday, shift.start, shift.minutes, shift.rank) == (4, 1020, 900, 1)
+    client.post(f"/oncall/shift/{shift.id}/remove")
+    assert not Shift.objects.filter(user=desk).exists()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {},
+        {"from": "soon", "to": "later"},
+        {"from": "2026-11-24T10:00", "to": "2026-11-24T09:00"},
+        {"user": "01M85Z4AV1M2ZEPJAXKYN2FSHQ", "from": "2090-11-24T10:00", "to": "2090-11-24T11:00"},
+        {"from": "0001-01-01T00:00", "to": "9999-12-31T23:59"},
+    ],
+)
+def test_a_change_that_makes_no_sense_is_told_on_the_page(
+    browser: Callable[[Role], Https], form: dict[str, str]
+) -> None:
+    answer = browser(Role.MANAGER).post("/oncall/override", form)
+    assert answer.status_code == 422
+    assert b'role="alert"' in answer.content
+    assert not Override.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{}, {"weekday": "9"}, {"weekday": "1", "start": "25:00", "end": "08:00"}, {"weekday": "", "start": "x"}],
+)
+def test_a_shift_that_makes_no_sense_is_told_on_the_page(
+    browser: Callable[[Role], Https], form: dict[str, str]
+) -> None:
+    assert browser(Role.MANAGER).post("/oncall/shift", form).status_code == 422
+
+
+def test_only_those_who_may_change_the_schedule_do(house: House, browser: Callable[[Role], Https]) -> None:
+    for role in Role:
+        if role is not Role.MANAGER:
+            assert browser(role).post("/oncall/override", {}).status_code == 403
+            assert browser(role).post("/oncall/shift", {}).status_code == 403
+
+
+@pytest.mark.parametrize("week", ["2026-11-23", "1-1-1", "9999-12-31", "0001-01-01", "x", ""])
+def test_any_week_can_be_asked_for(browser: Callable[[Role], Https], week: str) -> None:
+    assert browser(Role.CLINICIAN).get(f"/oncall/?week={week}").status_code == 200
+
+
+def test_the_status_says_what_needs_a_person(
+    house: House, browser: Callable[[Role], Https], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nightbell.web import context
+
+    client = browser(Role.IT_ADMIN)
+    assert "Not checked yet" in client.get("/status/").content.decode(), "never green by default"
+    report = {
+        "ok": False,
+        "checks": {"keys": {"ok": False, "says": "away"}, "audit": {"ok": True, "says": "open"}},
+    }
+    monkeypatch.setattr(context, "HEALTH", lambda: report)
+    page = client.get("/status/").content.decode()
+    assert "Something needs a person." in page and "away" in page and "Works" in page
