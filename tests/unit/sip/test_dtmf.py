@@ -29,6 +29,13 @@ def test_it_tells_a_press_of_which_only_an_end_arrived() -> None:
     assert keys([typed("7")[-1]]) == "7"
 
 
+def test_a_sender_without_ends_presses_twice() -> None:
+    packets = [
+        RtpPacket(101, n in (0, 3), n, 0 if n < 3 else 4000, 5, pack_event(1, 160, False)) for n in range(6)
+    ]
+    assert keys(packets) == "11"
+
+
 def test_a_lost_begin_and_lost_ends_do_not_merge_equal_presses() -> None:
     packets = [p for p in typed("22") if not p.marker and not p.payload[1] & 0x80]
     assert keys(packets) == "22"
