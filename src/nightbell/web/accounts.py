@@ -11,7 +11,6 @@ from allauth.account.authentication import get_authentication_records
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
-from allauth.mfa.utils import is_mfa_enabled
 from django.contrib.auth import signals as auth_signals
 from django.http import HttpRequest
 
@@ -45,12 +44,10 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
         return source_of(request) or "0.0.0.0"  # noqa: S104  (a key of a throttle, nothing is bound)
 
     def is_reauthentication_required(self, *, app: str, **more: Any) -> bool:
-        """Whoever gave the password minutes ago need not give it again to set up the first second factor."""
-        request = self.request
-        if app == "allauth.mfa" and not is_mfa_enabled(request.user, _SECOND):
-            records = get_authentication_records(request, request.user)
-            if records and clock.utc_now().timestamp() - records[-1]["at"] < FRESH_S:
-                return False
+        """Whoever signed in minutes ago need not prove it again to set up a second factor and see the codes."""
+        records = get_authentication_records(self.request, self.request.user)
+        if records and clock.utc_now().timestamp() - records[-1]["at"] < FRESH_S:
+            return False
         return bool(super().is_reauthentication_required(app=app, **more))
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
