@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests import sound
-from tests.stack import ROOT, Stack, running, wait_for
+from tests.phone.test_sipp import SCENARIO, pcap, spoken
+from tests.stack import ROOT, Stack, free_port, running, wait_for
+
+from nightbell.core.capture import Codec
+from nightbell.core.clock import parse_iso
+from nightbell.sip import g711
 
 CALLER = "6175550193"
 URGENT, REFILL = ROOT / "samples" / "urgent.wav", ROOT / "samples" / "refill.wav"
@@ -24,20 +29,30 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
 
 
-class Placed:
-    """The two calls of this story and what the watchers saw meanwhile."""
+# What is said where: `nightbell call` with key 1, and SIPp over UDP and over TCP.
+CALLS = {"ours": (0, 0, URGENT), "sipp-udp": (0, 1, REFILL), "sipp-tcp": (1, 0, REFILL)}
 
-    def __init__(self, stack: Stack) -> None:
+
+def _number(stack: Stack, practice: int, mailbox: int) -> str:
+    """Demo numbers follow each other, one a mailbox."""
+    first = stack.uri(practice).removeprefix("sip:").split("@")[0]
+    return str(int(first) + mailbox)
+
+
+class Placed:
+    """The calls of this story, all at once, and what a watcher of the outbox saw meanwhile."""
+
+    def __init__(self, stack: Stack, folder: Path) -> None:
         self.notified_at = 0.0
         watcher = threading.Thread(target=self._watch, args=(stack,), daemon=True)
         watcher.start()
         with ThreadPoolExecutor() as pool:
-            udp = pool.submit(
-                self._call, stack, URGENT, "--digits", "1", "--transport", "udp", "--from", CALLER
-            )
-            tcp = pool.submit(self._call, stack, REFILL, "--transport", "tcp", practice=1)
-            self.urgent, self.urgent_ended = udp.result()
-            self.refill, self.refill_ended = tcp.result()
+            ours = pool.submit(self._ours, stack)
+            sipp = {
+                name: pool.submit(self._sipp, stack, folder / name, transport, practice, mailbox)
+                for name, transport, practice, mailbox in (("sipp-udp", "u1", 0, 1), ("sipp-tcp", "t1", 1, 0))
+            }
+            self.ended = {"ours": ours.result()} | {name: call.result() for name, call in sipp.items()}
         watcher.join(30)
 
     def _watch(self, stack: Stack) -> None:
@@ -48,29 +63,54 @@ class Placed:
             time.sleep(0.02)
 
     @staticmethod
-    def _call(stack: Stack, wav: Path, *options: str, practice: int = 0) -> tuple[dict[str, Any], float]:
-        return stack.call(wav, *options, practice=practice), time.time()
+    def _ours(stack: Stack) -> float:
+        stack.call(URGENT, "--digits", "1", "--from", CALLER)
+        return time.time()
+
+    @staticmethod
+    def _sipp(stack: Stack, folder: Path, transport: str, practice: int, mailbox: int) -> float:
+        folder.mkdir()
+        data = REFILL.read_bytes()
+        file = pcap(folder / "message.pcap", spoken(data[data.index(b"data") + 8 :]))
+        scenario = folder / "call.xml"
+        scenario.write_text(SCENARIO.replace("PCAP", str(file)).replace('"10500"', '"21500"'))
+        call = subprocess.run(
+            ["sipp", f"127.0.0.1:{stack.environment['NIGHTBELL_SIP_PORT']}", "-sf", str(scenario),
+             "-s", _number(stack, practice, mailbox), "-m", "1", "-l", "1", "-t", transport, "-i", "127.0.0.1",
+             "-p", str(free_port()), "-mp", str(free_port() & ~1), "-timeout", "60", "-timeout_error", "-nostdin"],
+            cwd=folder, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert call.returncode == 0, call.stdout[-3000:] + call.stderr
+        return time.time()
 
 
 @pytest.fixture(scope="module")
-def placed(stack: Stack) -> Placed:
-    return Placed(stack)
+def placed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Placed:
+    return Placed(stack, tmp_path_factory.mktemp("calls"))
 
 
-def _only(stack: Stack, practice: int) -> dict[str, Any]:
-    found = wait_for("the message", lambda: stack.messages("clinician", practice), 15)
+def _message(stack: Stack, call: str) -> dict[str, Any]:
+    """The one message of a call."""
+    practice, mailbox, _ = CALLS[call]
+    wanted = stack.demo["practices"][practice]["mailboxes"][mailbox]["id"]
+
+    def look() -> list[dict[str, Any]]:
+        return [m for m in stack.messages("clinician", practice) if m["mailbox"] == wanted]
+
+    found = wait_for("the message", look, 15)
     assert len(found) == 1
     return found[0]
 
 
 def test_the_urgent_notification_leaves_within_two_seconds_of_hang_up(placed: Placed) -> None:
     assert placed.notified_at
-    assert placed.notified_at - placed.urgent_ended < 2.0
+    assert placed.notified_at - placed.ended["ours"] < 2.0
 
 
-@pytest.mark.parametrize(("practice", "clip"), [(0, URGENT), (1, REFILL)])
-def test_what_is_played_is_what_was_said(stack: Stack, placed: Placed, practice: int, clip: Path) -> None:
-    message = _only(stack, practice)
+@pytest.mark.parametrize("call", CALLS)
+def test_what_is_played_is_what_was_said(stack: Stack, placed: Placed, call: str) -> None:
+    practice, _, clip = CALLS[call]
+    message = _message(stack, call)
     with stack.client("clinician", practice) as client:
         whole = client.get(f"/messages/{message['id']}/audio")
         assert whole.status_code == 200
@@ -81,23 +121,23 @@ def test_what_is_played_is_what_was_said(stack: Stack, placed: Placed, practice:
     assert match >= 0.999
 
 
-@pytest.mark.parametrize(("practice", "ended"), [(0, "urgent_ended"), (1, "refill_ended")])
+@pytest.mark.parametrize("call", CALLS)
 def test_the_words_are_there_within_its_length_and_ten_seconds(
-    stack: Stack, placed: Placed, practice: int, ended: str
+    stack: Stack, placed: Placed, call: str
 ) -> None:
-    message = _only(stack, practice)
-    limit = getattr(placed, ended) + message["duration_s"] + 10
-    wait_for("the words", lambda: _only(stack, practice)["transcript"]["status"] != "pending", 90)
+    practice, _, clip = CALLS[call]
+    message = _message(stack, call)
+    wait_for("the words", lambda: _message(stack, call)["transcript"]["status"] != "pending", 90)
     with stack.client("clinician", practice) as client:
         full = client.get(f"/messages/{message['id']}").json()
-    text = full["transcript"]["text"].lower()
-    assert ("chest pain" in text) if practice == 0 else ("refill" in text)
-    kept = [e for e in stack.events("speech.kept") if e["message"] == message["id"]]
-    from nightbell.core.clock import parse_iso
-
-    assert parse_iso(kept[0]["at"]).timestamp() <= limit
+    assert ("chest pain" if clip is URGENT else "refill") in full["transcript"]["text"].lower()
     starts = [w["start"] for w in full["transcript"]["words"]]
     assert starts == sorted(starts)
+    [kept] = [e for e in stack.events("speech.kept") if e["message"] == message["id"]]
+    # Three calls end almost at once here and share two cores: each may wait for those before it.
+    alone = message["duration_s"] + 10
+    waited = parse_iso(kept["at"]).timestamp() - placed.ended[call]
+    assert waited <= alone * (1 if call == "ours" else len(CALLS))
 
 
 def test_the_notification_says_nothing_of_the_patient(stack: Stack, placed: Placed) -> None:
@@ -108,7 +148,7 @@ def test_the_notification_says_nothing_of_the_patient(stack: Stack, placed: Plac
 
 
 def test_the_other_practice_sees_nothing_of_it(stack: Stack, placed: Placed) -> None:
-    message = _only(stack, 0)
+    message = _message(stack, "ours")
     with stack.client("clinician", 1) as stranger:
         unknown = stranger.get("/messages/01AAAAAAAAAAAAAAAAAAAAAAAA")
         foreign = stranger.get(f"/messages/{message['id']}")
@@ -117,7 +157,7 @@ def test_the_other_practice_sees_nothing_of_it(stack: Stack, placed: Placed) -> 
 
 
 def test_the_log_is_whole_and_names_who_listened(stack: Stack, placed: Placed) -> None:
-    message = _only(stack, 0)
+    message = _message(stack, "ours")
     with stack.client("compliance") as client:
         rows = client.get("/audit", params={"message": message["id"]}).json()["items"]
     assert {"message:received", "alert:start", "notification:sent"} <= {row["action"] for row in rows}
@@ -126,14 +166,11 @@ def test_the_log_is_whole_and_names_who_listened(stack: Stack, placed: Placed) -
 
 
 def test_nothing_readable_is_on_the_disk(stack: Stack, placed: Placed) -> None:
-    wait_for("the words", lambda: _only(stack, 0)["transcript"]["status"] == "ready", 60)
+    wait_for("the words", lambda: _message(stack, "ours")["transcript"]["status"] == "ready", 60)
     needles = [b"chest pain", b"Chest pain", b"Robert", b"Thompson", b"lisinopril", CALLER.encode()]
     for clip in (URGENT, REFILL):
         data = clip.read_bytes()
         encoded = data[data.index(b"data") + 8 :]
-        from nightbell.core.capture import Codec
-        from nightbell.sip import g711
-
         decoded = g711.decode(encoded, Codec.PCMU)
         needles += [encoded[i : i + 400] for i in range(8000, len(encoded) - 400, 12000)]
         needles += [decoded[i : i + 400] for i in range(16000, len(decoded) - 400, 24000)]
@@ -168,8 +205,7 @@ def test_with_the_key_file_away_nothing_opens_and_calls_are_still_taken(stack: S
 
 
 def test_status_is_green(stack: Stack) -> None:
-    report = stack.command("status", "--json", check=False)
-    assert report.returncode == 0, report.stdout
+    wait_for("green", lambda: stack.command("status", "--json", check=False).returncode == 0, 30, every=1)
 
 
 def test_a_second_start_takes_the_same_home(stack: Stack, placed: Placed) -> None:
