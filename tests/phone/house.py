@@ -99,7 +99,7 @@ class House:
             "NIGHTBELL_HOME": str(self.home),
             "NIGHTBELL_KEYS": str(self.keys),
             "NIGHTBELL_SIP_PORT": str(self.port),
-            "NIGHTBELL_RTP_PORTS": "38000-39999",
+            "NIGHTBELL_RTP_PORTS": "20000-29999",
         }
 
     def start(self, prefix: tuple[str, ...] = ()) -> None:

@@ -12,9 +12,10 @@ from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.phone import flow
 from nightbell.phone import flow_model as model
-from nightbell.phone.media import Media, NoPort, Peer, Session
+from nightbell.phone.media import Media, NoPort
 from nightbell.phone.prompts import Voice
 from nightbell.phone.recorder import CannotRecord, Recorder, Recording
+from nightbell.phone.session import Peer, Session
 from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.snapshot import Number, Snapshot
 from nightbell.sip.sdp import AudioOffer
@@ -208,14 +209,17 @@ class Call:
         return post
 
     def _finish(self, reason: EndReason) -> None:
-        if self._session is not None:
-            self._session.stop_recording()
-        if self._recording is None:
+        recording, session = self._recording, self._session
+        if recording is None or session is None:
             self._feed(model.Failed())
             return
         end = End(max(0, self._ms(clock.monotonic())), reason)
-        self._recording.finish(end, self._later(self._stored))
-        self._house.recorder.wake()
+
+        def write() -> None:
+            recording.finish(end, self._later(self._stored))
+            self._house.recorder.wake()
+
+        session.stop_recording(write)
 
     def _hang_up(self) -> None:
         for timer in (self._timer, self._longest):

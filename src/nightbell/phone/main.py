@@ -28,6 +28,7 @@ from nightbell.phone.service import Phone
 from nightbell.phone.snapshot import Holder
 
 _PR_SET_DUMPABLE = 4
+PRIORITY = -10
 
 
 def phone_folder(config: Config) -> Path:
@@ -54,6 +55,10 @@ def prepare(config: Config) -> Path:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a call holds a socket and a file
+    with contextlib.suppress(
+        OSError
+    ):  # sound waits for nobody: before speech recognition and pages, where we may
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
     return folder
 

@@ -6,13 +6,15 @@ import itertools
 import queue
 import random
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from nightbell.core.capture import Codec
-from nightbell.phone.media import Media, NoPort, Peer, Session
+from nightbell.phone.media import Media, NoPort
+from nightbell.phone.session import Peer, Session
 from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket, pack, unpack
 
@@ -284,6 +286,33 @@ def test_it_sends_nothing_to_a_caller_on_hold(media: Media, phone: Phone) -> Non
     session.play([b"x" * 160] * 10, 1)
     time.sleep(0.3)
     assert session.counters.sent == 0
+
+
+def test_it_takes_what_has_arrived_when_recording_stops_and_nothing_after_it(
+    media: Media, phone: Phone
+) -> None:
+    session, _, taken = opened(media, phone)
+    phone.send(session, audio(0))
+    quiet(session)
+    busy, free = threading.Event(), threading.Event()
+
+    def elsewhere() -> None:
+        busy.set()
+        free.wait(5)
+
+    media.order(elsewhere)  # the machine is busy
+    assert busy.wait(2)
+    for number in range(1, 301):
+        phone.send(session, audio(number))
+    over = threading.Event()
+    session.stop_recording(over.set)
+    session.close()
+    free.set()
+    assert over.wait(2)
+    assert len(taken) == 301
+    phone.send(session, audio(301))
+    until(lambda: media.open_ports == 0)
+    assert len(taken) == 301
 
 
 def test_it_goes_on_for_others_when_one_sink_fails(media: Media, phone: Phone) -> None:
