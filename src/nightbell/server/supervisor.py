@@ -15,7 +15,7 @@ from types import FrameType
 from nightbell.core import clock
 from nightbell.core.config import Config
 from nightbell.core.log import Log
-from nightbell.core.sandbox import scrubbed
+from nightbell.core.sandbox import follow_parent, scrubbed
 
 PHONE_KEEPS = (
     "NIGHTBELL_HOME", "NIGHTBELL_BIND", "NIGHTBELL_SIP_PORT", "NIGHTBELL_SIPS_PORT", "NIGHTBELL_RTP_PORTS",
@@ -73,7 +73,9 @@ class Supervisor:
         self.stopping.set()
 
     def _start(self, part: Part) -> None:
-        part.process = subprocess.Popen(part.command, env=part.environment, stdin=subprocess.DEVNULL)
+        part.process = subprocess.Popen(
+            part.command, env=part.environment, stdin=subprocess.DEVNULL, preexec_fn=_follow
+        )
         part.started = clock.monotonic()
         self.log("part.started", kind=part.name, pid=part.process.pid, attempt=part.restarts)
 
@@ -125,6 +127,12 @@ class Supervisor:
                 part.process.wait()
         self.log("stopped")
         return 0
+
+
+def _follow() -> None:
+    """Runs in the child. A killed `serve` must not leave parts that hold the ports of the next one:
+    they are asked to stop, so that the phone drains its calls first."""
+    follow_parent(signal.SIGTERM)
 
 
 def _web_answers(config: Config) -> bool:
