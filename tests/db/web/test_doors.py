@@ -33,7 +33,7 @@ def test_only_doors_without_patients_are_open() -> None:
     opened = {p.name for p in patterns() if (a := declared(p.callback)) and a.need is Door.OPEN}
     assert opened == {
         "account_login", "mfa_login_webauthn", "account_logout", "account_inactive", "mfa_authenticate", "lost_phone",
-        "healthz", "account_signup", "account_email", "account_set_password", "account_reset_password",
+        "healthz", "setup", "account_signup", "account_email", "account_set_password", "account_reset_password",
         "account_email_verification_sent", "account_reset_password_done", "account_confirm_login_code",
     }  # fmt: skip
 

@@ -1,0 +1,103 @@
+"""docs/access.md is what the code says, and what the code says is what happens: each role, each endpoint, both practices."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.db.web.conftest import Https, signed_in, spoken_message
+from tests.factories import House, make_message
+
+from nightbell.core.clock import utc_now
+from nightbell.oncall import escalation
+from nightbell.oncall.models import Alert, Override, Schedule, Shift
+from nightbell.people import tokens
+from nightbell.people.roles import Role
+from nightbell.web import access_table
+from nightbell.web.api import api as ninja
+from nightbell.web.doors import Door
+
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "access.md"
+BODIES: dict[str, dict[str, str]] = {
+    "note": {"text": "x"},
+    "notes": {"text": "x"},
+    "close": {"outcome": "reached"},
+}
+POSTED = ("heard", "take", "note", "close", "reopen", "override", "shift", "remove", "acknowledge", "notes")
+
+
+def test_the_document_is_up_to_date() -> None:
+    assert DOCUMENT.read_text("utf-8") == access_table.as_markdown(), "run: script/docs"
+
+
+def test_no_operation_of_the_api_is_missing() -> None:
+    found = set()
+    for path, item in ninja.get_openapi_schema(path_prefix="/api/v1")["paths"].items():
+        for method in item:
+            found.add(f"{method.upper()} {path.replace('{message_id}', '{id}')}")
+    assert found == set(access_table.API)
+
+
+class Things:
+    """One of each thing that a path can name, in one practice."""
+
+    def __init__(self, house: House) -> None:
+        now = utc_now()
+        self.house = house
+        self.message = spoken_message(house).id
+        escalation.start_due(now)
+        self.token = Alert.objects.get(message_id=self.message).token
+        self.schedule = Schedule.objects.get(practice=house.practice)
+        self.now = now
+
+    def path(self, template: str) -> str:
+        if "override" in template:
+            row = Override.objects.create(
+                schedule=self.schedule, user=self.house.people[Role.CLINICIAN], starts_at=self.now,
+                ends_at=self.now + timedelta(hours=1),
+            ).id  # fmt: skip
+        else:
+            row = Shift.objects.filter(schedule=self.schedule).first().id  # type: ignore[union-attr]
+        return template.replace("{id}", self.message).replace("{token}", self.token).replace("{row}", row)
+
+
+def _ask(client: Https, method: str, path: str, **headers: Any) -> int:
+    last = path.rstrip("/").rsplit("/", 1)[-1]
+    if method == "POST" and path.startswith("/api/"):
+        return client.post(path, BODIES.get(last, {}), content_type="application/json", **headers).status_code
+    if method == "POST":
+        return client.post(path, BODIES.get(last, {})).status_code
+    return client.get(path, **headers).status_code
+
+
+def _verdict(status: int) -> str:
+    """What happened, as the table says it. 4xx about the form or the state means that one was let in."""
+    return {403: "–", 404: "not found"}.get(status, "yes" if status < 500 else f"broken: {status}")
+
+
+@pytest.mark.parametrize("whose", ["own", "other"])
+@pytest.mark.parametrize("role", list(Role))
+def test_every_endpoint_does_what_the_table_says(house: House, other: House, role: Role, whose: str) -> None:
+    things = Things(house if whose == "own" else other)
+    make_message(house.mailbox)
+    browser, program = signed_in(house.people[role]), Https(raise_request_exception=False)
+    bearer = {"HTTP_AUTHORIZATION": "Bearer " + tokens.issue(house.people[role], "test", utc_now())}
+    wrong = []
+    for endpoint in access_table.pages() + access_table.api():
+        if endpoint.need is Door.OPEN:
+            continue
+        method, _, template = endpoint.path.rpartition(" ")
+        path = things.path(template)
+        if method:
+            status = _ask(program, method, path, **bearer)
+        else:
+            last = [part for part in template.split("/") if part and "{" not in part][-1:]
+            status = _ask(browser, "POST" if last and last[0] in POSTED else "GET", path)
+        expected = "–"
+        if endpoint.may(role):
+            expected = "not found" if endpoint.of_one and whose == "other" else "yes"
+        if _verdict(status) != expected:
+            wrong.append((endpoint.path, status, expected))
+    assert wrong == []
