@@ -647,3 +647,13 @@ def test_our_own_lost_packets_are_sent_again() -> None:
             assert len(callee.calls) == 1
 
     run(story())
+
+
+def test_without_rport_the_answer_goes_to_the_port_in_the_via() -> None:
+    async def story() -> None:
+        async with line() as it, phone(it.endpoint.port) as client, phone(it.endpoint.port) as other:
+            client.send(message("OPTIONS", other.port).replace(b";rport", b""))
+            assert (await other.response()).code == 200
+            assert client.pending() == []
+
+    run(story())
