@@ -38,6 +38,7 @@ class Phone:
         self._empty = asyncio.Event()
         self._empty.set()
         self._started = clock.monotonic()
+        media.send_silence = holder.current.limits.send_silence
         self.answered, self.refused = 0, 0
         self._sip: Counter[str] = Counter()
         self._house = House(
@@ -156,6 +157,7 @@ class Phone:
             self._log.failure("snapshot_refused", error)
             self.control.send("snapshot_refused", version=self.holder.current.version)
             return
+        self.media.send_silence = taken.limits.send_silence
         if taken.version != before:  # the same one again is only a sign of life
             self._log("snapshot_in_force", version=taken.version)
             self.control.send("snapshot_in_force", version=taken.version)

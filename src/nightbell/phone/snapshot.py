@@ -69,10 +69,12 @@ UNROUTED = Number()
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """max_calls: at once, beyond it callers get 486; drain_seconds: how long calls may end by themselves."""
+    """max_calls: at once, beyond it callers get 503; drain_seconds: how long calls may end by themselves;
+    send_silence: RTP without a pause to the caller also while nothing is played (phone.media)."""
 
     max_calls: int = 400
     drain_seconds: int = 60
+    send_silence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def _read(data: Any, text: bytes) -> Snapshot:
         limits=Limits(
             max_calls=int(limits.get("max_calls", Limits().max_calls)),
             drain_seconds=int(limits.get("drain_seconds", Limits().drain_seconds)),
+            send_silence=bool(limits.get("send_silence", False)),
         ),
         text=text,
     )

@@ -259,6 +259,18 @@ def test_it_plays_frames_in_order_at_their_pace_and_tells_the_end(media: Media, 
     assert listener.ends.get(timeout=1) == 42
 
 
+@pytest.mark.parametrize(("send_silence", "least", "most"), [(False, 1, 3), (True, 40, 70)])
+def test_it_keeps_the_way_open_while_nothing_is_played(
+    media: Media, phone: Phone, send_silence: bool, least: int, most: int
+) -> None:
+    media.send_silence = send_silence
+    session = media.open(phone.peer(), Listener())
+    time.sleep(1.1)
+    assert least <= session.counters.sent <= most
+    first = phone.receive()
+    assert first.payload == b"\xff" * 160
+
+
 def test_it_falls_silent_when_told_and_says_no_end_of_what_was_cut(media: Media, phone: Phone) -> None:
     session, listener, _ = opened(media, phone)
     session.play([b"x" * 160] * 500, 1)
