@@ -30,6 +30,9 @@ class Config:
     bind: str
     database: str
     keyring: str
+    key_provider: str
+    key_token: str
+    key_ca: str
     models: Path
     metrics_port: int
     smtp: str
@@ -104,6 +107,9 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         bind=env.get("NIGHTBELL_BIND", "127.0.0.1"),
         database=secret(env, "NIGHTBELL_DATABASE", "sqlite"),
         keyring=secret(env, "NIGHTBELL_KEYRING", "sqlite"),
+        key_provider=env.get("NIGHTBELL_KEY_PROVIDER", "file"),
+        key_token=env.get("NIGHTBELL_KEY_TOKEN_FILE", ""),
+        key_ca=env.get("NIGHTBELL_KEY_CA", ""),
         models=Path(env.get("NIGHTBELL_MODELS", str(Path.cwd() / "models"))).absolute(),
         metrics_port=_port(env, "NIGHTBELL_METRICS_PORT", 9464),
         smtp=secret(env, "NIGHTBELL_SMTP"),

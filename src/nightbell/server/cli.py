@@ -40,7 +40,7 @@ def _prepare(config: Config, mode: str) -> str:
     setup()
     from nightbell.server import demo, first_run
 
-    if not (config.keys / "kek.key").exists():
+    if config.key_provider == "file" and not (config.keys / "kek.key").exists():
         print("The key file is not there: calls are taken and sealed, nothing can be opened.", flush=True)
         return "Nightbell takes calls; reading waits for the key file."
     home.prepare_database(config, now)

@@ -10,3 +10,7 @@ def setup() -> None:
     import django
 
     django.setup()
+    from nightbell.server import wiring
+    from nightbell.store import vault
+
+    vault.make_provider = wiring.key_provider

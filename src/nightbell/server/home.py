@@ -84,7 +84,7 @@ def make(config: Config, mode: str, now: datetime) -> bool:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_keys_apart(config)
     (config.home / "making").touch()
-    if not (config.keys / "kek.key").exists():
+    if config.key_provider == "file" and not (config.keys / "kek.key").exists():
         FileKeyProvider.create(config.keys / "kek.key")
     if not (config.keys / "django.secret").exists():
         write_file(config.keys / "django.secret", secrets.token_urlsafe(50).encode())

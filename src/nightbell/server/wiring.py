@@ -2,14 +2,49 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from nightbell.adapters.aws_kms import AwsKmsProvider
 from nightbell.adapters.outbox import OutboxChannel
 from nightbell.adapters.smtp import SmtpChannel
 from nightbell.adapters.speech.whisper import WhisperRecogniser
+from nightbell.adapters.transit import TransitProvider
 from nightbell.core.clock import SYSTEM
 from nightbell.core.config import Config
+from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
 from nightbell.core.notice import Channel, Recogniser
+from nightbell.sealing.errors import KeyUnavailable
+from nightbell.sealing.provider import FileKeyProvider, KeyProvider
 from nightbell.server.home import DEMO
+
+
+def key_provider(config: Config) -> KeyProvider:
+    """What wraps the period keys: 'file', 'aws-kms:KEY[@REGION]' or 'transit:https://host/MOUNT/KEY'."""
+    kind, _, rest = config.key_provider.partition(":")
+    if kind == "file" and not rest:
+        return FileKeyProvider(config.keys / "kek.key")
+    if kind == "aws-kms" and rest:
+        key, _, region = rest.partition("@")
+        return AwsKmsProvider(key, region)
+    if kind == "transit" and rest:
+        return TransitProvider(rest, lambda: _token(config), Path(config.key_ca) if config.key_ca else None)
+    raise RefusedStart(
+        "NIGHTBELL_KEY_PROVIDER",
+        f"{kind[:20]!r} is not known",
+        "use file, aws-kms:KEY or transit:https://host/MOUNT/KEY",
+    )
+
+
+def _token(config: Config) -> str:
+    try:
+        return Path(config.key_token).read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        raise KeyUnavailable(
+            "NIGHTBELL_KEY_TOKEN_FILE",
+            "the file with the token cannot be read",
+            "point it at your agent's sink file",
+        ) from error
 
 
 def channels(config: Config, mode: str) -> dict[str, Channel]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from nightbell.sealing.blobs import FolderBlobs
 from nightbell.sealing.errors import KeyUnavailable
 from nightbell.sealing.fields import Place, open_field, seal_field
 from nightbell.sealing.keyring import Keyring
-from nightbell.sealing.provider import FileKeyProvider
+from nightbell.sealing.provider import FileKeyProvider, KeyProvider
 
 SECRETS = "installation-secrets"
 _lock = threading.Lock()
@@ -31,13 +32,18 @@ def keyring_location(config: Config) -> str:
     return str(config.home / "keyring" / "keyring.sqlite3") if config.keyring == "sqlite" else config.keyring
 
 
-def provider(config: Config) -> FileKeyProvider:
+def key_file(config: Config) -> KeyProvider:
+    """The default provider."""
     return FileKeyProvider(config.keys / "kek.key")
+
+
+# Set by server.wiring when a key service is chosen; this room does not know adapters.
+make_provider: Callable[[Config], KeyProvider] = key_file
 
 
 @lru_cache(maxsize=4)
 def _keyring(location: str, keys: Path) -> Keyring:
-    return Keyring(location, keys / "periods", FileKeyProvider(keys / "kek.key"))
+    return Keyring(location, keys / "periods", make_provider(load()))
 
 
 def keyring() -> Keyring:
