@@ -1,0 +1,54 @@
+"""Seals captures as the phone does, into any folder: sound for the worker without a call.
+
+python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words] prints one path a line.
+Runs in the environment of an installation; its public sealing key is all it takes from there.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.stack import ROOT, Stack
+
+
+def fill(stack: Stack, folder: Path, count: int, seconds: float, *options: str) -> list[Path]:
+    """Captures in `folder`, on the file system of the spool so that a rename moves them there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = [str(folder), str(count), str(seconds), *options]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.fill", *arguments],
+        env=stack.environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return [Path(line) for line in done.stdout.splitlines()]
+
+
+def offer(stack: Stack, capture: Path) -> str:
+    """Put one capture into the spool. Returns its id."""
+    capture.rename(stack.home / "phone" / "spool" / capture.name)
+    return capture.stem
+
+
+def main() -> int:
+    from nightbell.server.django_setup import setup
+
+    setup()
+    from tests.factories import make_capture
+    from tests.sound import of_file
+
+    from nightbell.mailbox.models import Mailbox
+
+    folder, count, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    mailbox = Mailbox.objects.order_by("practice__code", "position").last()
+    words = of_file(ROOT / "samples" / "urgent.wav").astype("<i2").tobytes()
+    for number in range(count):
+        noise = random.Random(number).randbytes(int(seconds * 16000))
+        pcm = words[: int(seconds * 16000)] if "--words" in sys.argv else noise
+        print(make_capture(mailbox, pcm=pcm, urgent="--urgent" in sys.argv, folder=folder))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
