@@ -36,6 +36,7 @@ from nightbell.sip import g711
 from nightbell.store import jobs, vault
 
 ACTOR = "system:worker"
+BEGINNING = 65536  # bytes: some seven seconds of sound and all keys before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,17 @@ def take_in(path: Path, now: datetime) -> Taken | None:
             return _take(path, data, epoch_id, capture_id, now)
     except (Busy, FileNotFoundError):
         return None
+
+
+def begins_urgent(path: Path) -> bool | None:
+    """Whether the caller of a waiting capture pressed 1, from its beginning alone. None: cannot be told now."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(BEGINNING)
+        epoch_id, _ = peek(data)
+        return rules.pressed_urgent(open_capture(data, vault.keyring().get(epoch_id, "epoch")))
+    except (OSError, SealError, KeyUnavailable):
+        return None  # intake itself will say what is the matter
 
 
 def _take(path: Path, data: bytes, epoch_id: str, capture_id: str, now: datetime) -> Taken:

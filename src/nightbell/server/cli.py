@@ -82,6 +82,7 @@ def _web(config: Config, options: argparse.Namespace) -> int:
         "--respawn-failed-workers", "--workers-kill-timeout", "10", "--no-ws", "--log-level", "warning",
         "nightbell.server.wsgi:application",
     ]  # fmt: skip
+    os.nice(5)  # people who read wait for the calls and alerts of others, not the other way round
     os.execv(sys.executable, [sys.executable, "-m", "granian", *arguments])  # noqa: S606
 
 

@@ -6,10 +6,11 @@ import signal
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, OperationalError, close_old_connections, connection
 
 from nightbell.audit import signing
 from nightbell.audit.errors import AuditClosed
@@ -27,6 +28,7 @@ from nightbell.store import vault
 
 IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
 SENDERS = 3
+SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 UPKEEP = 2.0
 CHECKPOINT_EVERY = timedelta(minutes=1)
 ACTOR = "system:worker"
@@ -78,6 +80,8 @@ class Worker:
         self.wakes = {name: threading.Event() for name in ("intake", "alerts", "speech", "upkeep", "ringing")}
         self.control = ControlServer(config.control_socket, self.wakes["intake"], self.wakes["ringing"], log)
         self.next_checkpoint = clock.utc_now()
+        self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
+        self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
         send_wakes = [threading.Event() for _ in range(SENDERS)]
         self.send_wakes = send_wakes
         self.loops = [
@@ -90,16 +94,42 @@ class Worker:
         ]
 
     def take_in(self) -> bool:
-        done = False
-        for path in spool.waiting(self.config.spool):
-            taken = intake.take_in(path, clock.utc_now())
+        """One capture a round, so that an urgent one that comes in meanwhile waits for one other at most."""
+        for path in self._in_order(spool.waiting(self.config.spool)):
+            try:
+                taken = intake.take_in(path, clock.utc_now())
+            except Exception as error:
+                # It steps back behind the others: one bad capture must not keep them from becoming messages.
+                everybodys = isinstance(error, (OperationalError, AuditClosed, vault.KeysAway))
+                self.set_back[path.stem] = clock.monotonic() + (1.0 if everybodys else SET_BACK)
+                raise
             if taken is not None:
-                self.log("intake", capture=taken.capture, outcome=taken.result)
-                done = True
-                if taken.urgent:
-                    self.wakes["alerts"].set()
-                self.wakes["speech"].set()
-        return done
+                self._taken(taken)
+                return True
+        return False
+
+    def _in_order(self, waiting: list[Path]) -> list[Path]:
+        """What may be tried now: callers who pressed 1 first, then the oldest."""
+        names, now = {path.stem for path in waiting}, clock.monotonic()
+        self.set_back = {
+            name: until for name, until in self.set_back.items() if name in names and until > now
+        }
+        self.pressed = {name: urgent for name, urgent in self.pressed.items() if name in names}
+        ready = [path for path in waiting if path.stem not in self.set_back]
+        if len(ready) < 2:
+            return ready
+        for path in ready:
+            if path.stem not in self.pressed:
+                urgent = intake.begins_urgent(path)
+                if urgent is not None:
+                    self.pressed[path.stem] = urgent
+        return sorted(ready, key=lambda path: not self.pressed.get(path.stem, False))
+
+    def _taken(self, taken: intake.Taken) -> None:
+        self.log("intake", capture=taken.capture, outcome=taken.result)
+        if taken.urgent:
+            self.wakes["alerts"].set()
+        self.wakes["speech"].set()
 
     def escalate(self) -> bool:
         now = clock.utc_now()
