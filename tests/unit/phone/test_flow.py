@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -52,7 +53,9 @@ class Caller:
 
     def send(self, event: Event, after: int = 0) -> list[Action]:
         self.now += after
-        self.state, actions = step(self.flow, self.state, event, self.now)
+        before, copy = self.state, replace(self.state)
+        self.state, actions = step(self.flow, before, event, self.now)
+        assert before == copy, "step must not touch the state that it was given"
         self.actions += actions
         for action in actions:
             if isinstance(action, Play):
