@@ -39,14 +39,10 @@ class Sender:
     url: str
 
 
-def start_due(now: datetime) -> int:
-    """Give every message that needs an alert one. Urgency is a due row that is picked up here."""
-    started = 0
-    for message in (
-        Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")[:50]
-    ):
-        started += _start(message, now)
-    return started
+def start_due(now: datetime, limit: int = 50) -> int:
+    """Give messages that need an alert one. Urgency is a due row that is picked up here."""
+    due = Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")
+    return sum(_start(message, now) for message in due[:limit])
 
 
 def _start(message: Message, now: datetime) -> bool:
@@ -157,14 +153,22 @@ def _fallback(policy: rules.Policy | None, alert: Alert) -> list[tuple[User | No
     return told
 
 
-def send_due(sender: Sender, now: datetime, log: Log) -> int:
-    """Send every pending attempt whose turn it is. Returns how many left."""
+def send_due(sender: Sender, now: datetime, log: Log, limit: int = 50) -> int:
+    """Send pending attempts whose turn it is, at most `limit` of them. Returns how many left.
+
+    The lease counts from `now`: who sends slowly takes one at a time.
+    """
     pending = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lte=now)
     sent = 0
     for attempt in pending.select_related("alert__practice", "user").order_by("recorded_at")[:50]:
         held = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING, retry_at=attempt.retry_at)
+        if not held.exists():
+            continue  # another sender has it: no need to ask for the write lock to learn that
         if held.update(retry_at=now + SEND_LEASE, tries=attempt.tries + 1):
             sent += _send(attempt, sender, now, log)
+            limit -= 1
+        if not limit:
+            break
     return sent
 
 

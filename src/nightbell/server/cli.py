@@ -78,7 +78,7 @@ def _web(config: Config, options: argparse.Namespace) -> int:
     arguments = [
         "--interface", "wsgi", "--http", "1", "--host", config.bind, "--port", str(config.https_port),
         "--ssl-certificate", str(config.home / "tls" / "server.pem"), "--ssl-keyfile", str(key),
-        "--ssl-protocol-min", "tls1.3", "--workers", "2", "--blocking-threads", "8", "--backlog", "512",
+        "--ssl-protocol-min", "tls1.3", "--workers", "2", "--blocking-threads", "3", "--backlog", "512",
         "--respawn-failed-workers", "--workers-kill-timeout", "10", "--no-ws", "--log-level", "warning",
         "nightbell.server.wsgi:application",
     ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -30,6 +31,9 @@ IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
 SENDERS = 3
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 UPKEEP = 2.0
+SWITCH = (
+    0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
+)
 CHECKPOINT_EVERY = timedelta(minutes=1)
 ACTOR = "system:worker"
 
@@ -83,7 +87,7 @@ class Worker:
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
         send_wakes = [threading.Event() for _ in range(SENDERS)]
-        self.send_wakes = send_wakes
+        self.send_wakes, self.next_sender = send_wakes, 0
         self.loops = [
             Loop("intake", self.take_in, self.wakes["intake"], log),
             Loop("alerts", self.escalate, self.wakes["alerts"], log),
@@ -132,16 +136,17 @@ class Worker:
         self.wakes["speech"].set()
 
     def escalate(self) -> bool:
+        """One new alert a round: its notification leaves before the next alert is begun."""
         now = clock.utc_now()
-        done = escalation.start_due(now) + escalation.settle_owned(now)
+        done = escalation.start_due(now, limit=1)
         advanced = escalation.advance_due(now)
-        if advanced:
-            for wake in self.send_wakes:
-                wake.set()
-        return bool(done + advanced)
+        for _ in range(min(advanced, SENDERS)):
+            self.next_sender = (self.next_sender + 1) % SENDERS
+            self.send_wakes[self.next_sender].set()
+        return bool(done + advanced + escalation.settle_owned(now))
 
     def send(self) -> bool:
-        return escalation.send_due(self.sender, clock.utc_now(), self.log) > 0
+        return escalation.send_due(self.sender, clock.utc_now(), self.log, limit=1) > 0
 
     def transcribe(self) -> bool:
         worked = transcribe.run_one(self.recogniser, clock.utc_now, self.log)
@@ -239,4 +244,5 @@ class Worker:
 
 def main(config: Config) -> int:
     """Run until told to stop. Every step is safe to be killed at."""
+    sys.setswitchinterval(SWITCH)
     return Worker(config, Log("worker")).run()
