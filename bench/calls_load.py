@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -45,6 +46,7 @@ PEERS = {
     "yate_6_record_400_calls": 0.275,
     "rtpengine_plain_pcap_400_calls": 0.068,
 }
+STARVED = 0.25  # seconds: a sender that fell further behind says nothing about the highest number of calls
 AIM_CPU, AIM_CALLS = 0.10, 400
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -101,7 +103,9 @@ class Sender(threading.Thread):
 
 
 def pin(core: int) -> None:
-    """Keep this process to one core, where there are two."""
+    """Keep this process to one core, where there are two, and before others, where we may."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) > 1:
         os.sched_setaffinity(0, {cores[core]})
@@ -173,6 +177,7 @@ async def place(house: House, calls: int, seconds: float, pid: int) -> dict[str,
     times.sort()
     return {
         "failed": failed, "lines": lines, "sender_worst_ms": round(sender.worst * 1000, 1),
+        "sender_starved": sender.worst > STARVED,
         "packets": sender.packets, "unsent": sender.unsent, "memory_kb": memory,
         "cpu_s_per_call_minute": cpu / (call_seconds / 60),
         "steady_cpu_s_per_call_minute": cpu_steady / (calls * steady / 60),
@@ -295,6 +300,12 @@ def bare() -> None:
     print(json.dumps(out), flush=True)
 
 
+def _clean(run: dict[str, Any]) -> bool:
+    """Nothing lost, and the load was what it should be (a starved sender may not claim more than the aim)."""
+    whole = not run["lost_packets"] and not run["failed"] and not run["captures_missing"]
+    return whole and (not run["sender_starved"] or run["calls"] <= AIM_CALLS)
+
+
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     bare_cost = bare_run(options.calls, 8)
     runs = [phone_run(options.calls, options.seconds)]
@@ -311,7 +322,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         raise RuntimeError(
             f"the bare run got {bare_cost['packets']} of {wanted} packets: the machine is too busy"
         )
-    without_loss = [run["calls"] for run in runs if not run["lost_packets"] and not run["failed"]]
+    without_loss = [run["calls"] for run in runs if _clean(run)]
     cost = round(first["cpu_s_per_call_minute"], 4)
     clean = max(without_loss, default=0)
     return {
@@ -362,6 +373,8 @@ def main() -> int:
     print(
         f"bare receive and seal, same packets: {out['bare_receive_and_seal_cpu_s_per_call_minute']} CPU-s/call-min"
     )
+    if any(run["sender_starved"] for run in out["runs"]):
+        print("a sender fell behind: the machine was too busy for the highest number of calls")
     for name, aim in out["aims"].items():
         print(f"{name}: {aim['got']} (aim {aim['aim']}): {'met' if aim['met'] else 'NOT met'}")
     return 0

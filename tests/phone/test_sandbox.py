@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.phone.house import House
+import pytest
+from tests.phone.house import House, running
 
 import nightbell.phone
 
@@ -80,6 +81,17 @@ def test_it_can_open_neither_keys_nor_database_nor_a_way_out(tmp_path: Path) -> 
     assert out.pop("key by link") == "OSError"  # EXDEV: Landlock's answer to a link across its border
     assert set(out.values()) == {"PermissionError"}, out
     assert len(out) == 8
+
+
+@pytest.mark.slow
+def test_the_running_phone_is_locked_in(tmp_path: Path) -> None:
+    with running(tmp_path) as house:
+        assert house.wait_for_log("phone_ready")["kind"].startswith("landlock-")
+        assert house.process is not None
+        threads = list(Path(f"/proc/{house.process.pid}/task").iterdir())
+        assert len(threads) >= 3  # the lock-in came before they were started, so that it holds for each
+        for thread in threads:
+            assert "NoNewPrivs:\t1" in (thread / "status").read_text()
 
 
 def test_it_cannot_open_its_own_older_captures() -> None:
