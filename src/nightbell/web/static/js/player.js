@@ -109,13 +109,16 @@ if (box) {
 
   // Words are one tab stop; arrows walk, Enter plays from there.
   const focusable = (word) => {
-    for (const other of words) other.removeAttribute("tabindex");
+    for (const other of words) {
+      other.removeAttribute("tabindex");
+      other.removeAttribute("role"); // a hundred buttons would bury the sentence for a reader
+    }
     word.setAttribute("tabindex", "0");
+    word.setAttribute("role", "button");
     return word;
   };
   if (words.length) focusable(words[0]);
   for (const [index, word] of words.entries()) {
-    word.setAttribute("role", "button");
     word.addEventListener("click", () => {
       focusable(word);
       play(Number(word.dataset.at));

@@ -1,0 +1,84 @@
+"""Every page, wide and narrow, by day and by night: no barrier (axe), no sideways scrolling, no complaint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+from tests.browser.conftest import Site
+
+VIEWS = [(1280, False), (1280, True), (390, False), (390, True), (320, False)]
+
+
+def check(page: Page, what: str) -> None:
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == [], what
+    over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert over <= 0, f"{what} scrolls sideways by {over} px"
+
+
+def look(page: Page, what: str) -> None:
+    for width, dark in VIEWS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
+        check(page, f"{what} {width} {'night' if dark else 'day'}")
+
+
+@pytest.mark.parametrize("path", ["/account/login/", "/account/login/?how=password", "/account/lost-phone/"])
+def test_doors(site: Site, open_page: Callable[..., Page], path: str) -> None:
+    page = open_page()
+    page.goto(site.url + path)
+    look(page, path)
+
+
+def test_pages_of_a_clinician(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("rivera")
+    look(page, "inbox")
+    for path in (
+        "/?view=done",
+        "/?view=mine",
+        "/more/",
+        "/oncall/",
+        "/account/",
+        "/account/sessions/",
+        "/nowhere",
+        "/audit/",
+    ):
+        page.goto(site.url + path)
+        look(page, path)
+
+
+def test_message_pages_in_every_state(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("patel")
+    addresses = page.eval_on_selector_all("a.go, h3 a", "found => found.map(a => a.href)")
+    page.goto(site.url + "/?view=done")
+    addresses += page.eval_on_selector_all("a.go", "found => found.map(a => a.href)")
+    assert len(addresses) >= 8
+    for address in addresses:
+        page.goto(address)
+        for width, dark in ((1280, False), (390, True)):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
+            check(page, f"{address} {width}")
+
+
+def test_pages_of_the_others(site: Site, signed_in: Callable[..., Page]) -> None:
+    for login, paths in {
+        "okafor": ("/audit/", "/oncall/", "/?view=unrouted"),
+        "novak": ("/",),
+        "lindqvist": ("/audit/",),
+        "tran": ("/status/",),
+    }.items():
+        page = signed_in(login)
+        for path in paths:
+            page.goto(site.url + path)
+            look(page, f"{login} {path}")
+
+
+def test_the_list_of_keys_is_a_dialog(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("kim")
+    page.keyboard.press("?")
+    page.wait_for_selector("dialog#keys[open]")
+    check(page, "keys")
