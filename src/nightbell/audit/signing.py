@@ -13,6 +13,7 @@ from nightbell.audit import tree
 from nightbell.audit.checkpoint import Checkpoint, Signer
 from nightbell.audit.models import Checkpoint as Row
 from nightbell.audit.models import Log
+from nightbell.core import faults
 from nightbell.store import vault
 from nightbell.store.models import Flag
 
@@ -48,6 +49,7 @@ def checkpoint_all(url: str, folder: Path, now: datetime) -> int:
             Flag.objects.update_or_create(
                 name=f"vkey:{log.pk}", defaults={"value": signer(url, log.pk).vkey, "changed_at": now}
             )
+        faults.point("checkpoint.row")
         _append(folder / f"{log.pk}.txt", note)
         signed += 1
     return signed

@@ -41,6 +41,7 @@ def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
 def compact(now: datetime) -> None:
     """Re-wrap what lives under a new period key and destroy the old one; old keyring backups die with it."""
     vault.keyring().compact(iso(now))
+    faults.point("compaction.keyring")
     with transaction.atomic():
         DisposalCertificate.objects.filter(compacted_at=None, disposed_at__lte=now).update(compacted_at=now)
         audit.record(audit.INSTALLATION, actor="system:worker", action="keyring:compact", now=now)

@@ -10,6 +10,7 @@ from pathlib import Path
 from django.db import transaction
 
 from nightbell.audit import service as audit
+from nightbell.core import faults
 from nightbell.mailbox.models import SealingEpoch
 from nightbell.sealing import spool
 from nightbell.sealing.capture import peek
@@ -31,6 +32,7 @@ def begin(now: datetime, actor: str) -> EpochPublic:
     """Start a new epoch and retire the others. The private seed is in the keyring before anyone can seal to it."""
     public, private = new_epoch()
     vault.keyring().put(public.id, "epoch", private)
+    faults.point("epoch.key")
     with transaction.atomic():
         SealingEpoch.objects.filter(retired_at=None).update(retired_at=now)
         SealingEpoch.objects.create(

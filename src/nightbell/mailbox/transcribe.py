@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
@@ -24,7 +26,7 @@ from nightbell.sealing.playback import PlaybackReader
 from nightbell.store import jobs, vault
 
 JOB = "transcribe"
-LEASE = timedelta(minutes=5)
+LEASE = timedelta(seconds=45)  # renewed while the engine works: after a kill the words are not long in coming
 
 _LABELS = {
     "key": "pressed 1 for urgent",
@@ -49,7 +51,8 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
         return True
     try:
         key = vault.message_key(message.id)
-        hearing = recogniser.hear(_pcm(message, key), message.language or None)
+        with _held(claim, clock, log):
+            hearing = recogniser.hear(_pcm(message, key), message.language or None)
         faults.point("speech.heard")
         _keep(message, key, hearing, claim, clock())
         log("speech.kept", message=message.id, attempt=claim.attempts)
@@ -64,6 +67,29 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
         jobs.fail(claim, clock(), type(error).__name__, permanent=True)
         _give_up(message, clock())
     return True
+
+
+@contextmanager
+def _held(claim: jobs.Claim, clock: Callable[[], datetime], log: Log) -> Iterator[None]:
+    """Renews the lease for as long as the block runs, from a thread with a database connection of its own."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(LEASE.total_seconds() / 3):
+            try:
+                jobs.renew(claim, clock(), LEASE)
+            except DatabaseError as error:
+                log.failure("speech.lease", error, job=claim.id)
+            finally:
+                connection.close()
+
+    keeper = threading.Thread(target=renew, name="speech-lease", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        done.set()
+        keeper.join()
 
 
 def _pcm(message: Message, key: bytes) -> bytes:
@@ -96,6 +122,7 @@ def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now
             message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,
             detail={"words": len(hearing.words), "urgency": urgency, "engine": hearing.engine},
         )  # fmt: skip
+        faults.point("speech.uncommitted")
 
 
 def _raise(message: Message, urgency: str, now: datetime) -> None:

@@ -72,6 +72,7 @@ def _start(message: Message, now: datetime) -> bool:
             message.practice_id, actor=ACTOR, action="alert:start" if fresh else "alert:restart", now=now,
             message=message.id, detail={"alert": alert.id},
         )  # fmt: skip
+    faults.point("alert.started")
     return True
 
 
@@ -165,6 +166,7 @@ def send_due(sender: Sender, now: datetime, log: Log, limit: int = 50) -> int:
         if not held.exists():
             continue  # another sender has it: no need to ask for the write lock to learn that
         if held.update(retry_at=now + SEND_LEASE, tries=attempt.tries + 1):
+            faults.point("alert.leased")
             sent += _send(attempt, sender, now, log)
             limit -= 1
         if not limit:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from django.db import transaction
 
 from nightbell.audit import service as audit
+from nightbell.core import faults
 from nightbell.core.errors import NightbellError
 from nightbell.core.phi import Warrant
 from nightbell.people.models import User
@@ -105,4 +106,5 @@ def reveal(
     demand(actor, act, message)
     with transaction.atomic(durable=True):
         event = write(actor, act, message=message, detail=detail)
+    faults.point("reveal.audited")
     return opener(Warrant(event))

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from django.db import connection, transaction
 
+from nightbell.core import faults
 from nightbell.core.ids import new_ulid
 from nightbell.store.models import Job
 
@@ -50,7 +51,14 @@ def claim(kinds: list[str], now: datetime, lease: timedelta) -> Claim | None:
         won = Job.objects.filter(pk=job.pk, run_at=job.run_at, leased_by=job.leased_by, ended_at=None).update(
             run_at=now + lease, leased_by=owner, attempts=job.attempts + 1
         )
+    faults.point("job.claimed")
     return Claim(job.pk, job.kind, job.key, job.attempts + 1, owner) if won else None
+
+
+def renew(claim: Claim, now: datetime, lease: timedelta) -> bool:
+    """Hold a job for longer. False: the lease was lost."""
+    held = Job.objects.filter(pk=claim.id, leased_by=claim.owner, ended_at=None)
+    return held.update(run_at=now + lease) == 1
 
 
 def finish(claim: Claim, now: datetime) -> bool:
