@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect, sync_playwright
 from tests import sound
+from tests.browser.conftest import CHROMIUM, Site
 from tests.phone.test_sipp import SCENARIO, pcap, spoken
 from tests.stack import ROOT, Stack, free_port, running, wait_for
 
@@ -95,7 +98,9 @@ def _message(stack: Stack, call: str) -> dict[str, Any]:
     wanted = stack.demo["practices"][practice]["mailboxes"][mailbox]["id"]
 
     def look() -> list[dict[str, Any]]:
-        return [m for m in stack.messages("clinician", practice) if m["mailbox"] == wanted]
+        with stack.client("clinician", practice) as client:
+            closed = client.get("/messages", params={"state": "closed"}).json()["items"]
+        return [m for m in stack.messages("clinician", practice) + closed if m["mailbox"] == wanted]
 
     found = wait_for("the message", look, 15)
     assert len(found) == 1
@@ -145,6 +150,53 @@ def test_the_notification_says_nothing_of_the_patient(stack: Stack, placed: Plac
     for token in ("robert", "thompson", "chest", "pain", "arm", "numb", "617", "0193"):
         assert token not in text
     assert stack.url + "/n/" in text
+
+
+def test_the_woken_clinician_hears_takes_and_closes_it_in_a_browser(stack: Stack, placed: Placed) -> None:
+    wait_for("the words", lambda: _message(stack, "ours")["transcript"]["status"] == "ready", 90)
+    link = re.search(rf"{re.escape(stack.url)}/n/\S+", stack.outbox()[0].read_text())
+    assert link is not None
+    person = stack.user("clinician")
+    site = Site(stack.url, {person["login"]: person}, stack.home / "tls" / "ca.pem")
+    with sync_playwright() as play:
+        chromium = play.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"],
+        )
+        page = chromium.new_page(ignore_https_errors=True, viewport={"width": 390, "height": 844})
+        page.goto(link.group())
+        page.click("summary:has-text('Password and code')") if not page.is_visible("#id_login") else None
+        page.fill("#id_login", person["login"])
+        page.fill("#id_password", person["password"])
+        page.click("text=Go on to the code")
+        page.fill("#id_code", site.code(person["login"]))
+        page.click("button:has-text('Sign in')")
+        page.wait_for_url("**/m/*/")
+        expect(page.locator("main")).to_contain_text("(617) 555-0193")
+        expect(page.locator(".nb-words")).to_contain_text("chest pain")
+        page.click("[data-play]")
+        expect(page.locator(".nb-words .at")).to_have_count(1, timeout=15_000)
+        page.click("[data-play]")
+        page.locator(".nb-dock").locator("text=I have this").click()
+        page.locator(".nb-dock").locator("text=Outcome").click()
+        page.click("button[value=reached]")
+        expect(page.locator("#outcome")).to_contain_text("eached")
+        chromium.close()
+    message_id = page.url.rstrip("/").split("/m/")[1].split("/")[0].split("?")[0].split("#")[0]
+    with stack.client("compliance") as client:
+        found = client.get("/audit", params={"user": person["login"], "message": message_id}).json()["items"]
+    acts = [item["action"] for item in reversed(found)]
+    acts = acts[acts.index("notification:open") :]  # the same person's API reads came before
+    for act in ("notification:open", "message:view", "message:play", "message:acknowledge", "message:close"):
+        assert acts.count(act) >= 1, acts
+    assert acts.count("message:play") == 1
+    wait_for("the alert's end", lambda: "alert:owned" in _acts(stack, message_id), 10)
+
+
+def _acts(stack: Stack, message_id: str) -> list[str]:
+    with stack.client("compliance") as client:
+        items = client.get("/audit", params={"message": message_id}).json()["items"]
+    return [item["action"] for item in items]
 
 
 def test_the_other_practice_sees_nothing_of_it(stack: Stack, placed: Placed) -> None:
