@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 import httpx
-from tests.callers import Callers, Placed, plan
+from tests.callers import Callers, plan
 from tests.faults import ledger
 from tests.stack import Stack, wait_for
 
@@ -55,7 +55,7 @@ class Siege:
                 self._stop.set()
                 for thread in threads:
                     thread.join(90)
-            wait_for("the last part to be back", self._whole, 60)
+            wait_for("the last part to be back", self._web_answers, 60)
             wait_for("all captures and alerts to settle", lambda: ledger.settled(self.stack), 90)
             self.report.verdict = ledger.judge(self.stack, callers.calls)
         return self.report
@@ -90,9 +90,9 @@ class Siege:
         if part == "phone":
             callers.phone_died(died)
         self.report.kills[part] += 1
-        wait_for(f"{part} to be started again", lambda: self._started(part, started), 30, 0.05)
+        wait_for(f"{part} to be started again", lambda: self._started(part, started), 60, 0.05)
         self.report.restarts_s[part].append(
-            wait_for(f"{part} to be ready", lambda: self._ready(part, died), 60, 0.05)
+            wait_for(f"{part} to be ready", lambda: self._ready(part, died), 120, 0.05)
         )
 
     def _started(self, part: str, before: int) -> bool:
@@ -111,10 +111,3 @@ class Siege:
                 return client.get("/messages", params={"limit": 1}).status_code == 200
         except httpx.HTTPError:
             return False
-
-    def _whole(self) -> bool:
-        return self._web_answers()
-
-
-def calls_of(callers: Callers) -> list[Placed]:
-    return list(callers.calls)

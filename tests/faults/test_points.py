@@ -1,0 +1,206 @@
+"""The worker dies between each pair of durable steps, once at each point; the next one goes on where it was.
+
+No supervisor here: the worker is started by the test, so that it dies where it is told to.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from tests.faults import ledger
+from tests.faults.fill import fill, offer
+from tests.stack import ROOT, Stack, wait_for
+
+# Those that leave a lease behind come first: it runs out while the others die.
+SPEECH = ("speech.heard", "speech.uncommitted", "job.claimed")
+ALERTS = ("alert.leased", "alert.sent", "alert.started", "alert.recorded")
+INTAKE = ("intake.blob", "intake.key", "intake.uncommitted", "intake.stored")
+UPKEEP = ("checkpoint.row",)
+POINTS = (*SPEECH, *ALERTS, *INTAKE, *UPKEEP)
+
+
+def _start(stack: Stack, part: str, point: str = "") -> subprocess.Popen[bytes]:
+    more = {"NIGHTBELL_KILL_AT": point} if point else {}
+    with stack.log.open("ab") as out:
+        return subprocess.Popen(
+            [sys.executable, "-m", "nightbell.server.cli", part],
+            env=stack.environment | more, cwd=stack.root, stdout=out, stderr=out,
+        )  # fmt: skip
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A home that was made by a real start, with nothing running on it."""
+    stack = Stack(tmp_path_factory.mktemp("points"))
+    stack.start()
+    stack.stop()
+    yield stack
+
+
+@pytest.fixture(scope="module")
+def messages(stack: Stack) -> dict[str, str]:
+    """By point: the message during which the worker died there. All are settled in the end."""
+    captures = fill(stack, stack.root / "made", len(POINTS), 2.5, "--urgent", "--words")
+    taken = {}
+    for point, capture in zip(POINTS, captures, strict=True):
+        taken[point] = offer(stack, capture)
+        worker = _start(stack, "worker", point)
+        assert worker.wait(90) == -signal.SIGKILL, point
+    worker = _start(stack, "worker")
+    pending = "SELECT id FROM mailbox_message WHERE words = 'pending'"
+    try:
+        wait_for("alerts to be sent", lambda: ledger.settled(stack), 60)
+        wait_for("all words", lambda: not ledger.rows(stack, pending), 150)
+    finally:
+        _stop(worker)
+    return taken
+
+
+def _actions(stack: Stack, message: str) -> list[str]:
+    found = ledger.rows(stack, "SELECT action FROM audit_event WHERE message = ? ORDER BY seq", message)
+    return [row["action"] for row in found]
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_it_is_one_message_with_one_alert_and_its_words(
+    stack: Stack, messages: dict[str, str], point: str
+) -> None:
+    message = messages[point]
+    row = ledger.rows(stack, "SELECT * FROM mailbox_message WHERE id = ?", message)[0]
+    assert (row["urgency"], row["words"]) == ("urgent", "ready")
+    attempts = ledger.rows(
+        stack,
+        "SELECT a.state, a.step FROM oncall_attempt a JOIN oncall_alert l ON a.alert_id = l.id WHERE l.message_id = ?",
+        message,
+    )
+    steps = [attempt["step"] for attempt in attempts]
+    assert 0 in steps
+    assert len(steps) == len(set(steps))
+    assert {attempt["state"] for attempt in attempts} == {"sent"}
+    assert ledger.notified_at(stack, message) is not None
+    actions = _actions(stack, message)
+    for once in ("message:received", "alert:start", "message:transcribed"):
+        assert actions.count(once) == 1, (once, actions)
+    assert actions.count("notification:sent") == len(steps)
+
+
+def test_nothing_waits_and_nothing_is_left_over(stack: Stack, messages: dict[str, str]) -> None:
+    assert ledger.spool(stack) == []
+    stored = {row["id"] for row in ledger.rows(stack, "SELECT id FROM mailbox_message")}
+    assert stored == set(messages.values())
+    blobs = {path.name[:26] for path in (stack.home / "blobs").rglob("*") if path.is_file()}
+    assert blobs == stored
+
+
+def _audit_is_whole(stack: Stack) -> bool:
+    done = stack.command("audit", "verify", "--json", check=False)
+    return done.returncode == 0 and all(log["ok"] for log in json.loads(done.stdout))
+
+
+def test_the_log_is_whole(stack: Stack, messages: dict[str, str]) -> None:
+    assert _audit_is_whole(stack)
+
+
+@pytest.mark.parametrize("point", ["epoch.key", "compaction.keyring"])
+def test_a_rotation_that_dies_half_way_locks_nobody_out(
+    stack: Stack, messages: dict[str, str], point: str
+) -> None:
+    [capture] = fill(stack, stack.root / "made", 1, 1.5)
+    message = offer(stack, capture)
+    rotate = [sys.executable, "-m", "nightbell.server.cli", "keys", "rotate"]
+    died = subprocess.run(
+        rotate,
+        env=stack.environment | {"NIGHTBELL_KILL_AT": point},
+        cwd=stack.root,
+        capture_output=True,
+        timeout=60,
+    )
+    assert died.returncode == -signal.SIGKILL
+    stack.command("keys", "rotate")
+    worker = _start(stack, "worker")
+    try:
+        found = "SELECT id FROM mailbox_message WHERE id = ?"
+        wait_for("the capture from before", lambda: ledger.rows(stack, found, message), 30)
+    finally:
+        _stop(worker)
+    assert _audit_is_whole(stack)
+
+
+DISPOSE = """
+import sys
+from nightbell.server.django_setup import setup
+setup()
+from nightbell.compliance.disposal import dispose
+from nightbell.core.clock import utc_now
+from nightbell.mailbox.models import Message
+dispose(Message.objects.get(pk=sys.argv[1]), "system:test", "test", utc_now())
+"""
+
+
+@pytest.mark.parametrize("point", ["disposal.key", "disposal.blob"])
+def test_a_disposal_that_dies_half_way_is_finished_by_the_next(
+    stack: Stack, messages: dict[str, str], point: str
+) -> None:
+    message = messages["intake.blob" if point == "disposal.key" else "intake.key"]
+    command = [sys.executable, "-c", DISPOSE, message]
+    environment = stack.environment | {"PYTHONPATH": str(ROOT / "src")}
+    died = subprocess.run(command, env=environment | {"NIGHTBELL_KILL_AT": point}, timeout=60)
+    assert died.returncode == -signal.SIGKILL
+    subprocess.run(command, env=environment, timeout=60, check=True)
+    row = ledger.rows(stack, "SELECT state, caller_sealed FROM mailbox_message WHERE id = ?", message)[0]
+    assert row == {"state": "disposed", "caller_sealed": None}
+    certificates = ledger.rows(
+        stack, "SELECT id FROM compliance_disposalcertificate WHERE message = ?", message
+    )
+    assert len(certificates) == 1
+    assert not list((stack.home / "blobs").rglob(f"{message}*"))
+    assert _audit_is_whole(stack)
+
+
+def test_a_web_that_dies_after_the_row_has_shown_nothing(stack: Stack, messages: dict[str, str]) -> None:
+    message = messages["alert.sent"]
+    before = _actions(stack, message).count("message:view")
+    web = _start(stack, "web", "reveal.audited")
+    try:
+        wait_for("the web", lambda: _answers(stack), 40)
+        with stack.client("clinician") as client, pytest.raises(httpx.HTTPError):
+            client.get(f"/messages/{message}")
+    finally:
+        web.kill()
+        web.wait()
+    assert _actions(stack, message).count("message:view") == before + 1
+
+
+def _answers(stack: Stack) -> bool:
+    try:
+        with stack.client("clinician") as client:
+            return client.get(stack.url + "/healthz").status_code in (200, 503)
+    except httpx.HTTPError:
+        return False
+
+
+def test_every_point_in_the_source_is_died_at() -> None:
+    """A new durable step brings its point here, or this fails."""
+    named = set()
+    for path in (ROOT / "src" / "nightbell").rglob("*.py"):
+        if path.name != "faults.py":
+            parts = path.read_text("utf-8").split('faults.point("')[1:]
+            named |= {part.split('"', 1)[0] for part in parts}
+    others = {"epoch.key", "compaction.keyring", "disposal.key", "disposal.blob", "reveal.audited"}
+    assert named == {*POINTS, *others}
+
+
+def test_the_home_is_still_a_home(stack: Stack, messages: dict[str, str]) -> None:
+    assert not list(Path(stack.home).rglob("*.tmp"))
