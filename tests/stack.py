@@ -44,7 +44,9 @@ class Stack:
         self.root, self.home, self.keys = root, root / "home", root / "keys"
         https, sip = free_port(), free_port()
         low = 20000 + (os.getpid() * 97 + https) % 20000 // 2 * 2
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("NIGHTBELL_")}
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("NIGHTBELL_")
+        }
         self.environment |= {
             "NIGHTBELL_HOME": str(self.home), "NIGHTBELL_KEYS": str(self.keys),
             "NIGHTBELL_URL": f"https://localhost:{https}", "NIGHTBELL_HTTPS_PORT": str(https),
@@ -57,29 +59,30 @@ class Stack:
         self.url = self.environment["NIGHTBELL_URL"]
         self.log = root / "serve.log"
         self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: tuple[str, ...] = ()  # a command that runs `serve`, for example in a mount namespace
 
     def start(self, seconds: float = 90) -> None:
         before = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "nightbell.server.cli", "serve", "--demo"],
+                [*self.prefix, sys.executable, "-m", "nightbell.server.cli", "serve", "--demo"],
                 env=self.environment, stdout=out, stderr=out, cwd=self.root, start_new_session=True,
             )  # fmt: skip
         wait_for("'is ready'", lambda: b"is ready" in self.log.read_bytes()[before:] or self._dead(), seconds)
 
     def _dead(self) -> bool:
         if self.process is not None and self.process.poll() is not None:
-            raise AssertionError(f"serve ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}")
+            raise AssertionError(
+                f"serve ended with {self.process.returncode}:\n{self.log.read_text()[-3000:]}"
+            )
         return False
 
     def stop(self) -> None:
         if self.process is None:
             return
         self.process.send_signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            pass
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -145,7 +148,9 @@ class Stack:
     def outbox(self) -> list[Path]:
         return sorted(Path(self.demo["outbox"]).glob("*.eml"))
 
-    def command(self, *arguments: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def command(
+        self, *arguments: str, check: bool = True, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         """Run `nightbell ...` on this home."""
         done = subprocess.run(
             [sys.executable, "-m", "nightbell.server.cli", *arguments], env=self.environment, cwd=self.root,
@@ -157,7 +162,9 @@ class Stack:
 
     def call(self, wav: Path, *options: str, practice: int = 0, timeout: float = 120) -> dict[str, Any]:
         """Place one call with `nightbell call`; its report."""
-        done = self.command("call", self.uri(practice), "--wav", str(wav), "--json", *options, timeout=timeout)
+        done = self.command(
+            "call", self.uri(practice), "--wav", str(wav), "--json", *options, timeout=timeout
+        )
         return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 

@@ -89,6 +89,7 @@ class Call:
             return
         self._leg.on_end = self._ended
         self._leg.on_media = self._moved
+        self._leg.heard = self._speaks
         self._answered = clock.monotonic()
         self._recording = self._open_recording()
         port = self._session.local[1]
@@ -116,6 +117,10 @@ class Call:
     def _ended(self, _reason: str) -> None:
         self._up = False
         self._feed(model.HungUp())
+
+    def _speaks(self) -> bool:
+        """Whether sound came for a second or more: then a lost ACK is no reason to hang up on a patient."""
+        return self._session is not None and self._session.counters.received >= 50
 
     def _moved(self, offer: AudioOffer) -> None:
         peer = peer_of(offer, self._codec)
