@@ -9,12 +9,16 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
 from tests.browser.conftest import Site
 
-VIEWS = [(1280, False), (1280, True), (390, False), (390, True), (320, False)]
+VIEWS = [(1280, False), (1280, True), (390, False), (390, True)]
 
 
 def check(page: Page, what: str) -> None:
     found = Axe().run(page).response["violations"]
     assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == [], what
+    level(page, what)
+
+
+def level(page: Page, what: str) -> None:
     over = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     assert over <= 0, f"{what} scrolls sideways by {over} px"
 
@@ -24,6 +28,8 @@ def look(page: Page, what: str) -> None:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
         check(page, f"{what} {width} {'night' if dark else 'day'}")
+    page.set_viewport_size({"width": 320, "height": 800})
+    level(page, what + " 320")
 
 
 @pytest.mark.parametrize("path", ["/account/login/", "/account/login/?how=password", "/account/lost-phone/"])

@@ -201,6 +201,13 @@ def summary(open_count: int, unheard: int, view: str) -> str:
     return f"{open_count} open, {unheard} unheard by you" if open_count else "none open"
 
 
+def told(channel: str, answer: str) -> str:
+    """'email, taken by the mail server'; a demo's outbox says it all by its name."""
+    if channel == "outbox":
+        return "demo outbox"
+    return f"{channel}, {answer}" if answer else channel
+
+
 def end_note(row: Row) -> str:
     """What a listener must know about how the recording ended."""
     return _ENDS.get(row.end_reason, "")

@@ -9,7 +9,9 @@ from django.forms import BoundField
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from nightbell.oncall.service import Rung
 from nightbell.web import format as form
+from nightbell.web import present
 from nightbell.web.static_files import address
 
 register = template.Library()
@@ -48,6 +50,12 @@ def span(since: datetime, now: datetime) -> str:
 def seconds_since(since: datetime, now: datetime) -> int:
     """For a running clock."""
     return max(0, round((now - since) / timedelta(seconds=1)))
+
+
+@register.simple_tag
+def told(rung: Rung) -> str:
+    """How somebody was told, is being told, or will be."""
+    return present.told(rung.channel, rung.answer)
 
 
 @register.inclusion_tag("parts/urgency.html")

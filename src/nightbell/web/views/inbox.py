@@ -66,7 +66,7 @@ def _context(actor: Actor, page: Page, view: str, box: Mailbox | None) -> dict[s
         "here": box.id if box else view,
         "view": view,
         "query": f"mailbox={box.id}" if box else f"view={view}",
-        "alerts": [_alert(actor, r, zone) for r in alerts] if view != "done" else [],
+        "alerts": [_alert(actor, r, zone, n == 0) for n, r in enumerate(alerts)] if view != "done" else [],
         "urgent": [row_view(r, actor.user.id, zone, actor.now) for r in urgent] if view != "done" else [],
         "rows": [row_view(r, actor.user.id, zone, actor.now) for r in rest],
         "next": page.next,
@@ -75,12 +75,13 @@ def _context(actor: Actor, page: Page, view: str, box: Mailbox | None) -> dict[s
     }
 
 
-def _alert(actor: Actor, row: Row, zone: str) -> dict[str, Any]:
+def _alert(actor: Actor, row: Row, zone: str, first: bool) -> dict[str, Any]:
+    """The first alert stands whole, with its ladder; further ones are shorter."""
     return {
         "row": row_view(row, actor.user.id, zone, actor.now),
         "why": why(row.reasons),
         "parts": _parts(row),
-        "ladder": oncall.ladder(row.id),
+        "ladder": oncall.ladder(row.id) if first else (),
     }
 
 

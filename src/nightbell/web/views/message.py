@@ -24,7 +24,7 @@ from nightbell.web.doors import actor_of, allows
 from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
 from nightbell.web.format import clock_time, dial, phone, stopwatch
-from nightbell.web.present import OUTCOME_WORDS, OUTCOMES, end_note, flags, quote, row_view, why
+from nightbell.web.present import OUTCOME_WORDS, OUTCOMES, end_note, flags, quote, row_view, told, why
 from nightbell.web.sound import sound_response
 from nightbell.web.wave import bars, mark
 from nightbell.web.words import pieces
@@ -63,6 +63,7 @@ def _toast(message_id: str, did: str) -> dict[str, str] | None:
 
 def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     row, zone = view.row, actor.user.practice.zone
+    ladder = oncall.ladder(row.id)
     shown = row_view(row, actor.user.id, zone, actor.now)
     return {
         "now": actor.now,
@@ -85,8 +86,8 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
         "outcome_word": OUTCOME_WORDS.get(row.outcome, ""),
         "closed_at": clock_time(row.closed_at, zone, actor.now) if row.closed_at else "",
         "owned_at": clock_time(row.owned_at, zone, actor.now) if row.owned_at else "",
-        "trail": trail(view, zone, oncall.ladder(row.id)),
-        "ladder": oncall.ladder(row.id) if row.urgency == "urgent" and row.state == "new" else (),
+        "trail": trail(view, zone, ladder),
+        "ladder": ladder if row.urgency == "urgent" and row.state == "new" else (),
     } | _drawing(view)
 
 
@@ -137,8 +138,7 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
     events.append((row.received_at, "", kind + length))
     for rung in ladder:
         if rung.state == "done":
-            answer = f", {rung.answer}" if rung.answer else ""
-            events.append((rung.at, "", f"{rung.channel.capitalize()} to {rung.name}{answer}"))
+            events.append((rung.at, "", f"Told {rung.name}: {told(rung.channel, rung.answer)}"))
     for who, first_at, seconds in view.heard_by:
         part = f", {stopwatch(seconds)} of {stopwatch(row.duration_s)}" if seconds else ""
         events.append((first_at, f"Heard by {who.name}", part))
