@@ -20,7 +20,7 @@ def said(text: str, confidence: float = 0.9) -> Word:
 def test_every_bar_stays_in_the_drawing(peaks: list[int], duration: float, start: float) -> None:
     for bar in bars(peaks, duration, [(start, start + 2)]):
         assert 0 <= float(bar.x) <= WIDTH
-        assert 0 <= float(bar.y) and float(bar.y) + float(bar.height) <= HEIGHT
+        assert float(bar.y) >= 0 and float(bar.y) + float(bar.height) <= HEIGHT
 
 
 def test_bars_are_red_while_the_flag_is_said() -> None:
@@ -33,7 +33,7 @@ def test_a_mark_stays_in_the_drawing(start: float, length: float, duration: floa
     made = mark(start, start + length, duration, "flag")
     if duration > 0:
         assert made is not None
-        assert 0 <= float(made.x) and float(made.x) + float(made.width) <= WIDTH + 0.11
+        assert float(made.x) >= 0 and float(made.x) + float(made.width) <= WIDTH + 0.11
 
 
 def test_each_word_is_in_one_piece_and_a_flag_outranks_doubt() -> None:
