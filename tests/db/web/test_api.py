@@ -277,6 +277,12 @@ def test_the_description_is_for_those_with_a_key(house: House, api: Https, token
     }  # fmt: skip
 
 
+def test_the_description_tells_the_media_type_of_refusals(house: House, api: Https, token: Token) -> None:
+    body = api.get(f"{API}/openapi.json", **token(Role.CLINICIAN)).json()
+    refusal = body["paths"]["/api/v1/messages"]["get"]["responses"]["403"]
+    assert list(refusal["content"]) == ["application/problem+json"]
+
+
 def test_an_unknown_address_below_the_api_is_a_problem_too(api: Https, db: None) -> None:
     is_problem(api.get(f"{API}/nothing"), 404)
 
