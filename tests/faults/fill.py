@@ -1,6 +1,6 @@
 """Seals captures as the phone does, into any folder: sound for the worker without a call.
 
-python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words] prints one path a line.
+python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words | --silent] prints one path a line.
 Runs in the environment of an installation; its public sealing key is all it takes from there.
 """
 
@@ -45,6 +45,8 @@ def main() -> int:
     words = of_file(ROOT / "samples" / "urgent.wav").astype("<i2").tobytes()
     for number in range(count):
         noise = random.Random(number).randbytes(int(seconds * 16000))
+        if "--silent" in sys.argv:
+            noise = bytes(len(noise))
         pcm = words[: int(seconds * 16000)] if "--words" in sys.argv else noise
         print(make_capture(mailbox, pcm=pcm, urgent="--urgent" in sys.argv, folder=folder))
     return 0

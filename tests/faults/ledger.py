@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.callers import TICK, Index, Placed
@@ -16,9 +20,33 @@ from nightbell.core.ids import is_ulid
 SPOKE_S, MAY_MISS_S = 2.0, 1.0
 
 
-def rows(stack: Stack, query: str, *values: object) -> list[dict[str, Any]]:
-    """A look into the database that takes no lock."""
-    path = stack.home / "db" / "nightbell.sqlite3"
+def rows(stack: Stack, query: str, *values: object, home: Path | None = None) -> list[dict[str, Any]]:
+    """A look into the database that takes no lock.
+
+    home: where another mount namespace keeps it, seen through /proc. SQLite would follow that link to the
+    wrong side, so the look goes into a copy.
+    """
+    if home is not None:
+        return _rows_of_copy(home / "db", query, *values)
+    return _rows(stack.home / "db" / "nightbell.sqlite3", query, *values)
+
+
+def _rows_of_copy(folder: Path, query: str, *values: object) -> list[dict[str, Any]]:
+    for attempt in range(20):
+        with tempfile.TemporaryDirectory() as copy:
+            for name in ("nightbell.sqlite3-wal", "nightbell.sqlite3"):
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(folder / name, Path(copy) / name)
+            try:
+                return _rows(Path(copy) / "nightbell.sqlite3", query, *values)
+            except sqlite3.DatabaseError:  # copied in the middle of a checkpoint
+                if attempt == 19:
+                    raise
+        time.sleep(0.2)
+    return []
+
+
+def _rows(path: Path, query: str, *values: object) -> list[dict[str, Any]]:
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=20)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(query, values)]
@@ -88,11 +116,10 @@ def sounds(stack: Stack, ids: list[str]) -> dict[str, bytes]:
             return dict(pool.map(fetch, ids))
 
 
-def judge(stack: Stack, calls: list[Placed]) -> Verdict:
+def judge(stack: Stack, calls: list[Placed], home: Path | None = None) -> Verdict:
     """Compare every call with every message, frame by frame."""
-    found = {
-        r["id"]: r for r in rows(stack, "SELECT id, kind, urgency FROM mailbox_message WHERE audio_bytes > 0")
-    }
+    with_sound = "SELECT id FROM mailbox_message WHERE audio_bytes > 0"
+    found = {row["id"] for row in rows(stack, with_sound, home=home)}
     index, owners = Index(calls), {}
     verdict = Verdict(calls=len(calls), messages=len(found))
     for message, wav in sounds(stack, sorted(found)).items():
@@ -101,11 +128,13 @@ def judge(stack: Stack, calls: list[Placed]) -> Verdict:
             call, start = whose
             owners.setdefault(call.seed, []).append((message, len(index.missing(call, start, wav)) * TICK))
     for call in calls:
-        _judge_one(stack, call, owners.get(call.seed, []), verdict)
+        _judge_one(stack, call, owners.get(call.seed, []), verdict, home)
     return verdict
 
 
-def _judge_one(stack: Stack, call: Placed, mine: list[tuple[str, float]], verdict: Verdict) -> None:
+def _judge_one(
+    stack: Stack, call: Placed, mine: list[tuple[str, float]], verdict: Verdict, home: Path | None
+) -> None:
     if len(mine) > 1:
         verdict.doubled.append(call.seed)
     if call.spoke_s <= SPOKE_S:
@@ -122,7 +151,7 @@ def _judge_one(stack: Stack, call: Placed, mine: list[tuple[str, float]], verdic
     if missing > MAY_MISS_S:
         verdict.holed[call.seed] = round(missing, 2)
     if call.urgent:
-        first = notified_at(stack, message)
+        first = notified_at(stack, message, home)
         if first is None:
             verdict.unalerted.append(call.seed)
         else:
@@ -130,12 +159,13 @@ def _judge_one(stack: Stack, call: Placed, mine: list[tuple[str, float]], verdic
             verdict.notified_after_s.append(first - call.ended_at)
 
 
-def notified_at(stack: Stack, message: str) -> float | None:
+def notified_at(stack: Stack, message: str, home: Path | None = None) -> float | None:
     """Wall time at which the first notification about a message lay in the outbox; None: none did."""
     attempts = rows(
         stack,
         "SELECT a.id FROM oncall_attempt a JOIN oncall_alert l ON a.alert_id = l.id WHERE l.message_id = ?",
         message,
+        home=home,
     )
     files = [stack.home / "outbox" / f"{attempt['id']}.eml" for attempt in attempts]
     times = [file.stat().st_mtime for file in files if file.exists()]

@@ -6,11 +6,12 @@ No supervisor here: the worker is started by the test, so that it dies where it 
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -52,7 +53,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def messages(stack: Stack) -> dict[str, str]:
     """By point: the message during which the worker died there. All are settled in the end."""
-    captures = fill(stack, stack.root / "made", len(POINTS), 2.5, "--urgent", "--words")
+    folder, others = stack.root / "made", len(POINTS) - len(SPEECH)
+    captures = fill(stack, folder, len(SPEECH), 2.5, "--urgent", "--words")
+    captures += fill(stack, folder, others, 2.5, "--urgent", "--silent")  # no words: soon done
     taken = {}
     for point, capture in zip(POINTS, captures, strict=True):
         taken[point] = offer(stack, capture)
@@ -79,7 +82,7 @@ def test_it_is_one_message_with_one_alert_and_its_words(
 ) -> None:
     message = messages[point]
     row = ledger.rows(stack, "SELECT * FROM mailbox_message WHERE id = ?", message)[0]
-    assert (row["urgency"], row["words"]) == ("urgent", "ready")
+    assert (row["urgency"], row["words"]) == ("urgent", "ready" if point in SPEECH else "empty")
     attempts = ledger.rows(
         stack,
         "SELECT a.state, a.step FROM oncall_attempt a JOIN oncall_alert l ON a.alert_id = l.id WHERE l.message_id = ?",
@@ -100,7 +103,7 @@ def test_nothing_waits_and_nothing_is_left_over(stack: Stack, messages: dict[str
     assert ledger.spool(stack) == []
     stored = {row["id"] for row in ledger.rows(stack, "SELECT id FROM mailbox_message")}
     assert stored == set(messages.values())
-    blobs = {path.name[:26] for path in (stack.home / "blobs").rglob("*") if path.is_file()}
+    blobs = {path.name[:26] for path in (stack.home / "blobs").rglob("0*") if path.is_file()}
     assert blobs == stored
 
 
@@ -202,5 +205,16 @@ def test_every_point_in_the_source_is_died_at() -> None:
     assert named == {*POINTS, *others}
 
 
-def test_the_home_is_still_a_home(stack: Stack, messages: dict[str, str]) -> None:
-    assert not list(Path(stack.home).rglob("*.tmp"))
+def test_files_that_were_half_written_at_a_kill_are_swept(stack: Stack, messages: dict[str, str]) -> None:
+    folder = next(path for path in (stack.home / "blobs").iterdir() if path.is_dir())
+    old, fresh = folder / ".half.tmp", folder / ".writing.tmp"
+    for path in (old, fresh):
+        path.write_bytes(b"x")
+    hour_ago = time.time() - 3600
+    os.utime(old, (hour_ago, hour_ago))
+    worker = _start(stack, "worker")
+    try:
+        wait_for("the sweep", lambda: not old.exists(), 30)
+    finally:
+        _stop(worker)
+    assert fresh.exists()

@@ -35,6 +35,19 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def sweep(folder: Path, before: float) -> int:
+    """Remove what `write_file` left half-written below `folder` when its process was killed.
+
+    before: seconds since 1970; younger files may still be in the writing. Returns how many went.
+    """
+    gone = 0
+    for path in folder.rglob(".*.tmp"):
+        if path.lstat().st_mtime < before:
+            path.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
 def remove_file(path: Path) -> None:
     """Unlink `path` durably; a file that is not there is fine."""
     path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from django.db import DatabaseError, OperationalError, close_old_connections, co
 from nightbell.audit import signing
 from nightbell.audit.errors import AuditClosed
 from nightbell.compliance import disposal
-from nightbell.core import clock
+from nightbell.core import clock, durable
 from nightbell.core.config import Config
 from nightbell.core.log import Log
 from nightbell.core.notice import Recogniser
@@ -35,6 +35,7 @@ SWITCH = (
     0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
 )
 CHECKPOINT_EVERY = timedelta(minutes=1)
+SWEEP_EVERY, HALF_WRITTEN = timedelta(days=1), timedelta(minutes=10)
 ACTOR = "system:worker"
 
 
@@ -83,7 +84,7 @@ class Worker:
         self.sender = escalation.Sender(wiring.channels(config, self.mode), config.url)
         self.wakes = {name: threading.Event() for name in ("intake", "alerts", "speech", "upkeep", "ringing")}
         self.control = ControlServer(config.control_socket, self.wakes["intake"], self.wakes["ringing"], log)
-        self.next_checkpoint = clock.utc_now()
+        self.next_checkpoint = self.next_sweep = clock.utc_now()
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
         send_wakes = [threading.Event() for _ in range(SENDERS)]
@@ -168,6 +169,7 @@ class Worker:
             ("epochs", self._epochs),
             ("checkpoints", self._checkpoint),
             ("compaction", lambda: disposal.compact_if_due(now)),
+            ("sweep", self._sweep),
         ):
             try:
                 step()
@@ -193,6 +195,15 @@ class Worker:
         if now >= self.next_checkpoint:
             self.next_checkpoint = now + CHECKPOINT_EVERY
             signing.checkpoint_all(self.config.url, self.config.home / "checkpoints", now)
+
+    def _sweep(self) -> None:
+        """Once a day: the halves of files whose writer was killed."""
+        now = clock.utc_now()
+        if now >= self.next_sweep:
+            self.next_sweep = now + SWEEP_EVERY
+            gone = durable.sweep(self.config.home, (now - HALF_WRITTEN).timestamp())
+            if gone:
+                self.log("swept", count=gone)
 
     def report(self, trouble: dict[str, Any]) -> dict[str, Any]:
         """What health.write keeps."""
