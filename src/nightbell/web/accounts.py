@@ -112,7 +112,11 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc]
 
 
 def _on_login(sender: object, request: HttpRequest, user: User, **more: Any) -> None:
-    note_event(request, user, "session:login")
+    try:
+        note_event(request, user, "session:login")
+    except Exception:
+        request.session.flush()  # nobody is inside whose coming is not in the log
+        raise
 
 
 def _on_logout(sender: object, request: HttpRequest, user: User | None, **more: Any) -> None:

@@ -211,6 +211,8 @@ def test_a_closed_log_lets_nobody_in(doctor: User, monkeypatch: pytest.MonkeyPat
     client = Https(raise_request_exception=False)
     client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
     assert client.post("/account/code/", {"code": code()}).status_code == 503
+    monkeypatch.undo()
+    assert client.get("/").status_code == 302, "nobody is inside whose coming is not in the log"
 
 
 def test_the_lost_phone_page_needs_no_log_in(house: House, other: House) -> None:
