@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -45,23 +46,41 @@ def begin(now: datetime, actor: str) -> EpochPublic:
 
 
 def in_spool(folder: Path) -> set[str]:
-    """Epochs that a capture in the spool needs. An unreadable header names none."""
+    """Epochs that a capture in the spool needs, finished, being written or left by a killed phone.
+
+    A header that says nothing names none. Raises OSError when a file cannot be read: then nobody knows.
+    """
     needed = set()
     for path in folder.iterdir():
         try:
-            needed.add(peek(path.read_bytes()[:8192])[0])
-        except (SealError, OSError):
+            needed.add(peek(_head(path))[0])
+        except SealError:
             continue
     return needed
 
 
+def _head(path: Path) -> bytes:
+    """The beginning of a capture, which its phone may be renaming from `.part` to `.cap` right now."""
+    for name in (path, path.with_suffix(spool.CAP)):
+        with suppress(FileNotFoundError), name.open("rb") as file:
+            return file.read(8192)
+    return b""  # taken in meanwhile
+
+
 def destroy_drained(folder: Path, named_by_phones: Iterable[str], now: datetime, actor: str) -> int:
-    """Destroy the private seeds that nothing needs any more. Returns how many."""
+    """Destroy the private seeds that nothing needs any more. Returns how many.
+
+    named_by_phones: the epoch that each phone seals to now. While no phone is there to ask, or one does not
+    say, nothing is destroyed: a phone goes on with its last good snapshot, however old, and what it seals
+    to a destroyed epoch is lost.
+    """
     named = set(named_by_phones)
+    if not named or "" in named:
+        return 0
     gone = 0
     old = SealingEpoch.objects.filter(retired_at__lt=now - GRACE, destroyed_at=None).exclude(id__in=named)
     for row in old:
-        if spool.waiting(folder) and row.id in in_spool(folder):
+        if row.id in in_spool(folder):
             continue
         vault.keyring().destroy(row.id)
         with transaction.atomic():

@@ -100,6 +100,7 @@ class Phone:
             "draining": self.draining.is_set(),
             "uptime": round(clock.monotonic() - self._started, 1),
             "snapshot_version": snapshot.version,
+            "epoch": snapshot.epoch.id,  # the worker keeps its private half for as long as we seal to it
             "snapshot_age": round(self.holder.age(), 1),
             "snapshots_refused": self.holder.refused,
             "spool_free_bytes": room.f_bavail * room.f_frsize,
