@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import expect, sync_playwright
 from tests import sound
@@ -258,6 +259,14 @@ def test_with_the_key_file_away_nothing_opens_and_calls_are_still_taken(stack: S
 
 def test_status_is_green(stack: Stack) -> None:
     wait_for("green", lambda: stack.command("status", "--json", check=False).returncode == 0, 30, every=1)
+
+
+def test_metrics_count_and_name_nobody(stack: Stack, placed: Placed) -> None:
+    text = httpx.get(f"http://127.0.0.1:{stack.environment['NIGHTBELL_METRICS_PORT']}/metrics").text
+    assert 'nightbell_check_ok{check="phone"}' in text
+    assert "nightbell_calls 0.0" in text
+    for user in stack.demo["users"]:
+        assert user["login"] not in text
 
 
 def test_a_second_start_takes_the_same_home(stack: Stack, placed: Placed) -> None:

@@ -23,7 +23,7 @@ from nightbell.core.notice import Recogniser
 from nightbell.mailbox import epochs, intake, playing, transcribe
 from nightbell.oncall import escalation
 from nightbell.sealing import spool
-from nightbell.server import health, home, routing, wiring
+from nightbell.server import health, home, metrics, routing, wiring
 from nightbell.server.control import ControlServer
 from nightbell.store import vault
 
@@ -176,7 +176,10 @@ class Worker:
             except Exception as error:
                 trouble[name] = type(error).__name__
                 self.log.failure("upkeep.failed", error, kind=name)
-        health.write(self.config, self.report(trouble), clock.utc_now())
+        now = clock.utc_now()
+        report = self.report(trouble)
+        health.write(self.config, report, now)
+        metrics.update(health.read(self.config, now), report, len(spool.waiting(self.config.spool)))
         return False
 
     def _snapshot(self) -> None:
@@ -238,6 +241,7 @@ class Worker:
         signal.signal(signal.SIGTERM, on_signal)
         signal.signal(signal.SIGINT, on_signal)
         self.control.start()
+        metrics.start(self.config, self.log)
         for loop in self.loops:
             loop.start()
         self.log("worker.ready")
