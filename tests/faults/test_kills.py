@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.faults import ledger
 from tests.faults.siege import PARTS, Report, Siege
-from tests.stack import Stack, running, wait_for
+from tests.stack import Stack, wait_for
 
 KILLS = int(os.environ.get("NIGHTBELL_TEST_KILLS", "4"))  # of each part; the full run is 50
 SEED = int(os.environ.get("NIGHTBELL_TEST_SEED", "20261124"))
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("kills")) as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")
