@@ -25,6 +25,14 @@ for folder in ("home/db", "keys"):
     (_ROOT / folder).mkdir(parents=True, exist_ok=True)
 
 
+# Named here and not in pyproject.toml, where pytest-django would load the settings before this file ran.
+os.environ["DJANGO_SETTINGS_MODULE"] = "nightbell.server.settings"
+
+from nightbell.server.django_setup import setup  # noqa: E402
+
+setup()
+
+
 def pytest_sessionfinish() -> None:
     import shutil
 

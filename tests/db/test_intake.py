@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from array import array
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
+from django.db import connection
 from tests.factories import CALLER, House, make_capture, make_message, tone
 
 from nightbell.audit.models import Event
@@ -17,6 +21,13 @@ from nightbell.people.roles import Role
 from nightbell.sealing import spool
 from nightbell.store import vault
 from nightbell.store.models import Job
+
+
+def test_this_tier_runs_on_the_engine_that_was_asked_for(house: House) -> None:
+    wanted = os.environ.get("NIGHTBELL_TEST_DATABASE", "sqlite").split(":")[0]
+    assert connection.vendor == wanted
+    assert str(load().home).startswith(tempfile.gettempdir())
+    assert load() == settings.CONFIG
 
 
 def test_it_turns_a_capture_into_one_message_and_removes_the_capture(house: House) -> None:

@@ -26,6 +26,7 @@ def _database() -> dict[str, object]:
         return {
             "ENGINE": "django.db.backends.sqlite3",
             "NAME": str(CONFIG.home / "db" / "nightbell.sqlite3"),
+            "CONN_MAX_AGE": 60,  # opening one and its pragmas cost more than most requests
             "OPTIONS": {
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 20,
@@ -132,6 +133,7 @@ ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip,5/5m/key", "reauthenticate": "10
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_ISSUER = "Nightbell"
+MFA_TOTP_TOLERANCE = 1  # a code typed at the edge of its half minute
 MFA_ADAPTER = "nightbell.web.accounts.MfaAdapter"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
