@@ -30,6 +30,7 @@ from nightbell.store import vault
 IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
 SENDERS = 3
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
+ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
 UPKEEP = 2.0
 SWITCH = (
     0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
@@ -87,6 +88,8 @@ class Worker:
         self.next_checkpoint = self.next_sweep = clock.utc_now()
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
+        self.seen: dict[str, float] = {}  # capture: when its turn came first (monotonic)
+        self.urgent_at = -ALERT_FIRST  # when the last urgent one was taken in (monotonic)
         send_wakes = [threading.Event() for _ in range(SENDERS)]
         self.send_wakes, self.next_sender = send_wakes, 0
         self.loops = [
@@ -101,6 +104,8 @@ class Worker:
     def take_in(self) -> bool:
         """One capture a round, so that an urgent one that comes in meanwhile waits for one other at most."""
         for path in self._in_order(spool.waiting(self.config.spool)):
+            if self._should_wait(path):
+                return False
             try:
                 taken = intake.take_in(path, clock.utc_now())
             except Exception as error:
@@ -120,9 +125,10 @@ class Worker:
             name: until for name, until in self.set_back.items() if name in names and until > now
         }
         self.pressed = {name: urgent for name, urgent in self.pressed.items() if name in names}
+        self.seen = {name: since for name, since in self.seen.items() if name in names}
         ready = [path for path in waiting if path.stem not in self.set_back]
-        if len(ready) < 2:
-            return ready
+        if len(ready) < 2 and now - self.urgent_at > ALERT_FIRST:
+            return ready  # nothing to choose from
         for path in ready:
             if path.stem not in self.pressed:
                 urgent = intake.begins_urgent(path)
@@ -130,9 +136,21 @@ class Worker:
                     self.pressed[path.stem] = urgent
         return sorted(ready, key=lambda path: not self.pressed.get(path.stem, False))
 
+    def _should_wait(self, path: Path) -> bool:
+        """Whether a capture leaves the machine to an alert that has just begun. Never for long."""
+        now = clock.monotonic()
+        first_seen = self.seen.setdefault(path.stem, now)
+        return (
+            not self.pressed.get(path.stem, False)
+            and now - self.urgent_at < ALERT_FIRST
+            and now - first_seen < AT_MOST
+        )
+
     def _taken(self, taken: intake.Taken) -> None:
         self.log("intake", capture=taken.capture, outcome=taken.result)
+        self.seen.pop(taken.capture, None)
         if taken.urgent:
+            self.urgent_at = clock.monotonic()
             self.wakes["alerts"].set()
         self.wakes["speech"].set()
 
