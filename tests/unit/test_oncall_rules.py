@@ -64,6 +64,23 @@ def test_the_walk_in_steps_agrees_with_the_duties_over_a_clock_change() -> None:
         moment += timedelta(minutes=10)
 
 
+def test_it_looks_past_shifts_of_the_same_person_for_the_handover() -> None:
+    day = [rules.WeeklyShift(f"d{d}", "bob", d, 8 * 60, 9 * 60) for d in range(3)]  # Monday to Wednesday
+    change = rules.handover(NIGHT + day, [], NEW_YORK, _at("2026-11-24T18:00"))
+    assert (change.user, change.until) == ("ann", _at("2026-11-25T08:00"))
+    assert (change.next_user, change.next_from) == ("bob", _at("2026-11-25T08:00"))
+    whole = [rules.WeeklyShift(f"w{d}", "ann", d, 0, 1440) for d in range(7)]
+    assert rules.handover(whole, [], NEW_YORK, _at("2026-11-24T18:00")) == rules.Handover(
+        "ann", None, None, None
+    )
+    swap = rules.Replacement("o", "bob", _at("2026-11-24T20:00"), _at("2026-11-24T22:00"))
+    change = rules.handover(whole, [swap], NEW_YORK, _at("2026-11-24T18:00"))
+    assert (change.until, change.next_user) == (_at("2026-11-24T20:00"), "bob")
+    alone = rules.handover(NIGHT, [], NEW_YORK, _at("2026-11-24T12:00"))
+    assert (alone.user, alone.until, alone.next_user) == (None, None, "ann")
+    assert alone.next_from == _at("2026-11-24T17:00")
+
+
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 POLICY = rules.Policy(rules.DEFAULT_STEPS, "boss", "boss@x.example")
 

@@ -66,25 +66,17 @@ def now_on_call(practice_id: str, now: datetime) -> OnCallView:
     """For the foot of the rail and the schedule page."""
     practice = Practice.objects.get(pk=practice_id)
     shifts, overrides = _parts(practice)
-    ahead = rules.duties(shifts, overrides, ZoneInfo(practice.zone), now, now + timedelta(days=8))
-    current = next(iter(rules.on_duty(shifts, overrides, ZoneInfo(practice.zone), now)), None)
-    edge = current.ends_at if current else now
-    after = rules.on_duty(shifts, overrides, ZoneInfo(practice.zone), edge) if current else []
-    following = (
-        after[0]
-        if after
-        else min((d for d in ahead if d.starts_at > now), key=lambda d: d.starts_at, default=None)
-    )
-    users = User.objects.in_bulk([d.user for d in (current, following) if d])
+    change = rules.handover(shifts, overrides, ZoneInfo(practice.zone), now)
+    users = User.objects.in_bulk([user for user in (change.user, change.next_user) if user])
     schedule = Schedule.objects.filter(practice=practice).select_related("fallback").first()
     fallback = ""
     if schedule:
         fallback = schedule.fallback.name if schedule.fallback else schedule.fallback_email
     return OnCallView(
-        person(users[current.user]) if current else None,
-        current.ends_at if current else None,
-        person(users[following.user]) if following else None,
-        following.starts_at if following else None,
+        person(users[change.user]) if change.user else None,
+        change.until,
+        person(users[change.next_user]) if change.next_user else None,
+        change.next_from,
         fallback,
     )
 

@@ -95,6 +95,38 @@ def on_duty(
     return order
 
 
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """Who is on call, until when somebody else is or nobody, and who comes next from when (None: not in sight)."""
+
+    user: str | None
+    until: datetime | None
+    next_user: str | None
+    next_from: datetime | None
+
+
+def handover(
+    shifts: Sequence[WeeklyShift],
+    overrides: Sequence[Replacement],
+    zone: ZoneInfo,
+    at: datetime,
+    ahead: timedelta = timedelta(days=8),
+) -> Handover:
+    """Look ahead for the next change of the first person on call. Shifts of one person in a row are one."""
+    found = duties(shifts, overrides, zone, at, at + ahead)
+    edges = sorted({edge for d in found for edge in (d.starts_at, d.ends_at) if at < edge < at + ahead})
+
+    def first(moment: datetime) -> str | None:
+        there = [d for d in found if d.starts_at <= moment < d.ends_at]
+        return there[0].user if there else None  # duties come first to be told first
+
+    current = first(at)
+    until = next((edge for edge in edges if first(edge) != current), None) if current else None
+    later = [edge for edge in edges if edge >= (until or at)]
+    start = next((edge for edge in later if first(edge) not in (None, current)), None)
+    return Handover(current, until, first(start) if start else None, start)
+
+
 def gaps(found: Sequence[Duty], start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
     """Stretches of [start, end) in which nobody is on call."""
     holes, reached = [], start
