@@ -141,6 +141,25 @@ def test_a_rotation_that_dies_half_way_locks_nobody_out(
     assert _audit_is_whole(stack)
 
 
+def test_urgent_callers_come_first_and_a_bad_capture_blocks_nobody(
+    stack: Stack, messages: dict[str, str]
+) -> None:
+    folder = stack.root / "made"
+    routine = [offer(stack, capture) for capture in fill(stack, folder, 3, 2.0, "--silent")]
+    [urgent] = [offer(stack, capture) for capture in fill(stack, folder, 1, 2.0, "--silent", "--urgent")]
+    unreadable = stack.home / "phone" / "spool" / "01AAAAAAAAAAAAAAAAAAAAAAAA.cap"  # the oldest of all
+    unreadable.mkdir()
+    worker = _start(stack, "worker")
+    try:
+        wait_for("all but the bad one", lambda: ledger.spool(stack) == [unreadable.name], 30)
+    finally:
+        _stop(worker)
+        unreadable.rmdir()
+    marks = ", ".join("?" for _ in (*routine, urgent))
+    received = f"SELECT message FROM audit_event WHERE action = 'message:received' AND message IN ({marks}) ORDER BY seq"
+    assert [row["message"] for row in ledger.rows(stack, received, *routine, urgent)] == [urgent, *routine]
+
+
 DISPOSE = """
 import sys
 from nightbell.server.django_setup import setup
