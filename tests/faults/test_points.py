@@ -152,6 +152,10 @@ def test_urgent_callers_come_first_and_a_bad_capture_blocks_nobody(
     worker = _start(stack, "worker")
     try:
         wait_for("all but the bad one", lambda: ledger.spool(stack) == [unreadable.name], 30)
+        hour_ago = time.time() - 3600
+        os.utime(unreadable, (hour_ago, hour_ago))
+        health = json.loads(stack.command("status", "--json", check=False).stdout)["checks"]["spool"]
+        assert health["ok"] is False  # and somebody is told of it
     finally:
         _stop(worker)
         unreadable.rmdir()

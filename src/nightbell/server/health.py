@@ -13,6 +13,7 @@ from nightbell.sealing import spool
 
 STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
+WAITED_S = 120  # a capture is taken in within seconds; after that long something keeps it
 
 
 def write(config: Config, report: dict[str, Any], now: datetime) -> None:
@@ -37,7 +38,7 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
         "alerts": _check(
             not report.get("standing_still"), f"{report.get('standing_still', 0)} standing still"
         ),
-        "spool": _spool(config),
+        "spool": _spool(config, now),
         "phone": _phones(report.get("phones", [])),
     }
     return _judged(checks, report)
@@ -47,13 +48,18 @@ def _check(ok: bool, says: str) -> dict[str, Any]:
     return {"ok": ok, "says": says}
 
 
-def _spool(config: Config) -> dict[str, Any]:
+def _spool(config: Config, now: datetime) -> dict[str, Any]:
+    """Red when a capture cannot be read, or has waited for so long that somebody must look."""
     try:
-        waiting = len(spool.waiting(config.spool))
+        waiting = spool.waiting(config.spool)
+        since = [path.stat().st_mtime for path in waiting if path.exists()]
         unreadable = sum(1 for _ in (config.home / "phone" / "unreadable").glob("*"))
     except OSError:
         return _check(False, "cannot be read")
-    return _check(not unreadable, f"{waiting} waiting, {unreadable} unreadable")
+    oldest = round(now.timestamp() - min(since, default=now.timestamp()))
+    late = oldest > WAITED_S
+    says = f"{len(waiting)} waiting{f' for up to {oldest} s' if late else ''}, {unreadable} unreadable"
+    return _check(not unreadable and not late, says)
 
 
 def _phones(phones: list[dict[str, Any]]) -> dict[str, Any]:
