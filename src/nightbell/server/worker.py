@@ -94,11 +94,11 @@ class Worker:
         self.send_wakes, self.next_sender = send_wakes, 0
         self.loops = [
             Loop("intake", self.take_in, self.wakes["intake"], log),
-            Loop("alerts", self.escalate, self.wakes["alerts"], log),
-            Loop("speech", self.transcribe, self.wakes["speech"], log, idle=0.5),
+            Loop("alerts", self.escalate, self.wakes["alerts"], log, idle=0.5),
+            Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),
             Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
-            *(Loop(f"send-{i}", self.send, wake, log, idle=0.5) for i, wake in enumerate(send_wakes)),
+            *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
 
     def take_in(self) -> bool:
