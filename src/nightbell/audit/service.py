@@ -63,7 +63,7 @@ def record(
             )  # fmt: skip
             grown = tree.Frontier.from_bytes(head.size, bytes(head.frontier)).append(digest)
             Log.objects.filter(pk=log_id).update(size=grown.size, frontier=grown.to_bytes(), epoch=epoch)
-    except (DatabaseError, Log.DoesNotExist, OSError) as error:
+    except (DatabaseError, Log.DoesNotExist, OSError, ValueError) as error:
         raise AuditClosed(
             "The audit log cannot be written, so nothing can be read now",
             f"the store answered {type(error).__name__}",

@@ -178,7 +178,7 @@ def _describe(
         kind=kind,
         urgency=urgency,
         pressed_urgent=rules.pressed_urgent(capture),
-        needs_alert=urgency == "urgent" and kind == "message",
+        needs_alert=urgency == "urgent",
         language=capture.meta.language[:2] or "en",
         answered_at=answered,
         received_at=min(now, answered + timedelta(milliseconds=capture.end.at)),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from django.db import models
 
 from nightbell.people.models import Practice, User
@@ -25,6 +28,11 @@ class Number(models.Model):
 
     dialled = models.CharField(max_length=40, primary_key=True)
     mailbox = models.ForeignKey(Mailbox, on_delete=models.PROTECT, related_name="numbers")
+
+    def save(self, **options: Any) -> None:
+        """Kept as the phone compares it: without plus sign, separators and case."""
+        self.dialled = re.sub(r"[\s().+-]", "", self.dialled).lower()
+        super().save(**options)
 
 
 class State(models.TextChoices):

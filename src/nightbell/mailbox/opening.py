@@ -13,6 +13,7 @@ from nightbell.mailbox.values import MessageView, NoteView, Person, Reason, Row
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Part
+from nightbell.sealing.errors import NoSuchKey
 from nightbell.sealing.fields import Place
 from nightbell.store import vault
 
@@ -31,11 +32,14 @@ class Opener:
 
     def __init__(self, actor: Actor, warrant: Warrant, message: Message) -> None:
         self.actor, self.warrant, self.message = actor, warrant, message
-        self.key = vault.message_key(message.id)
+        try:
+            self.key: bytes | None = vault.message_key(message.id)
+        except NoSuchKey:
+            self.key = None  # destroyed or lost: the row is shown, nothing of it can be
 
     def _open(self, column: str, reader: Callable[[bytes, Place, bytes | memoryview], Phi[T]]) -> T | None:
         value = getattr(self.message, f"{column}_sealed")
-        if value is None:
+        if value is None or self.key is None:
             return None
         where = sealed.place(column, self.message.id, self.message.practice_id)
         return reader(self.key, where, value).open(self.warrant)
@@ -60,7 +64,7 @@ class Opener:
         return tuple(r for r in found[0] if r.kind in _PUBLIC_REASONS and not r.quote), {}, None
 
     def notes(self) -> tuple[NoteView, ...] | None:
-        if not self.actor.sees(Part.NOTES):
+        if not self.actor.sees(Part.NOTES) or self.key is None:
             return None
         opened = []
         for note in Note.objects.filter(message=self.message).select_related("author").order_by("at", "id"):

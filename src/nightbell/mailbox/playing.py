@@ -9,6 +9,7 @@ from django.db import transaction
 from nightbell.audit import service as audit
 from nightbell.core.ids import new_ulid
 from nightbell.core.phi import Warrant
+from nightbell.mailbox.errors import BadRange
 from nightbell.mailbox.intake import playback_ad
 from nightbell.mailbox.models import Hearing, Message, PlayGrant
 from nightbell.mailbox.service import find
@@ -68,7 +69,7 @@ def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
             .first()
         )
     if start < 0 or (found.audio_bytes and start >= found.wav_bytes):
-        raise ValueError("start")
+        raise BadRange("start")
     grant = grant or _open(actor, found)
     blobs = vault.blobs()
     reader = PlaybackReader(

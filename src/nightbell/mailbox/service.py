@@ -194,7 +194,10 @@ def reopen(actor: Actor, message_id: str) -> None:
         undone = closed.update(state=State.OWNED, outcome="", closed_at=None, closed_by=None)
         if not undone:
             released = Message.objects.filter(pk=found.pk, state=State.OWNED, owner=actor.user).update(
-                state=State.NEW, owner=None, owned_at=None, needs_alert=found.urgency == Urgency.URGENT
+                state=State.NEW,
+                owner=None,
+                owned_at=None,
+                needs_alert=Case(When(urgency=Urgency.URGENT, then=Value(True)), default=Value(False)),
             )
             if not released:
                 raise NotNow("Nothing to undo", "the message is not yours and not closed", "reload the page")

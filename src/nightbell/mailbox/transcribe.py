@@ -49,6 +49,10 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
     if message is None:
         jobs.finish(claim, clock())
         return True
+    if claim.attempts > jobs.MAX_ATTEMPTS:  # it killed its worker each time
+        jobs.fail(claim, clock(), "GaveUp", permanent=True)
+        _give_up(message, clock())
+        return True
     try:
         key = vault.message_key(message.id)
         with _held(claim, clock, log):
@@ -58,14 +62,14 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
         log("speech.kept", message=message.id, attempt=claim.attempts)
     except NoSuchKey:
         jobs.fail(claim, clock(), "NoSuchKey", permanent=True)
-    except (TemporaryError, vault.KeysAway, KeyUnavailable) as error:
+    except Exception as error:
+        # Only a clear word that it can never work ends it at once; anything else may be the moment's fault.
+        hopeless = isinstance(error, NightbellError) and not isinstance(
+            error, (TemporaryError, vault.KeysAway, KeyUnavailable)
+        )
         log.failure("speech.failed", error, message=message.id, attempt=claim.attempts)
-        if jobs.fail(claim, clock(), type(error).__name__):
+        if jobs.fail(claim, clock(), type(error).__name__, permanent=hopeless):
             _give_up(message, clock())
-    except NightbellError as error:
-        log.failure("speech.impossible", error, message=message.id)
-        jobs.fail(claim, clock(), type(error).__name__, permanent=True)
-        _give_up(message, clock())
     return True
 
 

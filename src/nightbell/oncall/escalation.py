@@ -7,11 +7,13 @@ with the attempt's id as the channel's idempotency key).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
@@ -24,8 +26,10 @@ from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Sc
 from nightbell.oncall.notifications import render
 from nightbell.oncall.roster import on_call_ids
 from nightbell.people.models import User
+from nightbell.people.roles import Act, may
 
 ACTOR = "system:worker"
+Row = TypeVar("Row")
 SEND_LEASE = timedelta(seconds=30)
 STANDSTILL = timedelta(seconds=60)
 MAX_TRIES = 6
@@ -39,10 +43,32 @@ class Sender:
     url: str
 
 
-def start_due(now: datetime, limit: int = 50) -> int:
+def _each(
+    rows: Iterable[Row],
+    step: Callable[[Row, datetime], int],
+    now: datetime,
+    limit: int,
+    problems: list[Exception] | None,
+) -> int:
+    """Take `step` on each row until `limit` were done. One that fails must not hold up the others:
+    its error goes to `problems`, for the caller to tell when all had their turn."""
+    done = 0
+    for row in rows:
+        try:
+            done += step(row, now)
+        except Exception as error:
+            if problems is None:
+                raise
+            problems.append(error)
+        if done >= limit:
+            break
+    return done
+
+
+def start_due(now: datetime, limit: int = 50, problems: list[Exception] | None = None) -> int:
     """Give messages that need an alert one. Urgency is a due row that is picked up here."""
     due = Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")
-    return sum(_start(message, now) for message in due[:limit])
+    return _each(due[:200], _start, now, limit, problems)
 
 
 def _start(message: Message, now: datetime) -> bool:
@@ -98,10 +124,11 @@ def settle_owned(now: datetime) -> int:
     return settled
 
 
-def advance_due(now: datetime) -> int:
+def advance_due(now: datetime, problems: list[Exception] | None = None) -> int:
     """Take the next step of every alert that is due. Returns how many."""
     due = Alert.objects.filter(state=AlertState.OPEN, next_at__lte=now, message__state=State.NEW)
-    return sum(_advance(alert, now) for alert in due.select_related("practice").order_by("next_at")[:50])
+    rows = due.select_related("practice", "message").order_by("next_at")[:200]
+    return _each(rows, _advance, now, 50, problems)
 
 
 def _advance(alert: Alert, now: datetime) -> bool:
@@ -115,6 +142,8 @@ def _advance(alert: Alert, now: datetime) -> bool:
         if not won:
             return False
         told = [*_people(telling.users), *(_fallback(policy, alert) if telling.fallback else [])]
+        if alert.message.mailbox_id is None:
+            told = _managers(alert) or told  # nobody else can see an unrouted message
         for user, address in told or [(None, "")]:
             _plan(alert, user, address, telling.kind, now)
         audit.record(
@@ -143,11 +172,18 @@ def _people(ids: Sequence[str]) -> list[tuple[User | None, str]]:
     return [(found[i], found[i].email) for i in ids if i in found and found[i].email]
 
 
+def _managers(alert: Alert) -> list[tuple[User | None, str]]:
+    """Those who see the unrouted tray."""
+    found = User.objects.filter(practice=alert.practice, is_active=True).exclude(email="").order_by("id")
+    return [(user, user.email) for user in found if may(user.role, Act.UNROUTED)]
+
+
 def _fallback(policy: rules.Policy | None, alert: Alert) -> list[tuple[User | None, str]]:
     """The last resort. An unreadable policy falls back on the schedule as it is now."""
     schedule = Schedule.objects.filter(practice=alert.practice).first()
-    user_id = policy.fallback_user if policy else (schedule.fallback_id or "" if schedule else "")
-    address = policy.fallback_email if policy else (schedule.fallback_email if schedule else "")
+    user_id, address = (policy.fallback_user, policy.fallback_email) if policy else ("", "")
+    if not user_id and not address and schedule:
+        user_id, address = schedule.fallback_id or "", schedule.fallback_email
     told = _people([user_id]) if user_id else []
     if address and address not in [a for _, a in told]:
         told.append((None, address))
@@ -161,7 +197,9 @@ def send_due(sender: Sender, now: datetime, log: Log, limit: int = 50) -> int:
     """
     pending = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lte=now)
     sent = 0
-    for attempt in pending.select_related("alert__practice", "user").order_by("recorded_at")[:50]:
+    for attempt in pending.select_related("alert__practice", "alert__message", "user").order_by(
+        "recorded_at"
+    )[:50]:
         held = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING, retry_at=attempt.retry_at)
         if not held.exists():
             continue  # another sender has it: no need to ask for the write lock to learn that
@@ -176,6 +214,11 @@ def send_due(sender: Sender, now: datetime, log: Log, limit: int = 50) -> int:
 
 def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> bool:
     alert = attempt.alert
+    if alert.state != AlertState.OPEN or alert.message.state != State.NEW:
+        Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(
+            state=AttemptState.FAILED, answer="not needed: somebody has it"
+        )
+        return False
     language = attempt.user.language if attempt.user and attempt.user.language in ("en", "es") else "en"
     rendered = render(
         Notification(NoticeKind(attempt.kind), alert.practice.code, alert.token, language), sender.url
@@ -197,7 +240,7 @@ def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> bool:
 
 def _sent(attempt: Attempt, channel: str, sent: bytes, answer: str, now: datetime) -> None:
     with transaction.atomic():
-        Attempt.objects.filter(pk=attempt.pk).update(
+        Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(
             state=AttemptState.SENT, sent_at=now, sent=sent, answer=answer[:120], channel=channel
         )
         audit.record(
@@ -217,8 +260,9 @@ def _failed(attempt: Attempt, problems: Sequence[ChannelError], now: datetime) -
         change |= (
             {"state": AttemptState.FAILED} if final else {"retry_at": rules.retry_at(attempt.tries + 1, now)}
         )
-        Attempt.objects.filter(pk=attempt.pk).update(**change)
-        if final:
+        if not Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(**change):
+            return  # another sender was quicker
+        if final and _others_follow(attempt):
             Alert.objects.filter(pk=attempt.alert_id, state=AlertState.OPEN, step=attempt.step + 1).update(
                 next_at=now
             )
@@ -228,6 +272,12 @@ def _failed(attempt: Attempt, problems: Sequence[ChannelError], now: datetime) -
             )  # fmt: skip
 
 
+def _others_follow(attempt: Attempt) -> bool:
+    """Whether the policy has a further step. The last one repeats at its own pace, or it would never rest."""
+    policy = rules.read_policy(attempt.alert.policy)
+    return policy is not None and attempt.step + 1 < len(policy.steps)
+
+
 def standing_still(now: datetime) -> int:
     """The auditor: open alerts without a step in the near past or future, and urgent messages without an alert."""
     stuck = Alert.objects.filter(
@@ -235,7 +285,14 @@ def standing_still(now: datetime) -> int:
     )
     waiting = Message.objects.filter(needs_alert=True, stored_at__lt=now - STANDSTILL)
     unsent = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lt=now - STANDSTILL)
-    return stuck.count() + waiting.count() + unsent.count()
+    latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
+    untold = Alert.objects.filter(
+        Exists(latest.filter(state=AttemptState.FAILED)),
+        ~Exists(latest.exclude(state=AttemptState.FAILED)),
+        state=AlertState.OPEN,
+        message__state=State.NEW,
+    )
+    return stuck.count() + waiting.count() + unsent.count() + untold.count()
 
 
 def tick(sender: Sender, now: datetime, log: Log) -> int:

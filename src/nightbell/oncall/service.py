@@ -13,7 +13,7 @@ from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Ov
 from nightbell.oncall.roster import OnCallView, WeekView, now_on_call, on_call_ids, week_of
 from nightbell.people.access import Actor, NotFound, demand, write
 from nightbell.people.models import User
-from nightbell.people.roles import Act
+from nightbell.people.roles import Act, may
 
 __all__ = ["OnCallView", "Rung", "WeekView", "now_on_call"]
 
@@ -92,6 +92,10 @@ def _colleague(actor: Actor, user_id: str) -> User:
     if user is None:
         raise BadShift(
             "Nobody was put on call", "there is no such person in your practice", "choose one from the list"
+        )
+    if not may(user.role, Act.TAKE):
+        raise BadShift(
+            f"{user.name} cannot be on call", "this role does not take messages", "choose somebody who does"
         )
     if not user.email:
         raise BadShift(

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from nightbell.audit.models import Event
 from nightbell.people.access import Actor, demand, write
+from nightbell.people.models import User
 from nightbell.people.roles import Act
 
 
@@ -46,7 +47,9 @@ def query(
     Raises Forbidden, AuditClosed, or ValueError for a cursor that is not ours.
     """
     demand(actor, act)
-    write(actor, act, message=message, detail={"user": user, "pages_from": cursor})
+    known = User.objects.filter(practice_id=actor.practice, login=user.removeprefix("user:")).exists()
+    # What was typed may be a patient's name: only what is a login goes into a log that keeps it for ever.
+    write(actor, act, message=message, detail={"user": user if known else "", "pages_from": cursor})
     events = Event.objects.filter(log_id=actor.practice).order_by("-seq")
     if user:
         events = events.filter(actor=user if ":" in user else f"user:{user}")

@@ -157,12 +157,16 @@ class Worker:
     def escalate(self) -> bool:
         """One new alert a round: its notification leaves before the next alert is begun."""
         now = clock.utc_now()
-        done = escalation.start_due(now, limit=1)
-        advanced = escalation.advance_due(now)
+        problems: list[Exception] = []
+        done = escalation.start_due(now, 1, problems)
+        advanced = escalation.advance_due(now, problems)
         for _ in range(min(advanced, SENDERS)):
             self.next_sender = (self.next_sender + 1) % SENDERS
             self.send_wakes[self.next_sender].set()
-        return bool(done + advanced + escalation.settle_owned(now))
+        done += escalation.settle_owned(now)
+        if problems:
+            raise problems[0]  # all had their turn; now the loop may tell of it
+        return bool(done + advanced)
 
     def send(self) -> bool:
         return escalation.send_due(self.sender, clock.utc_now(), self.log, limit=1) > 0

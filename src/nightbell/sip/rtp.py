@@ -12,6 +12,7 @@ _HEADER = struct.Struct("!BBHII")
 _EXTENSION = struct.Struct("!HH")
 HEADER_BYTES = 12
 SAMPLE_RATE = 8000
+AHEAD = 10 * 8000  # samples that a timestamp may be ahead of its arrival
 
 
 class BadRtp(NightbellError, ValueError):
@@ -114,6 +115,7 @@ class Placement:
         self._seen: set[int] = set()
         self._order: deque[int] = deque()
         self._arrival: float | None = None
+        self._first: float | None = None
         self.end = 0
 
     def place(self, packet: RtpPacket, now: float | None = None) -> int | None:
@@ -125,6 +127,11 @@ class Placement:
         if not samples:
             return None
         offset = self._by_timestamp(packet)
+        if now is not None:
+            if self._first is None:
+                self._first = now
+            if offset is not None and offset > (now - self._first) * SAMPLE_RATE + AHEAD:
+                offset = None  # nobody speaks faster than time: a few jumps must not make an hour of silence
         if offset is None:
             offset = self._join(packet, now)
         if offset < 0 or offset in self._seen or offset + self._bound < self.end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.http import HttpResponse
 
 from nightbell.mailbox import playing
+from nightbell.mailbox.errors import BadRange
 from nightbell.people.access import Actor
 from nightbell.web.ranges import PIECE, Wanted, parse
 
@@ -21,7 +22,7 @@ def sound_response(actor: Actor, message_id: str, range_header: str) -> HttpResp
         if wanted is None:
             return _whole(actor, message_id)
         return _piece(actor, message_id, wanted)
-    except ValueError:
+    except BadRange:
         response = _reply(b"", 416)
         response["Content-Range"] = "bytes */*"
         return response
@@ -33,7 +34,7 @@ def _piece(actor: Actor, message_id: str, wanted: Wanted) -> HttpResponse:
         total = playing.sound(actor, message_id, 0, HEAD).total
         place = wanted.within(total)
         if place is None:
-            raise ValueError("range")
+            raise BadRange("range")
         start, length = place
     sound = playing.sound(actor, message_id, start, length)
     response = _reply(sound.data, 206)
