@@ -18,6 +18,7 @@ COMPACT_EVERY = timedelta(days=1)
 
 def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
     """Destroy key, sound and PHI columns. Safe to repeat after a crash; the key goes first."""
+    vault.note_disposed(message.id)
     vault.keyring().destroy(message.id)
     faults.point("disposal.key")
     vault.blobs().delete(message.practice_id, message.id)

@@ -33,6 +33,7 @@ class Config:
     key_provider: str
     key_token: str
     key_ca: str
+    period_slot: str
     models: Path
     metrics_port: int
     smtp: str
@@ -110,6 +111,7 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         key_provider=env.get("NIGHTBELL_KEY_PROVIDER", "file"),
         key_token=env.get("NIGHTBELL_KEY_TOKEN_FILE", ""),
         key_ca=env.get("NIGHTBELL_KEY_CA", ""),
+        period_slot=env.get("NIGHTBELL_PERIOD_SLOT", ""),
         models=Path(env.get("NIGHTBELL_MODELS", str(Path.cwd() / "models"))).absolute(),
         metrics_port=_port(env, "NIGHTBELL_METRICS_PORT", 9464),
         smtp=secret(env, "NIGHTBELL_SMTP"),

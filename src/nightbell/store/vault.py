@@ -6,6 +6,7 @@ Nothing is kept unwrapped between calls: moving the key file away closes everyth
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,6 +21,7 @@ from nightbell.sealing.keyring import Keyring
 from nightbell.sealing.provider import FileKeyProvider, KeyProvider
 
 SECRETS = "installation-secrets"
+DISPOSED = "disposed.txt"
 _lock = threading.Lock()
 
 
@@ -43,7 +45,9 @@ make_provider: Callable[[Config], KeyProvider] = key_file
 
 @lru_cache(maxsize=4)
 def _keyring(location: str, keys: Path) -> Keyring:
-    return Keyring(location, keys / "periods", make_provider(load()))
+    config = load()
+    slot = Path(config.period_slot) if config.period_slot else None
+    return Keyring(location, keys / "periods", make_provider(config), slot)
 
 
 def keyring() -> Keyring:
@@ -94,3 +98,23 @@ def _secrets_key() -> bytes:
 def require_keys() -> None:
     """Raise KeysAway now, before the log claims that something was shown."""
     _secrets_key()
+
+
+def disposed_ids() -> set[str]:
+    """Messages that were ever destroyed here. Kept beside the keys, so that no restored backup forgets them."""
+    try:
+        return set((load().keys / DISPOSED).read_text("ascii").split())
+    except FileNotFoundError:
+        return set()
+
+
+def note_disposed(message_id: str) -> None:
+    """Durable before the key goes."""
+    if message_id in disposed_ids():
+        return
+    handle = os.open(load().keys / DISPOSED, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(handle, message_id.encode() + b"\n")
+        os.fsync(handle)
+    finally:
+        os.close(handle)
