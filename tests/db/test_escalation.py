@@ -114,6 +114,29 @@ def test_a_channel_that_never_works_does_not_hold_up_the_next_person(house: Hous
     assert Attempt.objects.filter(state="failed").exists()
 
 
+def test_a_channel_that_never_works_does_not_ring_hot(house: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    night = Night(Pager(problem=ChannelError("550 no such user", permanent=True)))
+    for _ in range(30):
+        night.tick(0.1)
+    assert Attempt.objects.count() <= 5
+    assert escalation.standing_still(night.now) == 1
+
+
+def test_an_alert_that_cannot_go_on_does_not_hold_up_another_practice(house: House, other: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    make_message(other.mailbox, urgent=True)
+    practice, house.practice.zone = house.practice, "Mars/North"  # its schedule cannot be read
+    practice.save()
+    night = Night(Pager())
+    problems: list[Exception] = []
+    escalation.start_due(night.now, 50, problems)
+    escalation.advance_due(night.now, problems)
+    escalation.send_due(night.sender, night.now, Log("test"))
+    assert len(problems) == 1
+    assert [address for address, _, _ in night.pager.told] == ["clinician@cd34.example"]
+
+
 def test_a_second_channel_is_used_when_the_first_fails(house: House) -> None:
     make_message(house.mailbox, urgent=True)
     first, second = Pager(problem=ChannelError("down")), Pager(name="outbox")

@@ -115,6 +115,26 @@ def test_it_waits_while_the_key_file_is_away_and_goes_on_when_it_is_back(house: 
     assert taken is not None and taken.result == "stored"
 
 
+def test_it_waits_for_the_right_key_file_when_another_lies_there(house: House) -> None:
+    path = make_capture(house.mailbox)
+    key = load().keys / "kek.key"
+    right = key.read_bytes()
+    key.write_bytes(bytes(32))
+    try:
+        with pytest.raises(vault.KeysAway):
+            intake.take_in(path, utc_now())
+        assert path.exists()
+    finally:
+        key.write_bytes(right)
+    taken = intake.take_in(path, utc_now())
+    assert taken is not None and taken.result == "stored"
+
+
+def test_an_urgent_caller_who_is_cut_off_at_once_is_due_for_an_alert(house: House) -> None:
+    message = make_message(house.mailbox, urgent=True, seconds=0.4)
+    assert (message.kind, message.urgency, message.needs_alert) == ("missed", "urgent", True)
+
+
 def test_it_leaves_a_capture_alone_that_a_phone_is_still_writing(house: House) -> None:
     from nightbell.core.ids import new_ulid
 

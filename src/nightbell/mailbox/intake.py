@@ -90,12 +90,17 @@ def _take(path: Path, data: bytes, epoch_id: str, capture_id: str, now: datetime
         durable.remove_file(path)
         return Taken(capture_id, "tidied")
     try:
-        capture = open_capture(data, vault.keyring().get(epoch_id, "epoch"))
-    except KeyUnavailable as error:
+        seed = vault.keyring().get(epoch_id, "epoch")
+    except NoSuchKey as error:
+        return _unreadable(path, capture_id, type(error).__name__, now)
+    except (KeyUnavailable, SealError) as error:
+        # Another key file than ours is no fault of the capture's: it waits for the right one.
         raise vault.KeysAway(
-            "Captures wait in the spool", "the keys are not available", "put the key file back"
+            "Captures wait in the spool", "the right keys are not available", "put the key file back"
         ) from error
-    except (NoSuchKey, SealError) as error:
+    try:
+        capture = open_capture(data, seed)
+    except SealError as error:
         return _unreadable(path, capture_id, type(error).__name__, now)
     urgent = _store(capture, now)
     faults.point("intake.stored")

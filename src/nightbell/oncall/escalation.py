@@ -262,20 +262,21 @@ def _failed(attempt: Attempt, problems: Sequence[ChannelError], now: datetime) -
         )
         if not Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(**change):
             return  # another sender was quicker
-        if final and _others_follow(attempt):
-            Alert.objects.filter(pk=attempt.alert_id, state=AlertState.OPEN, step=attempt.step + 1).update(
-                next_at=now
-            )
+        if final:
+            _go_on(attempt, now)
             audit.record(
                 attempt.alert.practice_id, actor=ACTOR, action="notification:failed", now=now, outcome="failed",
                 message=attempt.alert.message_id, detail={"attempt": attempt.id, "step": attempt.step},
             )  # fmt: skip
 
 
-def _others_follow(attempt: Attempt) -> bool:
-    """Whether the policy has a further step. The last one repeats at its own pace, or it would never rest."""
+def _go_on(attempt: Attempt, now: datetime) -> None:
+    """Take the next step at once, if there is a further one: the last repeats at its own pace, or it would never rest."""
     policy = rules.read_policy(attempt.alert.policy)
-    return policy is not None and attempt.step + 1 < len(policy.steps)
+    if policy is not None and attempt.step + 1 < len(policy.steps):
+        Alert.objects.filter(pk=attempt.alert_id, state=AlertState.OPEN, step=attempt.step + 1).update(
+            next_at=now
+        )
 
 
 def standing_still(now: datetime) -> int:
