@@ -95,8 +95,6 @@ def main() -> int:
         print(
             f"{name:32} {aim['got']:>8}   aim at most {aim['aim']:>4}   {'met' if aim['met'] else 'MISSED'}"
         )
-    print(
-        f"kills {out['kills']}, calls {out['calls']}, notification alone {out['notification_s']['alone']} s"
-    )
+    print(f"kills {out['kills']}, calls {out['calls']}, notification {out['notification_s']}")
     print(f"restart {out['restart_s']}")
     return 0
