@@ -148,12 +148,17 @@ class Stack:
     def outbox(self) -> list[Path]:
         return sorted(Path(self.demo["outbox"]).glob("*.eml"))
 
+    @staticmethod
+    def line(*arguments: str) -> list[str]:
+        """`nightbell ...` as a list."""
+        return [sys.executable, "-m", "nightbell.server.cli", *arguments]
+
     def command(
         self, *arguments: str, check: bool = True, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run `nightbell ...` on this home."""
         done = subprocess.run(
-            [sys.executable, "-m", "nightbell.server.cli", *arguments], env=self.environment, cwd=self.root,
+            self.line(*arguments), env=self.environment, cwd=self.root,
             capture_output=True, text=True, timeout=timeout,
         )  # fmt: skip
         if check and done.returncode:

@@ -287,9 +287,52 @@ def test_after_a_restore_the_old_is_there_and_new_calls_are_heard(stack: Stack, 
     assert refused.returncode == 1
     assert "stop it first" in refused.stderr
     stack.stop()
+    older = ring.with_name("keyring-20200101T000000Z.json")
+    older.write_bytes(ring.read_bytes())
+    assert (
+        "older than the data"
+        in stack.command("restore", str(stack.root / "data"), str(older), check=False).stderr
+    )
     stack.command("restore", str(stack.root / "data"), str(ring))
+    _heard_again(stack, before)
+
+
+def test_a_new_machine_comes_back_from_paper_slot_and_backup(stack: Stack, placed: Placed) -> None:
+    slot = stack.root / "slot"
+    stack.environment["NIGHTBELL_PERIOD_SLOT"] = str(slot)
+    stack.command("keys", "rotate")  # the compaction fills the slot
+    before = {m["id"] for m in stack.messages("clinician")}
+    kit = stack.command("keys", "kit").stdout
+    stack.command("backup", str(stack.root / "data2"), str(stack.root / "ring2"))
+    [ring] = (stack.root / "ring2").glob("*")
+    stack.stop()
+    for lost in (stack.home, stack.keys):
+        lost.rename(lost.with_suffix(".lost"))
+    wrong = subprocess.run(
+        stack.line("keys", "restore"),
+        input="1: no",
+        env=stack.environment,
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert wrong.returncode == 1
+    assert "Traceback" not in wrong.stderr
+    done = subprocess.run(
+        stack.line("keys", "restore", "--slot", str(slot)), input=kit, env=stack.environment, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    stack.command("restore", str(stack.root / "data2"), str(ring))
+    _heard_again(stack, before)
+
+
+def _heard_again(stack: Stack, before: set[str]) -> None:
+    """After a restore: the old messages open, and what comes in now becomes a message."""
     stack.start()
     assert {m["id"] for m in stack.messages("clinician")} == before
+    with stack.client("clinician") as client:
+        assert all(client.get(f"/messages/{old}/audio").status_code == 200 for old in before)
     stack.call(REFILL, "--digits", "0")
     wait_for("the new message", lambda: len(stack.messages("clinician")) == len(before) + 1, 20)
     assert not list((stack.home / "phone").glob("unreadable/*"))

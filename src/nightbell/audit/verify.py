@@ -60,16 +60,17 @@ def all_logs(url: str, folder: Path, only: str = "") -> list[LogReport]:
 
 def _one(url: str, log: Log, folder: Path) -> LogReport:
     crooked: list[tuple[int, str]] = []
-    with transaction.atomic():  # one picture of head and leaves
-        head = Log.objects.get(pk=log.pk)
-        if head.size == 0 and not Event.objects.filter(log=log).exists():
-            return LogReport(log.pk, 0, 0, (), None)
-        lines = [
-            *_lines(url, head, crooked),
-            json.dumps({"checkpoint": _head(url, head)}, separators=(",", ":")),
-        ]
+    # Notes first, then the head, then only leaves below it: the log grows meanwhile and is not locked.
+    notes = signing.kept_notes(folder / f"{log.pk}.txt")
+    head = Log.objects.get(pk=log.pk)
+    if head.size == 0 and not Event.objects.filter(log=log, seq=0).exists():
+        return LogReport(log.pk, 0, 0, (), None)
+    lines = [
+        *_lines(url, head, crooked),
+        json.dumps({"checkpoint": _head(url, head)}, separators=(",", ":")),
+    ]
     vkey = signing.signer(url, log.pk).vkey
-    found = offline_verify.check(lines, vkey, signing.kept_notes(folder / f"{log.pk}.txt"))
+    found = offline_verify.check(lines, vkey, notes)
     problems = found.problems + [text for _, text in crooked]
     wrong = [seq for seq, _ in crooked] + ([found.first_wrong] if found.first_wrong is not None else [])
     return LogReport(log.pk, found.entries, found.checkpoints, tuple(problems), min(wrong, default=None))
@@ -89,13 +90,13 @@ def _lines(url: str, log: Log, crooked: list[tuple[int, str]]) -> Iterator[str]:
         return json.dumps(value, separators=(",", ":"))
 
     yield packed({"log": signing.origin(url, log.pk), "vkey": signing.signer(url, log.pk).vkey})
-    for event in Event.objects.filter(log=log).order_by("seq").iterator(chunk_size=2000):
+    for event in Event.objects.filter(log=log, seq__lt=log.size).order_by("seq").iterator(chunk_size=2000):
         problem = _belies(event)
         if problem:
             crooked.append((event.seq, f"entry {event.seq} was altered: {problem}"))
         leaf = base64.b64encode(bytes(event.leaf)).decode()
         yield packed({"seq": event.seq, "leaf": leaf, "hash": bytes(event.leaf_hash).hex()})
-    for row in Checkpoint.objects.filter(log=log).order_by("size"):
+    for row in Checkpoint.objects.filter(log=log, size__lte=log.size).order_by("size"):
         yield packed({"checkpoint": row.note})
 
 
@@ -121,8 +122,7 @@ def export(log_id: str, target: Path, url: str, actor: str, now: datetime) -> No
         raise NightbellError(f"There is no log {log_id[:40]!r}", "", "run: nightbell audit verify")
     with transaction.atomic():
         service.record(log_id, actor=actor, action="audit:export", now=now)
-    with transaction.atomic():
-        head = Log.objects.get(pk=log_id)
-        lines = list(_lines(url, head, []))
+    head = Log.objects.get(pk=log_id)
+    lines = list(_lines(url, head, []))
     lines.append(json.dumps({"checkpoint": signing.head_note(url, head)}, separators=(",", ":")))
     write_file(target, ("\n".join(lines) + "\n").encode())

@@ -10,7 +10,7 @@ from nightbell.audit import service as audit
 from nightbell.compliance.models import DisposalCertificate
 from nightbell.core import faults
 from nightbell.core.clock import iso, parse_iso
-from nightbell.mailbox.models import Message, Note, State
+from nightbell.mailbox.models import Message, Note, SealingEpoch, State
 from nightbell.store import vault
 
 COMPACT_EVERY = timedelta(days=1)
@@ -49,9 +49,11 @@ def compact(now: datetime) -> None:
 
 
 def compact_if_due(now: datetime) -> bool:
-    """The nightly round. The first start counts as a compaction: there is nothing old yet."""
+    """The daily round. A home's first day has none: keys may lie beside it that a restore still needs."""
     last = vault.keyring().last_compaction()
-    if last is not None and now - parse_iso(last) < COMPACT_EVERY:
+    oldest = SealingEpoch.objects.order_by("created_at").first()
+    since = parse_iso(last) if last is not None else oldest.created_at if oldest else now
+    if now - since < COMPACT_EVERY:
         return False
     compact(now)
     return True

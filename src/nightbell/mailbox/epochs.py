@@ -51,7 +51,11 @@ def in_spool(folder: Path) -> set[str]:
     A header that says nothing names none. Raises OSError when a file cannot be read: then nobody knows.
     """
     needed = set()
-    for path in folder.iterdir():
+    # What could not be read yet may be readable one day: the tray counts too.
+    tray = folder.parent / "unreadable"
+    for path in [*folder.iterdir(), *(tray.iterdir() if tray.is_dir() else ())]:
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            continue
         try:
             needed.add(peek(_head(path))[0])
         except SealError:

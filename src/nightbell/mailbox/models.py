@@ -29,9 +29,13 @@ class Number(models.Model):
     dialled = models.CharField(max_length=40, primary_key=True)
     mailbox = models.ForeignKey(Mailbox, on_delete=models.PROTECT, related_name="numbers")
 
+    @staticmethod
+    def plain(dialled: str) -> str:
+        """As the phone compares it: without plus sign, separators and case."""
+        return re.sub(r"[\s().+-]", "", dialled).lower()
+
     def save(self, **options: Any) -> None:
-        """Kept as the phone compares it: without plus sign, separators and case."""
-        self.dialled = re.sub(r"[\s().+-]", "", self.dialled).lower()
+        self.dialled = self.plain(self.dialled)
         super().save(**options)
 
 

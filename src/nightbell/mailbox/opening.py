@@ -13,12 +13,13 @@ from nightbell.mailbox.values import MessageView, NoteView, Person, Reason, Row
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Part
-from nightbell.sealing.errors import NoSuchKey
+from nightbell.sealing.errors import SealError
 from nightbell.sealing.fields import Place
 from nightbell.store import vault
 
 T = TypeVar("T")
 FIRST_WORDS = 18
+_DAMAGED = Reason("damaged", "cannot be opened whole: tell whoever looks after the system", "", 0, 0)
 _PUBLIC_REASONS = frozenset({"key", "missed", "interrupted", "unsure"})
 
 
@@ -34,15 +35,20 @@ class Opener:
         self.actor, self.warrant, self.message = actor, warrant, message
         try:
             self.key: bytes | None = vault.message_key(message.id)
-        except NoSuchKey:
-            self.key = None  # destroyed or lost: the row is shown, nothing of it can be
+        except SealError:
+            self.key = None  # destroyed, lost or damaged: the row is shown, nothing of it can be
+        self.damaged = self.key is None
 
     def _open(self, column: str, reader: Callable[[bytes, Place, bytes | memoryview], Phi[T]]) -> T | None:
         value = getattr(self.message, f"{column}_sealed")
         if value is None or self.key is None:
             return None
         where = sealed.place(column, self.message.id, self.message.practice_id)
-        return reader(self.key, where, value).open(self.warrant)
+        try:
+            return reader(self.key, where, value).open(self.warrant)
+        except SealError:
+            self.damaged = True  # one altered column must not close the whole inbox
+            return None
 
     def caller(self) -> str | None:
         return self._open("caller", sealed.open_text) if self.actor.sees(Part.NUMBER) else None
@@ -57,6 +63,8 @@ class Opener:
     def reasons(self) -> tuple[tuple[Reason, ...], dict[int, int], tuple[int, int] | None]:
         """Reasons in the patient's own words only for those who see the transcript."""
         found = self._open("reasons", sealed.open_reasons)
+        if self.damaged:
+            return (_DAMAGED,), {}, None
         if found is None:
             return (), {}, None
         if self.actor.sees(Part.TRANSCRIPT):

@@ -26,6 +26,7 @@ from nightbell.sealing.playback import PlaybackReader
 from nightbell.store import jobs, vault
 
 JOB = "transcribe"
+KEYS_AWAY = timedelta(seconds=20)
 LEASE = timedelta(seconds=45)  # renewed while the engine works: after a kill the words are not long in coming
 
 _LABELS = {
@@ -50,8 +51,7 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
         jobs.finish(claim, clock())
         return True
     if claim.attempts > jobs.MAX_ATTEMPTS:  # it killed its worker each time
-        jobs.fail(claim, clock(), "GaveUp", permanent=True)
-        _give_up(message, clock())
+        _failed(message, claim, "GaveUp", True, clock())
         return True
     try:
         key = vault.message_key(message.id)
@@ -61,16 +61,23 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
         _keep(message, key, hearing, claim, clock())
         log("speech.kept", message=message.id, attempt=claim.attempts)
     except NoSuchKey:
-        jobs.fail(claim, clock(), "NoSuchKey", permanent=True)
+        _failed(message, claim, "NoSuchKey", True, clock())
+    except (vault.KeysAway, KeyUnavailable) as error:
+        log.failure("speech.waits", error, message=message.id)
+        jobs.postpone(claim, clock(), KEYS_AWAY, type(error).__name__)
     except Exception as error:
         # Only a clear word that it can never work ends it at once; anything else may be the moment's fault.
-        hopeless = isinstance(error, NightbellError) and not isinstance(
-            error, (TemporaryError, vault.KeysAway, KeyUnavailable)
-        )
+        hopeless = isinstance(error, NightbellError) and not isinstance(error, TemporaryError)
         log.failure("speech.failed", error, message=message.id, attempt=claim.attempts)
-        if jobs.fail(claim, clock(), type(error).__name__, permanent=hopeless):
-            _give_up(message, clock())
+        _failed(message, claim, type(error).__name__, hopeless, clock())
     return True
+
+
+def _failed(message: Message, claim: jobs.Claim, why: str, hopeless: bool, now: datetime) -> None:
+    """Try again later, or, in the same transaction, leave the message to people's ears."""
+    with transaction.atomic():
+        if jobs.fail(claim, now, why, permanent=hopeless):
+            _give_up(message, now)
 
 
 @contextmanager

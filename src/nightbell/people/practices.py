@@ -7,18 +7,28 @@ import string
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 from django.db import transaction
 
 from nightbell.audit import service as audit
 from nightbell.core.errors import NightbellError
-from nightbell.people.models import Practice, User
+from nightbell.people.models import ApiToken, Practice, User
 from nightbell.people.roles import Role
 
 
 class BadPerson(NightbellError):
     """A practice or a user that cannot be made as asked."""
+
+
+def _is_address(text: str) -> bool:
+    try:
+        validate_email(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def new_code() -> str:
@@ -64,6 +74,8 @@ def add_user(
         raise BadPerson(
             "The user was not made", "the login or the name is missing or odd", "use letters, digits, . and -"
         )
+    if email and not _is_address(email):
+        raise BadPerson("The user was not made", "that is no email address", "correct it")
     if User.objects.filter(login=login).exists():
         raise BadPerson("The user was not made", f"the login {login} is taken", "choose another")
     try:
@@ -78,3 +90,28 @@ def add_user(
             practice.id, actor=actor, action="user:create", now=now, detail={"user": login, "role": role}
         )
     return user
+
+
+def person(login: str) -> User:
+    """The user of a login. Raises BadPerson."""
+    user = User.objects.select_related("practice").filter(login=login.strip().lower()).first()
+    if user is None:
+        raise BadPerson("Nothing was changed", f"there is no login {login[:40]!r}", "check the spelling")
+    return user
+
+
+def lock_out(user: User, actor: str, now: datetime) -> None:
+    """No log-in, no token, no alert from now on; open sessions end with their next request."""
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(is_active=False)
+        ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
+        audit.record(user.practice_id, actor=actor, action="user:lock", now=now, detail={"user": user.login})
+
+
+def start_anew(user: User, password: str, actor: str, now: datetime) -> None:
+    """A new password, no second factor, let in again: for a lost phone, after asking who calls. Sessions end."""
+    hashed = make_password(password)
+    with transaction.atomic():
+        User.objects.filter(pk=user.pk).update(password=hashed, is_active=True)
+        user.authenticator_set.all().delete()  # type: ignore[attr-defined]
+        audit.record(user.practice_id, actor=actor, action="user:reset", now=now, detail={"user": user.login})

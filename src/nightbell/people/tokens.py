@@ -7,6 +7,9 @@ import secrets
 from collections.abc import Iterable
 from datetime import datetime
 
+from django.db import transaction
+
+from nightbell.audit import service as audit
 from nightbell.people.access import Actor
 from nightbell.people.models import ApiToken, User
 from nightbell.people.roles import ACTS, Act, Role
@@ -45,3 +48,25 @@ def authenticate(bearer: str, now: datetime, source: str) -> Actor | None:
     if token.expires_at and token.expires_at <= now:
         return None
     return Actor(token.user, source, _digest("token:" + token.id), now, frozenset(token.scopes))
+
+
+def add(user: User, name: str, actor: str, now: datetime) -> str:
+    """`issue`, with its row in the log."""
+    with transaction.atomic():
+        bearer = issue(user, name[:60], now)
+        audit.record(user.practice_id, actor=actor, action="token:add", now=now, detail={"user": user.login})
+    return bearer
+
+
+def revoke(user: User, name: str, actor: str, now: datetime) -> int:
+    """End a user's tokens of that name. Returns how many."""
+    with transaction.atomic():
+        ended = ApiToken.objects.filter(user=user, name=name, revoked_at=None).update(revoked_at=now)
+        audit.record(
+            user.practice_id,
+            actor=actor,
+            action="token:revoke",
+            now=now,
+            detail={"user": user.login, "count": ended},
+        )
+    return ended

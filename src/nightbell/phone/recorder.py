@@ -74,10 +74,12 @@ class Recording:
         self._heard.append((offset, payload))
 
     def note(self, record: Digit | Mark) -> None:
-        """Seal a key press or a mark; more than MAX_SMALL_RECORDS are dropped."""
+        """Seal a key press or a mark; of key presses more than MAX_SMALL_RECORDS are dropped."""
         with self._lock:
-            self._small += 1
-            if self.ending is None and self._small <= MAX_SMALL_RECORDS:
+            # Keys are counted, marks are not: a caller who leans on a key must not push out his own "urgent".
+            self._small += isinstance(record, Digit)
+            room = isinstance(record, Mark) or self._small <= MAX_SMALL_RECORDS
+            if self.ending is None and room:
                 self._seal_audio(clock.monotonic())
                 self._sealed += self._sealer.add(record, clock.monotonic())
 
@@ -270,6 +272,9 @@ class Recorder:
                 recording.file.append(recording.collect(now) if not recording.ended else b"")
                 recording.file.finish()
             except OSError:
+                continue
+            except Exception as error:  # as in the round above: not at the cost of the others
+                self._log.failure("capture_broken", error, capture=recording.capture)
                 continue
             del self._stuck[recording.capture]
             self.counters.late += 1

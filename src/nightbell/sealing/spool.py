@@ -102,7 +102,8 @@ def waiting(folder: Path) -> list[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
-            if not is_ulid(path.stem):
+            # A pipe or a link of that name is not ours, and opening it might never end.
+            if not is_ulid(path.stem) or not entry.is_file(follow_symlinks=False):
                 continue
             if path.suffix == CAP or (path.suffix == PART and _unlocked(path)):
                 found.append(path)
@@ -119,7 +120,7 @@ def _unlocked(path: Path) -> bool:
 def claimed(path: Path) -> Iterator[Path]:
     """Hold `path` exclusively, across processes. Raises Busy when held by another or moved meanwhile."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         raise Busy(f"capture {path.stem}", "it was finished or taken meanwhile", "look again") from None
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nightbell.core.clock import utc_now
 from nightbell.core.config import Config, check_keys_apart
+from nightbell.core.errors import RefusedStart
 from nightbell.server import home
 from nightbell.server.django_setup import setup
 
@@ -54,12 +55,15 @@ def _backup(config: Config, options: argparse.Namespace) -> int:
 
 
 def _restore(config: Config, options: argparse.Namespace) -> int:
-    _ready(config)
+    setup()
     from nightbell.server import backup
 
-    report = backup.load(
-        config, options.data.absolute(), options.keyring_file.absolute(), _actor(), utc_now()
-    )
+    data, ring = options.data.absolute(), options.keyring_file.absolute()
+    backup.check_pair(data, ring)
+    if home.stamp(config) is None:  # a new machine: the backup says what it was
+        home.make(config, backup.mode_of(data) or home.REAL, utc_now())
+    report = backup.load(config, data, ring, _actor(), utc_now())
+    home.prepare_database(config, utc_now())
     print(
         f"Restored {report['keys']} keys ({report['unopenable']} without their period key); "
         f"{report['disposals']} messages that were destroyed after the backup are gone again."
@@ -142,15 +146,86 @@ def _keys_kit(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
+def _keys_restore(config: Config, options: argparse.Namespace) -> int:
+    """From paper to key file, on a machine that has none; then the period keys from their slot."""
+    from nightbell.sealing.kit import parse_kit
+    from nightbell.sealing.periods import Periods
+    from nightbell.sealing.provider import FileKeyProvider
+
+    path = config.keys / "kek.key"
+    if path.exists():
+        raise RefusedStart(
+            "the key file", f"{path} is there already", "move it away first if it is the wrong one"
+        )
+    if sys.stdin.isatty():
+        print("Type the four lines of the kit, then an empty line:", flush=True)
+    key = parse_kit("\n".join(iter(sys.stdin.readline, "\n")) if sys.stdin.isatty() else sys.stdin.read())
+    config.keys.mkdir(mode=0o700, parents=True, exist_ok=True)
+    provider = FileKeyProvider.create(path, key)
+    periods = 0
+    if options.slot is not None:
+        (config.keys / "periods").mkdir(mode=0o700, exist_ok=True)
+        periods = len(Periods(config.keys / "periods", provider).adopt(options.slot))
+    print(f"The key file is back, with {periods} period keys. Next: nightbell restore DATA KEYRING-FILE")
+    return 0
+
+
 def _practice(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
-    from nightbell.mailbox.models import Mailbox, Number
-    from nightbell.people.practices import add_practice
+    from nightbell.oncall.founding import found
 
-    made = add_practice(options.name, options.zone, options.number, _actor(), utc_now())
-    mailbox = Mailbox.objects.create(practice=made, name="Messages")
-    Number.objects.create(dialled=options.number, mailbox=mailbox)
-    print(made.id)
+    print(found(options.name, options.zone, options.number, _actor(), utc_now()).id)
+    print("Next: nightbell user add, then nightbell practice fallback LOGIN", file=sys.stderr)
+    return 0
+
+
+def _fallback(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.oncall.founding import set_fallback
+    from nightbell.people.practices import person
+
+    user = person(options.login)
+    set_fallback(user.practice, user, _actor(), utc_now())
+    print(f"{user.name} is told when nobody else is there.")
+    return 0
+
+
+def _disable(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.people.practices import lock_out, person
+
+    lock_out(person(options.login), _actor(), utc_now())
+    print(f"{options.login} is locked out.")
+    return 0
+
+
+def _reset(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.people.practices import person, start_anew
+
+    password = secrets.token_urlsafe(12)
+    start_anew(person(options.login), password, _actor(), utc_now())
+    print(
+        f"{options.login} may log in with this password, shown once, and sets a second factor then: {password}"
+    )
+    return 0
+
+
+def _token_add(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.people import tokens
+    from nightbell.people.practices import person
+
+    print(tokens.add(person(options.login), options.name, _actor(), utc_now()))
+    return 0
+
+
+def _token_revoke(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.people import tokens
+    from nightbell.people.practices import person
+
+    print(f"{tokens.revoke(person(options.login), options.name, _actor(), utc_now())} tokens revoked.")
     return 0
 
 
@@ -229,12 +304,17 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     add(keys, "rotate", _keys_rotate, "new sealing epoch and period key")
     add(keys, "status", _keys_status, "what the keyring holds").add_argument("--json", action="store_true")
     add(keys, "kit", _keys_kit, "print the recovery kit")
+    back = add(
+        keys, "restore", _keys_restore, "make the key file from the printed kit (read from standard input)"
+    )
+    back.add_argument("--slot", type=Path, help="the file that NIGHTBELL_PERIOD_SLOT named")
     practice = group("practice", "practices")
     made = add(practice, "add", _practice, "make a practice with one mailbox and number")
     made.add_argument("name")
     made.add_argument("number")
     made.add_argument("--zone", default="America/New_York")
     add(practice, "list", _list, "list practices")
+    add(practice, "fallback", _fallback, "who is told when nobody else is there").add_argument("login")
     user = group("user", "people")
     person = add(user, "add", _user, "make a person with a log-in of their own")
     person.add_argument("practice")
@@ -242,4 +322,14 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     person.add_argument("name")
     person.add_argument("role")
     person.add_argument("--email", default="")
+    add(user, "disable", _disable, "lock a person out, tokens included").add_argument("login")
+    add(user, "reset", _reset, "new password, second factor to be set anew").add_argument("login")
+    token = group("token", "tokens of the API")
+    for name, run, words in (
+        ("add", _token_add, "make a token with all rights of a login, shown once"),
+        ("revoke", _token_revoke, "end all tokens of that name"),
+    ):
+        sub = add(token, name, run, words)
+        sub.add_argument("login")
+        sub.add_argument("name")
     add(commands, "code", _code, "the six digits of a demo log-in").add_argument("login")

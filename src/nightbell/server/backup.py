@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import socket
 import sqlite3
@@ -28,11 +29,12 @@ from nightbell.core.errors import NightbellError
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Message, State
 from nightbell.server import routing
-from nightbell.server.home import SNAPSHOT_SIGNER
+from nightbell.server.home import SNAPSHOT_SIGNER, stamp
 from nightbell.store import vault
 from nightbell.store.models import Flag
 
 PARTS = ("blobs", "tls", "checkpoints")
+PAIR = "backup.json"
 FILES = ("home.json", "demo.json")
 
 
@@ -69,7 +71,9 @@ def save(config: Config, target: Path, keyring_target: Path, actor: str, now: da
     for name in FILES:
         if (config.home / name).exists():
             shutil.copy2(config.home / name, target / name)
-    vault.keyring().backup(keyring_target / f"keyring-{now:%Y%m%dT%H%M%SZ}.json")
+    moment = f"{now:%Y%m%dT%H%M%SZ}"
+    write_file(target / PAIR, json.dumps({"stamp": moment}).encode())
+    vault.keyring().backup(keyring_target / f"keyring-{moment}.json")
     return sum(1 for path in (target / "blobs").rglob("*") if path.is_file())
 
 
@@ -79,9 +83,10 @@ def load(config: Config, source: Path, keyring_file: Path, actor: str, now: date
     The seeds of epochs that are here stay (captures in the spool may need them), disposals later than the
     backup are replayed, and the phone's trust and snapshot are made anew from the restored keys.
     """
-    if not (source / "nightbell.sqlite3").is_file() or not keyring_file.is_file():
+    check_pair(source, keyring_file)
+    if stamp(config) != mode_of(source):
         raise BadBackup(
-            "Nothing was restored", "the folder or the keyring file is no backup of ours", "check both paths"
+            "Nothing was restored", "one is a demo and the other is not", "use another NIGHTBELL_HOME"
         )
     if _running(config):
         raise BadBackup("Nothing was restored", "Nightbell runs on this home", "stop it first")
@@ -97,6 +102,33 @@ def load(config: Config, source: Path, keyring_file: Path, actor: str, now: date
     return {"keys": restored.entries, "unopenable": restored.unopenable, "disposals": replayed}
 
 
+def check_pair(source: Path, keyring_file: Path) -> None:
+    """The keyring must be of the data's moment or later: from an older one, living messages would seem destroyed."""
+    try:
+        saved = json.loads((source / PAIR).read_text("utf-8"))["stamp"]
+        ring = re.fullmatch(r"keyring-(\d{8}T\d{6}Z)\.json", keyring_file.name)
+        if not (source / "nightbell.sqlite3").is_file() or not keyring_file.is_file() or ring is None:
+            raise ValueError
+    except (OSError, ValueError, KeyError, TypeError):
+        raise BadBackup(
+            "Nothing was restored", "the folder or the keyring file is no backup of ours", "check both paths"
+        ) from None
+    if ring[1] < saved:
+        raise BadBackup(
+            "Nothing was restored",
+            "the keyring is older than the data",
+            "take the keyring file of the same backup",
+        )
+
+
+def mode_of(source: Path) -> str | None:
+    """'demo' or 'real', as the backup's home was made."""
+    try:
+        return str(json.loads((source / "home.json").read_text("utf-8"))["mode"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _running(config: Config) -> bool:
     """Whether a worker listens on this home."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -110,7 +142,9 @@ def _replace_data(config: Config, source: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         database.with_name(database.name + suffix).unlink(missing_ok=True)
     shutil.copy2(source / "nightbell.sqlite3", database)
-    for path in sorted((source / "blobs").rglob("*")):
+    # What is here already is newer than the backup: certificates, checkpoints, the demo's people.
+    found = [path for name in PARTS for path in sorted((source / name).rglob("*"))]
+    for path in [*found, *(source / name for name in FILES if (source / name).is_file())]:
         target = config.home / path.relative_to(source)
         if path.is_file() and not target.exists():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

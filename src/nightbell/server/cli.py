@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from nightbell import __version__
 from nightbell.core.clock import utc_now
-from nightbell.core.config import Config, load
+from nightbell.core.config import Config, check_keys_apart, load
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
 from nightbell.server import home
@@ -26,8 +26,9 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
     mode = home.DEMO if options.demo else home.REAL
     if options.demo and config.bind not in LOOPBACK:
         raise RefusedStart("NIGHTBELL_BIND", "a demo listens on this machine only", "set it to 127.0.0.1")
-    ready = _prepare(config, mode)
-    return Supervisor(config, Log("serve")).run(ready)
+    home.make(config, mode, utc_now())
+    with home.alone(config, "serve"):
+        return Supervisor(config, Log("serve")).run(_prepare(config, mode))
 
 
 def _prepare(config: Config, mode: str) -> str:
@@ -36,7 +37,6 @@ def _prepare(config: Config, mode: str) -> str:
     Without its keys an installation still starts: calls are taken, everything else waits.
     """
     now = utc_now()
-    home.make(config, mode, now)
     setup()
     from nightbell.server import demo, first_run
 
@@ -62,14 +62,17 @@ def _phone(config: Config, options: argparse.Namespace) -> int:
 
 def _worker(config: Config, options: argparse.Namespace) -> int:
     home.require(config)
+    check_keys_apart(config)
     setup()
     from nightbell.server import worker
 
-    return worker.main(config)
+    with home.alone(config, "worker"):
+        return worker.main(config)
 
 
 def _web(config: Config, options: argparse.Namespace) -> int:
     home.require(config)
+    check_keys_apart(config)
     key = config.keys / "server.key"
     if not key.exists():
         raise RefusedStart(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import struct
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from nightbell.core import clock
 from nightbell.core.log import Log
 
 MAX_LINE = 65536
+SEND_S = 2
 
 
 @dataclass
@@ -23,6 +27,7 @@ class Phone:
     connection: socket.socket
     health: dict[str, Any] = field(default_factory=dict)
     seen: float = 0.0
+    sending: threading.Lock = field(default_factory=threading.Lock)
 
 
 class ControlServer:
@@ -45,8 +50,14 @@ class ControlServer:
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
-            connection, _ = listener.accept()
-            connection.settimeout(None)
+            try:
+                connection, _ = listener.accept()
+            except OSError as error:  # out of handles, say: the next phone may have more luck
+                self._log.failure("control_accept_failed", error)
+                time.sleep(1.0)
+                continue
+            # Who does not read must not hold up the worker: a send gives up, and the phone connects anew.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
             phone = Phone(connection, seen=clock.monotonic())
             with self._lock:
                 self._phones.append(phone)
@@ -97,9 +108,12 @@ class ControlServer:
         """Send one command; a phone that is gone is forgotten by its reader."""
         line = json.dumps({"command": command, "data": data}, separators=(",", ":")).encode() + b"\n"
         try:
-            phone.connection.sendall(line)
+            with phone.sending:
+                phone.connection.sendall(line)
         except OSError:
             self._log("control_send_failed", kind=command)
+            with contextlib.suppress(OSError):
+                phone.connection.shutdown(socket.SHUT_RDWR)  # half a line may be out: nothing may follow it
 
     def health(self) -> list[dict[str, Any]]:
         """What each connected phone last said, with its age in seconds."""

@@ -40,6 +40,7 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
         ),
         "spool": _spool(config, now),
         "phone": _phones(report.get("phones", [])),
+        "work": _work(report),
     }
     return _judged(checks, report)
 
@@ -63,8 +64,22 @@ def _spool(config: Config, now: datetime) -> dict[str, Any]:
 
 
 def _phones(phones: list[dict[str, Any]]) -> dict[str, Any]:
+    """Red without a phone, and when one goes on with an old snapshot (DESIGN decision 16)."""
     fresh = [p for p in phones if p.get("age_s", 999) < SNAPSHOT_STALE_S]
-    return _check(bool(fresh), f"{len(fresh)} connected")
+    old = [p for p in fresh if _seconds(p.get("snapshot_age")) > SNAPSHOT_STALE_S]
+    says = f"{len(fresh)} connected" + (f", {len(old)} with an old snapshot" if old else "")
+    return _check(bool(fresh) and not old, says)
+
+
+def _seconds(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _work(report: dict[str, Any]) -> dict[str, Any]:
+    """The worker's loops and upkeep: what failed when it was last tried."""
+    failing = sorted(name for name, state in report.get("loops", {}).items() if state != "ok")
+    failing += sorted(report.get("trouble", {}))
+    return _check(not failing, ", ".join(failing) + " failing" if failing else "all going on")
 
 
 def _judged(checks: dict[str, dict[str, Any]], report: dict[str, Any]) -> dict[str, Any]:

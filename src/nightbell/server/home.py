@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,6 +97,24 @@ def make(config: Config, mode: str, now: datetime) -> bool:
     write_stamp(config, mode, now)
     (config.home / "making").unlink()
     return True
+
+
+@contextmanager
+def alone(config: Config, part: str) -> Iterator[None]:
+    """Hold this home for one process of its kind; the kernel lets go when it dies. Raises RefusedStart."""
+    handle = os.open(config.home / "run" / f"{part}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RefusedStart(
+                f"NIGHTBELL_HOME {config.home}",
+                f"another `nightbell {part}` runs on it",
+                "stop that one, or use another home",
+            ) from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_stamp(config: Config, mode: str, now: datetime) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
+from django.db.models import Q
 
 from nightbell.core.clock import iso
 from nightbell.core.config import Config
@@ -16,23 +17,24 @@ from nightbell.core.durable import write_file
 from nightbell.core.errors import NightbellError
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Number
-from nightbell.oncall.roster import now_on_call
-from nightbell.people.models import Practice
-from nightbell.server.home import SNAPSHOT_SIGNER
+from nightbell.oncall.models import Schedule
+from nightbell.oncall.roster import on_call_ids
+from nightbell.people.models import Practice, User
+from nightbell.server import home
 from nightbell.store import vault
 from nightbell.store.models import Flag
 
 PROMISE_MINUTES = 30
 
 
-def payload(now: datetime) -> dict[str, Any]:
-    """Everything but version and time, so that a change can be told from a mere new second."""
+def payload(now: datetime, channels: bool = True) -> dict[str, Any]:
+    """channels: whether there is any way to wake somebody. Everything but version and time, so that a change can be told from a mere new second."""
     epoch = epochs.current()
     if epoch is None:
         raise NightbellError(
             "There is no sealing key epoch", "set-up did not finish", "run: nightbell migrate"
         )
-    on_call = {p.id: _somebody(p, now) for p in Practice.objects.all()}
+    on_call = {p.id: channels and _somebody(p, now) for p in Practice.objects.all()}
     numbers: dict[str, Any] = {}
     for number in Number.objects.select_related("mailbox__practice").order_by("dialled"):
         practice = number.mailbox.practice
@@ -59,13 +61,18 @@ def clips_of(practice: Practice) -> dict[str, str]:
 
 def _somebody(practice: Practice, now: datetime) -> bool:
     """Whether the line may say that a team is on call: someone can really be told."""
-    view = now_on_call(practice.id, now)
-    return view.now is not None or bool(view.fallback)
+    there = User.objects.filter(pk__in=on_call_ids(practice, now), is_active=True).exclude(email="").exists()
+    return (
+        there
+        or Schedule.objects.filter(
+            ~Q(fallback_email="") | (Q(fallback__is_active=True) & ~Q(fallback__email="")), practice=practice
+        ).exists()
+    )
 
 
 def publish(config: Config, now: datetime) -> bytes:
     """The signed file in force; a new version only when something changed. Written where a phone starts from."""
-    body = payload(now)
+    body = payload(now, bool(config.smtp) or home.stamp(config) == home.DEMO)
     text = json.dumps(body, sort_keys=True)
     path = config.home / "phone" / "issued.json"
     try:
@@ -75,7 +82,7 @@ def publish(config: Config, now: datetime) -> bytes:
     if last.get("text") == text and "file" in last:
         return str(last["file"]).encode()
     body |= {"version": _next_version(now), "issued_at": iso(now)}
-    signed = sign(body, vault.keyring().get(SNAPSHOT_SIGNER, "signer"))
+    signed = sign(body, vault.keyring().get(home.SNAPSHOT_SIGNER, "signer"))
     write_file(path, json.dumps({"text": text, "file": signed.decode()}).encode())
     first = config.home / "phone" / "snapshot.json"
     if not first.exists():

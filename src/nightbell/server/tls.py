@@ -9,10 +9,16 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from nightbell.core.durable import write_file
+from nightbell.core.errors import RefusedStart
 
 CA_DAYS, LEAF_DAYS = 3650, 397
 
@@ -40,7 +46,7 @@ def make(certificates: Path, keys: Path, hosts: list[str], now: datetime) -> Non
 
     Without a key nobody can issue a second certificate under a CA that people were told to trust.
     """
-    ca_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    ca_key, leaf_key = ec.generate_private_key(ec.SECP256R1()), _leaf_key(keys / "server.key")
     ca_name = _name("Nightbell local CA")
     start = now - timedelta(minutes=5)
     ca = (
@@ -78,6 +84,25 @@ def make(certificates: Path, keys: Path, hosts: list[str], now: datetime) -> Non
     write_file(keys / "server.key", _pem_key(leaf_key))
     write_file(certificates / "server.pem", leaf.public_bytes(Encoding.PEM) + ca_pem, 0o644)
     write_file(certificates / "ca.pem", ca_pem, 0o644)
+
+
+def _leaf_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The key that is there (keys that were restored before the data), or a fresh one. Never overwritten."""
+    try:
+        found = load_pem_private_key(path.read_bytes(), None)
+    except FileNotFoundError:
+        return ec.generate_private_key(ec.SECP256R1())
+    except ValueError as error:
+        raise RefusedStart(
+            f"the key {path}", "it is not a private key", "restore it or move it away"
+        ) from error
+    if not isinstance(found, ec.EllipticCurvePrivateKey):
+        raise RefusedStart(
+            f"the key {path}",
+            "it belongs to another certificate",
+            "put its server.pem and a ca.pem into tls/",
+        )
+    return found
 
 
 def _usage(sign: bool) -> x509.KeyUsage:

@@ -67,6 +67,13 @@ def finish(claim: Claim, now: datetime) -> bool:
     return held.update(ended_at=now, outcome="done", last_error="") == 1
 
 
+def postpone(claim: Claim, now: datetime, delay: timedelta, error: str) -> None:
+    """Put back without counting the attempt: the hindrance is not the job's (keys away, say)."""
+    Job.objects.filter(pk=claim.id, leased_by=claim.owner, ended_at=None).update(
+        run_at=now + delay, leased_by="", attempts=max(0, claim.attempts - 1), last_error=error[:120]
+    )
+
+
 def fail(claim: Claim, now: datetime, error: str, permanent: bool = False) -> bool:
     """Put back with back-off, or give up. True when the job is dead: the caller shows that to people."""
     dead = permanent or claim.attempts >= MAX_ATTEMPTS

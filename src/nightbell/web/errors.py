@@ -9,7 +9,13 @@ import json
 import sys
 from dataclasses import dataclass
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation, TooManyFilesSent
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFilesSent,
+)
 from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
@@ -70,7 +76,7 @@ _FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
     ((KeysAway, KeyUnavailable), _KEYS),
     ((RequestDataTooBig, TooManyFilesSent), _LARGE),
     ((PermissionDenied,), _ROLE),
-    ((SuspiciousOperation, UnreadablePostError), _BROKEN),
+    ((SuspiciousOperation, BadRequest, UnreadablePostError), _BROKEN),
 )
 # Errors whose own words are for people.
 _TOLD: tuple[tuple[type[NightbellError], int], ...] = (

@@ -87,13 +87,15 @@ def test_it_drops_what_comes_after_the_end(recorder: Recorder, tmp_path: Path) -
     assert capture.end.reason is EndReason.POUND
 
 
-def test_it_bounds_digits_and_marks(recorder: Recorder, tmp_path: Path) -> None:
+def test_a_thousand_keys_do_not_push_out_what_the_flow_decided(recorder: Recorder, tmp_path: Path) -> None:
     recording = opened(recorder)
     for number in range(5000):
         recording.note(Digit(number, "1"))
+    recording.note(Mark(5000, "urgent"))
     assert finished(recorder, recording)
     capture = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
     assert len(capture.digits) == MAX_SMALL_RECORDS
+    assert capture.marks == (Mark(5000, "urgent"),)
 
 
 def test_it_goes_on_for_others_when_one_call_breaks(recorder: Recorder) -> None:

@@ -165,7 +165,7 @@ def audio(request: HttpRequest, message_id: str) -> HttpResponse:
 def heard(request: HttpRequest, message_id: str) -> HttpResponse:
     """The player says how much was heard, in seconds. A wrong figure only counts as nothing."""
     text = request.POST.get("seconds", "")
-    seconds = float(text) if text.replace(".", "", 1).isdigit() and len(text) < 12 else 0.0
+    seconds = float(text) if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) else 0.0
     playing.close_play(actor_of(request), _known(message_id), seconds)
     return HttpResponse(status=204)
 

@@ -12,11 +12,10 @@ from django.views.decorators.http import require_http_methods
 
 from nightbell.core import clock
 from nightbell.core.config import load
-from nightbell.mailbox.models import Mailbox, Number
-from nightbell.oncall.models import Schedule
+from nightbell.oncall.founding import found, set_fallback
 from nightbell.people import first_run
 from nightbell.people.access import NotFound
-from nightbell.people.practices import BadPerson, add_practice, add_user
+from nightbell.people.practices import BadPerson, add_user
 from nightbell.people.roles import Role
 from nightbell.web.doors import Door, allows
 
@@ -74,7 +73,7 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
 def _make(given: dict[str, str]) -> None:
     now, actor = clock.utc_now(), "system:setup"
     with transaction.atomic():
-        practice = add_practice(given["practice"], given["zone"], given["number"], actor, now)
+        practice = found(given["practice"], given["zone"], given["number"], actor, now)
         manager = add_user(
             practice,
             given["login"],
@@ -85,6 +84,4 @@ def _make(given: dict[str, str]) -> None:
             actor,
             now,
         )
-        mailbox = Mailbox.objects.create(practice=practice, name="Messages")
-        Number.objects.create(dialled=given["number"].lstrip("+"), mailbox=mailbox)
-        Schedule.objects.create(practice=practice, fallback=manager)
+        set_fallback(practice, manager, actor, now)
