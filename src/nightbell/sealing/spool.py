@@ -98,16 +98,24 @@ class SpoolFile:
 
 def waiting(folder: Path) -> list[Path]:
     """Captures that intake may take: every `.cap`, and each `.part` whose writer is dead; oldest first."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            # A pipe or a link of that name is not ours, and opening it might never end.
-            if not is_ulid(path.stem) or not entry.is_file(follow_symlinks=False):
-                continue
-            if path.suffix == CAP or (path.suffix == PART and _unlocked(path)):
-                found.append(path)
+    files = (path for path, regular in _named(folder) if regular)
+    found = [path for path in files if path.suffix == CAP or (path.suffix == PART and _unlocked(path))]
     return sorted(found, key=lambda path: path.name)
+
+
+def strange(folder: Path) -> list[Path]:
+    """What bears a capture's name and is no file: intake leaves it alone, so somebody must look at it."""
+    return sorted(path for path, regular in _named(folder) if not regular)
+
+
+def _named(folder: Path) -> list[tuple[Path, bool]]:
+    """All that bears a capture's name, and whether it is a regular file.
+
+    A pipe or a link of that name is not ours, and opening it might never end.
+    """
+    with os.scandir(folder) as entries:
+        found = [(Path(entry.path), entry.is_file(follow_symlinks=False)) for entry in entries]
+    return [(path, regular) for path, regular in found if is_ulid(path.stem) and path.suffix in (CAP, PART)]
 
 
 def _unlocked(path: Path) -> bool:

@@ -55,6 +55,7 @@ def _spool(config: Config, now: datetime) -> dict[str, Any]:
         waiting = spool.waiting(config.spool)
         since = [path.stat().st_mtime for path in waiting if path.exists()]
         unreadable = sum(1 for _ in (config.home / "phone" / "unreadable").glob("*"))
+        unreadable += len(spool.strange(config.spool))
     except OSError:
         return _check(False, "cannot be read")
     oldest = round(now.timestamp() - min(since, default=now.timestamp()))
