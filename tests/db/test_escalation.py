@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import transaction
 from tests.factories import House, make_message
 
 from nightbell.core.clock import utc_now
@@ -201,6 +202,54 @@ def test_giving_a_message_back_rings_anew(house: House) -> None:
     night.tick(1)
     assert len(night.addresses) == 2
     assert Alert.objects.get().state == AlertState.OPEN
+
+
+def test_given_back_after_the_whole_ladder_it_begins_with_who_is_on_call(house: House) -> None:
+    message = make_message(house.mailbox, urgent=True)
+    night = Night(Pager())
+    for _ in range(6):
+        night.tick(300)
+    last = night.addresses[-1]
+    service.acknowledge(house.actor(Role.CLINICIAN), message.id)
+    night.tick(1)
+    service.reopen(house.actor(Role.CLINICIAN), message.id)
+    night.tick(1)
+    assert night.addresses[-1] == night.addresses[0] != last
+    night.tick(121)
+    assert night.addresses[-1] == night.addresses[1]
+
+
+def test_an_alert_whose_message_was_given_back_meanwhile_is_not_settled(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = make_message(house.mailbox, urgent=True)
+    night = Night(Pager())
+    night.tick()
+    service.acknowledge(house.actor(Role.CLINICIAN), message.id)
+    atomic = transaction.atomic
+
+    def between(*args: object, **kwargs: object) -> object:
+        monkeypatch.undo()
+        service.reopen(house.actor(Role.CLINICIAN), message.id)  # after the alert was read
+        return atomic()
+
+    monkeypatch.setattr(escalation.transaction, "atomic", between)
+    escalation.settle_owned(night.now)
+    assert Alert.objects.get().state == AlertState.OPEN
+
+
+def test_what_should_ring_and_does_not_is_found(house: House) -> None:
+    message = make_message(house.mailbox, urgent=True)
+    night = Night(Pager())
+    night.tick()
+    Alert.objects.update(state=AlertState.OWNED)  # by no way that we know
+    assert escalation.find_forgotten(night.now) == 0  # it may be on its way
+    late = message.stored_at + timedelta(seconds=61)
+    assert escalation.find_forgotten(late) == 1
+    night.tick(1)
+    assert Alert.objects.get().state == AlertState.OPEN
+    assert len(night.addresses) == 2
+    assert escalation.find_forgotten(late) == 0
 
 
 def test_two_people_take_and_the_second_learns_who_was_first(house: House) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from nightbell.core.config import load
 from nightbell.core.errors import RefusedStart
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
-from nightbell.core.notice import Hearing
+from nightbell.core.notice import Hearing, Word
 from nightbell.mailbox import epochs, intake, service, transcribe
 from nightbell.mailbox.models import Message, Number, SealingEpoch, Words
 from nightbell.oncall.models import Schedule, Shift
@@ -96,6 +97,33 @@ def test_keys_that_are_away_for_hours_do_not_cost_the_words(house: House) -> Non
     message.refresh_from_db()
     assert message.words == Words.PENDING
     assert Job.objects.get(key=message.id).ended_at is None
+
+
+@dataclass
+class Disposing:
+    """An engine during whose work the message is disposed of."""
+
+    message: Message
+    ends: str
+
+    def hear(self, pcm: bytes, language: str | None) -> Hearing:
+        disposal.dispose(self.message, "user:manager", "request", utc_now())
+        if self.ends == "badly":
+            raise RuntimeError("x")
+        return Hearing("en", (Word("chest", 0.0, 0.5, 0.9), Word("pain", 0.5, 1.0, 0.9)), "test")
+
+    def warm(self) -> None: ...
+
+
+@pytest.mark.parametrize("ends", ["well", "badly"])
+def test_words_do_not_come_back_to_a_message_that_is_disposed_of(house: House, ends: str) -> None:
+    message = make_message(house.mailbox)
+    for hour in range(jobs.MAX_ATTEMPTS):
+        later = utc_now() + timedelta(hours=hour)
+        transcribe.run_one(Disposing(message, ends), lambda at=later: at, Log("t"))  # type: ignore[misc,arg-type]
+    message.refresh_from_db()
+    assert (message.state, message.transcript_sealed, message.reasons_sealed) == ("disposed", None, None)
+    assert (message.urgency, message.needs_alert) == ("routine", False)
 
 
 def test_an_engine_that_breaks_in_a_new_way_is_given_up_and_left_to_ears(house: House) -> None:

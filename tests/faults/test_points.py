@@ -184,7 +184,12 @@ def test_a_disposal_that_dies_half_way_is_finished_by_the_next(
     environment = stack.environment | {"PYTHONPATH": str(ROOT / "src")}
     died = subprocess.run(command, env=environment | {"NIGHTBELL_KILL_AT": point}, timeout=60)
     assert died.returncode == -signal.SIGKILL
-    subprocess.run(command, env=environment, timeout=60, check=True)
+    worker = _start(stack, "worker")
+    try:
+        gone = "SELECT id FROM mailbox_message WHERE id = ? AND state = 'disposed'"
+        wait_for("the worker to go through with it", lambda: ledger.rows(stack, gone, message), 30)
+    finally:
+        _stop(worker)
     row = ledger.rows(stack, "SELECT state, caller_sealed FROM mailbox_message WHERE id = ?", message)[0]
     assert row == {"state": "disposed", "caller_sealed": None}
     certificates = ledger.rows(

@@ -39,6 +39,15 @@ def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
         )  # fmt: skip
 
 
+def finish_begun(now: datetime) -> int:
+    """Go through with disposals whose process died half-way: the ledger names what must be gone."""
+    alive = Message.objects.exclude(state=State.DISPOSED)
+    begun = vault.disposed_ids().intersection(alive.values_list("pk", flat=True))
+    for message_id in sorted(begun):
+        dispose(alive.select_related("practice").get(pk=message_id), "system:worker", "resumed", now)
+    return len(begun)
+
+
 def compact(now: datetime) -> None:
     """Re-wrap what lives under a new period key and destroy the old one; old keyring backups die with it."""
     vault.keyring().compact(iso(now))

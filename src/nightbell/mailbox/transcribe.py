@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
+from django.db.models import QuerySet
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
@@ -127,7 +128,8 @@ def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now
     with transaction.atomic():
         if not jobs.finish(claim, now):
             return  # the lease ran out and somebody else does it
-        Message.objects.filter(pk=message.pk).update(**change)
+        if not _alive(message).update(**change):
+            return  # disposed of while the engine listened: its words must not come back
         _raise(message, urgency, now)
         audit.record(
             message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,
@@ -136,11 +138,15 @@ def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now
         faults.point("speech.uncommitted")
 
 
+def _alive(message: Message) -> QuerySet[Message]:
+    return Message.objects.filter(pk=message.pk).exclude(state=State.DISPOSED)
+
+
 def _raise(message: Message, urgency: str, now: datetime) -> None:
     """Urgency goes up only; a message that becomes urgent and has no owner yet is due for an alert."""
     if urgency == message.urgency:
         return
-    Message.objects.filter(pk=message.pk).update(urgency=urgency)
+    _alive(message).update(urgency=urgency)
     if urgency == Urgency.URGENT:
         Message.objects.filter(pk=message.pk, state=State.NEW).update(needs_alert=True)
 
@@ -148,7 +154,8 @@ def _raise(message: Message, urgency: str, now: datetime) -> None:
 def _give_up(message: Message, now: datetime) -> None:
     """No words will come: a person must listen."""
     with transaction.atomic():
-        Message.objects.filter(pk=message.pk).update(words=Words.FAILED)
+        if not _alive(message).update(words=Words.FAILED):
+            return
         _raise(message, triage.higher(message.urgency, "review"), now)  # type: ignore[arg-type]
         audit.record(
             message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,

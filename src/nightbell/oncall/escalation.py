@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, F, OuterRef, Q
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
 from nightbell.core.ids import new_token
 from nightbell.core.log import Log
 from nightbell.core.notice import Channel, ChannelError, NoticeKind, Notification
-from nightbell.mailbox.models import Message, State
+from nightbell.mailbox.models import Message, State, Urgency
 from nightbell.oncall import rules
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Schedule
 from nightbell.oncall.notifications import render
@@ -90,10 +90,11 @@ def _start(message: Message, now: datetime) -> bool:
             },
         )  # fmt: skip
         if not fresh:
-            # Given back, or closed by mistake: it rings anew from the next step on.
+            # Given back, or closed by mistake: it rings anew, from the policy's first step.
             Alert.objects.filter(pk=alert.pk).update(
-                state=AlertState.OPEN, next_at=now, owner=None, owned_at=None
-            )
+                state=AlertState.OPEN, policy=policy.to_text(), began=F("step"), next_at=now,
+                owner=None, owned_at=None,
+            )  # fmt: skip
         audit.record(
             message.practice_id, actor=ACTOR, action="alert:start" if fresh else "alert:restart", now=now,
             message=message.id, detail={"alert": alert.id},
@@ -112,7 +113,10 @@ def settle_owned(now: datetime) -> int:
     )
     for alert in owned[:100]:
         with transaction.atomic():
-            won = Alert.objects.filter(pk=alert.pk, state=AlertState.OPEN).update(
+            # It may have been given back since it was read: then it must go on ringing.
+            won = Alert.objects.filter(
+                ~Q(message__state=State.NEW), pk=alert.pk, state=AlertState.OPEN
+            ).update(
                 state=AlertState.OWNED, owner=alert.message.owner, owned_at=alert.message.owned_at or now
             )
             if won:
@@ -134,11 +138,11 @@ def advance_due(now: datetime, problems: list[Exception] | None = None) -> int:
 def _advance(alert: Alert, now: datetime) -> bool:
     policy = rules.read_policy(alert.policy)
     order = on_call_ids(alert.practice, now)
-    telling = rules.tell(policy, alert.step, order, now)
+    telling = rules.tell(policy, alert.step - alert.began, order, now)
     with transaction.atomic():
         won = Alert.objects.filter(
             pk=alert.pk, state=AlertState.OPEN, step=alert.step, next_at=alert.next_at
-        ).update(step=telling.next_step, next_at=telling.next_at)
+        ).update(step=alert.step + 1, next_at=telling.next_at)
         if not won:
             return False
         told = [*_people(telling.users), *(_fallback(policy, alert) if telling.fallback else [])]
@@ -273,10 +277,22 @@ def _failed(attempt: Attempt, problems: Sequence[ChannelError], now: datetime) -
 def _go_on(attempt: Attempt, now: datetime) -> None:
     """Take the next step at once, if there is a further one: the last repeats at its own pace, or it would never rest."""
     policy = rules.read_policy(attempt.alert.policy)
-    if policy is not None and attempt.step + 1 < len(policy.steps):
+    if policy is not None and attempt.step - attempt.alert.began + 1 < len(policy.steps):
         Alert.objects.filter(pk=attempt.alert_id, state=AlertState.OPEN, step=attempt.step + 1).update(
             next_at=now
         )
+
+
+def find_forgotten(now: datetime) -> int:
+    """Make due again what should ring and does not: urgent, without an owner, no alert open and none due.
+
+    No step of ours leaves one behind; this is the net under them (two workers, a restore, a hand in the tables).
+    """
+    forgotten = Message.objects.filter(
+        ~Exists(Alert.objects.filter(message=OuterRef("pk"), state=AlertState.OPEN)),
+        urgency=Urgency.URGENT, state=State.NEW, needs_alert=False, stored_at__lt=now - STANDSTILL,
+    )  # fmt: skip
+    return forgotten.update(needs_alert=True)
 
 
 def standing_still(now: datetime) -> int:

@@ -56,7 +56,8 @@ class Alert(models.Model):
     token = models.CharField(max_length=22, unique=True)
     state = models.CharField(max_length=8, choices=AlertState.choices, default=AlertState.OPEN)
     policy = models.TextField()
-    step = models.PositiveIntegerField(default=0)
+    step = models.PositiveIntegerField(default=0)  # counts on for ever: attempts are told apart by it
+    began = models.PositiveIntegerField(default=0)  # the step at which the policy began, last time it rang
     started_at = models.DateTimeField()
     next_at = models.DateTimeField()
     owned_at = models.DateTimeField(null=True)

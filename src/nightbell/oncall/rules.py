@@ -196,23 +196,20 @@ class Telling:
     fallback: bool
     kind: str  # 'urgent' the first time, 'again' after
     next_at: datetime
-    next_step: int
 
 
 def tell(policy: Policy | None, step: int, on_call: Sequence[str], now: datetime) -> Telling:
-    """What step number `step` (0 first, counts on for ever) does, given who is on call now in order.
+    """What step number `step` (0 first, the last repeats for ever) does, given who is on call now in order.
 
     Nobody on call, no second person, or no readable policy: the fallback is told at once.
     """
     if policy is None:
-        return Telling(
-            tuple(on_call[:1]), True, "urgent" if step == 0 else "again", _later(now, 120), step + 1
-        )
+        return Telling(tuple(on_call[:1]), True, "urgent" if step == 0 else "again", _later(now, 120))
     rule = policy.steps[min(step, len(policy.steps) - 1)]
     kind = "urgent" if step == 0 else "again"
     wanted = {"first": on_call[:1], "next": on_call[1:2], "fallback": ()}[rule.target]
     fallback = rule.target == "fallback" or not wanted
-    return Telling(tuple(wanted), fallback, kind, _later(now, rule.wait_s), step + 1)
+    return Telling(tuple(wanted), fallback, kind, _later(now, rule.wait_s))
 
 
 def retry_at(tries: int, now: datetime) -> datetime:

@@ -55,9 +55,8 @@ def ladder(message_id: str) -> tuple[Rung, ...]:
 
 
 def _next_rung(alert: Alert) -> Rung:
-    telling = rules.tell(
-        rules.read_policy(alert.policy), alert.step, on_call_ids(alert.practice, alert.next_at), alert.next_at
-    )
+    order = on_call_ids(alert.practice, alert.next_at)
+    telling = rules.tell(rules.read_policy(alert.policy), alert.step - alert.began, order, alert.next_at)
     names = User.objects.in_bulk(list(telling.users))
     name = ", ".join(u.name for u in names.values()) if names else "Fallback"
     return Rung(name, "email", "next", alert.next_at, "")

@@ -187,6 +187,7 @@ class Worker:
         trouble: dict[str, Any] = {}
         for name, step in (
             ("snapshot", self._snapshot),
+            ("alerts", lambda: escalation.find_forgotten(now)),
             ("grants", lambda: playing.close_expired(now)),
             ("epochs", self._epochs),
             ("checkpoints", self._checkpoint),
@@ -222,10 +223,11 @@ class Worker:
             signing.checkpoint_all(self.config.url, self.config.home / "checkpoints", now)
 
     def _sweep(self) -> None:
-        """Once a day: the halves of files whose writer was killed."""
+        """At the start and once a day: what a killed process left half done."""
         now = clock.utc_now()
         if now >= self.next_sweep:
             self.next_sweep = now + SWEEP_EVERY
+            disposal.finish_begun(now)
             gone = durable.sweep(self.config.home, (now - HALF_WRITTEN).timestamp())
             if gone:
                 self.log("swept", count=gone)

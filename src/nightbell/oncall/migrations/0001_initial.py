@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(choices=[('open', 'Open'), ('owned', 'Owned')], default='open', max_length=8)),
                 ('policy', models.TextField()),
                 ('step', models.PositiveIntegerField(default=0)),
+                ('began', models.PositiveIntegerField(default=0)),
                 ('started_at', models.DateTimeField()),
                 ('next_at', models.DateTimeField()),
                 ('owned_at', models.DateTimeField(null=True)),
