@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -208,3 +209,32 @@ def test_a_full_spool_is_said_counted_and_survived(stack: Stack, callers: Caller
     verdict = ledger.judge(stack, [on_reserve, kept], home=_home(stack))
     assert verdict.good, verdict.line()
     assert {part: stack.pid(part) for part in pids} == pids
+
+
+def test_without_its_database_the_line_answers_and_the_rest_follows(tmp_path: Path) -> None:
+    stack = Stack(tmp_path)
+    stack.start()
+    stack.stop()
+    database = stack.home / "db" / "nightbell.sqlite3"
+    away = stack.root / "database"
+    database.rename(away)
+    database.write_bytes(b"no database" * 1000)
+    with ThreadPoolExecutor(1) as pool:
+        started = pool.submit(stack.start, 120)
+        try:
+            wait_for(
+                "the trouble to be told", lambda: "Calls are taken and sealed" in stack.log.read_text(), 30
+            )
+            with Callers(stack.uri()) as callers:
+                placed = _call(callers, 41)
+            assert placed.ended_by == "us"
+            assert len(ledger.spool(stack)) == 1
+            assert not started.done()
+            said = stack.command("audit", "verify", check=False)
+            assert (said.returncode, said.stderr.count("\n")) == (1, 1)
+            assert "the database cannot be used: file is not a database" in said.stderr
+            away.replace(database)
+            started.result()
+            wait_for("the message", lambda: not ledger.spool(stack) and stack.messages(), 30)
+        finally:
+            stack.stop()

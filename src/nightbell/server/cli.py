@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from django.db import DatabaseError
+
 from nightbell import __version__
 from nightbell.core.clock import utc_now
 from nightbell.core.config import Config, check_keys_apart, load
@@ -28,7 +30,7 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
         raise RefusedStart("NIGHTBELL_BIND", "a demo listens on this machine only", "set it to 127.0.0.1")
     home.make(config, mode, utc_now())
     with home.alone(config, "serve"):
-        return Supervisor(config, Log("serve")).run(_prepare(config, mode))
+        return Supervisor(config, Log("serve")).run(lambda: _prepare(config, mode))
 
 
 def _prepare(config: Config, mode: str) -> str:
@@ -157,6 +159,14 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"nightbell {options.command}: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
+        return 1
+    except DatabaseError as error:
+        said = (str(error).splitlines() or ["no more is known"])[0][:200]
+        print(
+            f"nightbell {options.command}: the database cannot be used: {said}. Start it or mend NIGHTBELL_DATABASE, "
+            "or restore a backup.",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -9,20 +9,26 @@ import ssl
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 
+from django.db import connections
+
 from nightbell.core import clock
 from nightbell.core.config import Config
+from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
 from nightbell.core.sandbox import follow_parent, scrubbed
 
+SNAPSHOT = "snapshot.json"  # what the phone needs; the phone's own rooms are not imported here
 PHONE_KEEPS = (
     "NIGHTBELL_HOME", "NIGHTBELL_BIND", "NIGHTBELL_SIP_PORT", "NIGHTBELL_SIPS_PORT", "NIGHTBELL_RTP_PORTS",
 )  # fmt: skip
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 DRAIN_S = 75.0
 READY_S = 60.0
+PREPARE_AGAIN_S = 5.0
 
 
 @dataclass
@@ -54,20 +60,56 @@ class Supervisor:
 
     def __init__(self, config: Config, log: Log) -> None:
         self.config, self.log = config, log
-        self.parts = parts(config)
+        self.parts: list[Part] = []
         self.stopping = threading.Event()
 
-    def run(self, on_ready: str) -> int:
+    def run(self, prepare: Callable[[], str]) -> int:
+        """Raises what `prepare` raises, unless the phone could be started without it: then it is tried again.
+
+        prepare: makes database, keyring and routing fit to run; gives what to print when all is ready.
+        """
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
-        for part in self.parts:
-            self._start(part)
+        everything = parts(self.config)
+        if (self.config.home / "phone" / SNAPSHOT).exists():
+            # After a power cut the line answers first: no database and no key may keep callers waiting.
+            self.parts = [part for part in everything if part.name == "phone"]
+        try:
+            on_ready = self._prepared(prepare)
+        except BaseException:
+            self._stop()
+            raise
+        self.parts = [next((p for p in self.parts if p.name == part.name), part) for part in everything]
         ready = self._wait_ready()
         if not self.stopping.is_set():
             print(on_ready if ready else self._not_ready(), flush=True)
         while not self.stopping.wait(0.2):
             self._watch()
         return self._stop()
+
+    def _prepared(self, prepare: Callable[[], str]) -> str:
+        """Watch over the phone while another thread prepares, again and again when that fails."""
+        said = ""
+        while not self.stopping.is_set():
+            attempt = _Preparation(prepare)
+            attempt.start()
+            while attempt.is_alive() and not self.stopping.wait(0.1):
+                self._watch()
+            if attempt.error is None:
+                return attempt.text
+            if not self.parts or isinstance(attempt.error, RefusedStart):
+                raise attempt.error
+            self.log.failure("prepare.failed", attempt.error)
+            if said != str(attempt.error):
+                said = str(attempt.error)
+                print(
+                    f"Calls are taken and sealed; all else waits, and is tried again: {_told(said)}",
+                    flush=True,
+                )
+            deadline = clock.monotonic() + PREPARE_AGAIN_S
+            while clock.monotonic() < deadline and not self.stopping.wait(0.1):
+                self._watch()
+        return ""
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self.stopping.set()
@@ -127,6 +169,28 @@ class Supervisor:
                 part.process.wait()
         self.log("stopped")
         return 0
+
+
+class _Preparation(threading.Thread):
+    """One try. A database that does not answer may hold it for long: the phone is watched meanwhile."""
+
+    def __init__(self, prepare: Callable[[], str]) -> None:
+        super().__init__(name="prepare", daemon=True)
+        self.prepare, self.text = prepare, ""
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self.text = self.prepare()
+        except Exception as error:
+            self.error = error
+        finally:
+            connections.close_all()
+
+
+def _told(problem: str) -> str:
+    """The first line, which names the trouble; drivers add help that belongs in their manuals."""
+    return (problem.splitlines() or ["no more is known"])[0][:200]
 
 
 def _follow() -> None:

@@ -157,7 +157,7 @@ def test_it_frees_the_memory_after_its_jobs_and_when_idle(model_folder: Path) ->
     assert second not in (None, first)
     assert _wait_for(lambda: ear.pid is None, 5)
     assert second is not None
-    assert not _alive(second)
+    assert _wait_for(lambda: not _alive(second), 5)
 
 
 def test_it_leaves_no_child_behind_when_the_worker_is_killed(model_folder: Path) -> None:
