@@ -41,6 +41,8 @@ class Calls(Protocol):
 
     def drop(self, call: Call) -> None: ...
 
+    def settled(self, call: IncomingCall, proven: bool) -> None: ...
+
 
 class Call:
     """Common to both directions. All methods are called on the loop's thread."""
@@ -238,6 +240,10 @@ class IncomingCall(Call):
         self.peer = self._layer.way(self.dialog, server.peer)
         self.confirmed = False
 
+    def sounded(self) -> None:
+        """Sound of the caller came, with or without an ACK: somebody is there."""
+        self._calls.settled(self, proven=False)
+
     def ring(self) -> None:
         """180 Ringing."""
         request = self.server.request
@@ -291,6 +297,7 @@ class IncomingCall(Call):
     def _confirmed(self) -> None:
         if not self.confirmed:
             self.confirmed = True
+            self._calls.settled(self, proven=True)
             if self.on_confirmed is not None and not self.ended:
                 self._guard(self.on_confirmed)
         super()._confirmed()
