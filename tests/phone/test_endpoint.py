@@ -429,6 +429,10 @@ def test_an_application_that_fails_costs_one_call() -> None:
         ("P-Asserted-Identity: <sip:+15550199@h>\r\n", "<sip:anonymous@anonymous.invalid>", "+15550199"),
         ("P-Asserted-Identity: <sip:x@h>, <tel:+15550198>\r\n", "<sip:5550100@h>", "+15550198"),
         ("P-Asserted-Identity: <sip:+15550199@h>\r\nPrivacy: id\r\n", "<sip:5550100@h>", ""),
+        ("P-Asserted-Identity: <sip:front-desk@h>, <sip:5550197@h>\r\n", "<sip:x@h>", "5550197"),
+        ("P-Asserted-Identity: <sip:front-desk@h>\r\n", "<sip:5550100@h>", ""),
+        ("", "<sip:5550100@anonymous.invalid>", ""),
+        ("", "<sip:bob@h>", ""),
     ],
 )
 def test_the_caller_is_whom_the_carrier_names(extra: str, sender: str, caller: str) -> None:

@@ -23,8 +23,19 @@ MAX_LINE = 65536
 SEND_S = 2
 MOST = 2**53  # beyond it a number of JSON is not exact any more
 _COUNTS = frozenset(
-    "version pid active_calls answered refused snapshot_version snapshots_refused spool_free_bytes clips_missing "
-    "open_captures late_ticks".split()
+    [
+        "version",
+        "pid",
+        "active_calls",
+        "answered",
+        "refused",
+        "snapshot_version",
+        "snapshots_refused",
+        "spool_free_bytes",
+        "clips_missing",
+        "open_captures",
+        "late_ticks",
+    ]
 )
 _SECONDS = frozenset(["uptime", "snapshot_age", "worst_lag_ms"])
 _TABLES = frozenset(["rtp", "sip", "captures", "never_confirmed"])
