@@ -128,6 +128,7 @@ def test_the_caller_is_whom_the_carrier_names(extra: str, sender: str, caller: s
             client.send(invite.replace(b"<sip:5550100@127.0.0.1>;tag", sender.encode() + b";tag"))
             await client.response()
             assert it.calls[0].caller == caller
+            assert it.endpoint.counters["callers_unknown"] == (not caller)
 
     run(story())
 
