@@ -157,3 +157,11 @@ def message(
         f"CSeq: {cseq} {method}\r\nContact: <sip:5550100@127.0.0.1:{port}{suffix}>\r\nMax-Forwards: 70\r\n"
         f"{extra}{kind}Content-Length: {len(body)}\r\n\r\n{body}"
     ).encode()
+
+
+async def placed(client: Phone, **options: str) -> Response:
+    """An answered and acknowledged call."""
+    client.send(message("INVITE", client.port, body=offer(), **options))
+    answer = await client.response()
+    client.send(message("ACK", client.port, branch="z9hG4bK2", to_tag=answer.to.tag, **options))
+    return answer

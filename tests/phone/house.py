@@ -20,11 +20,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from nightbell.core.capture import Capture, Codec
 from nightbell.core.log import Log
-from nightbell.phone import snapshot
 from nightbell.phone.caller import Sound
 from nightbell.phone.endpoint import Endpoint
 from nightbell.sealing.capture import open_capture
 from nightbell.sealing.epochs import new_epoch
+from nightbell.sealing.signed import sign
 from nightbell.sip import g711
 from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket, pack
@@ -86,7 +86,7 @@ class House:
             "numbers": self.numbers,
             "limits": {"drain_seconds": 3},
         }
-        return snapshot.sign(payload | more, signer or self.signer)
+        return sign(payload | more, signer or self.signer)
 
     @property
     def uri(self) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nightbell.core import clock
 from nightbell.core.capture import CaptureMeta, Codec, Digit, End, EndReason, Mark
@@ -26,7 +27,7 @@ LONGEST_BESIDE_MESSAGE = 900.0  # seconds: whoever listens to the menu for ever 
 @dataclass(slots=True)
 class House:
     """What all calls share. told: (event, capture id) for the control channel; over: a call is gone;
-    local_address: our own address as that caller sees it."""
+    local_address: our own address as that caller sees it; never_confirmed: such calls by what became of them."""
 
     media: Media
     recorder: Recorder
@@ -35,6 +36,7 @@ class House:
     told: Callable[[str, str], None]
     over: Callable[[Call], None]
     local_address: Callable[[IncomingCall], str]
+    never_confirmed: Counter[str] = field(default_factory=Counter)
 
 
 def peer_of(offer: AudioOffer, codec: Codec) -> Peer | None:
@@ -90,6 +92,7 @@ class Call:
         self._leg.on_end = self._ended
         self._leg.on_media = self._moved
         self._leg.heard = self._speaks
+        self._leg.on_confirmed = self._session.confirm
         self._answered = clock.monotonic()
         self._recording = self._open_recording()
         port = self._session.local[1]
@@ -103,6 +106,8 @@ class Call:
     def drain(self) -> None:
         """End now, keeping what there is."""
         self._feed(model.Drain())
+        if self._session is not None and not self._session.confirmed:
+            self._feed(model.HungUp())  # nothing is played to it, so nothing would come to its end
 
     # What happens, from the media engine, SIP and the recorder.
 
@@ -114,9 +119,27 @@ class Call:
     def played(self, token: int) -> None:
         self._feed(model.Played(token))
 
-    def _ended(self, _reason: str) -> None:
+    def sounded(self) -> None:
+        self._leg.sounded()
+
+    def _ended(self, reason: str) -> None:
         self._up = False
+        if reason == "timeout" and self._session is not None and not self._session.confirmed:
+            self._never_confirmed()
         self._feed(model.HungUp())
+
+    def _never_confirmed(self) -> None:
+        """No ACK, no sound, no key: a scanner, or a patient whom our network does not hear.
+
+        A call to a practice's number becomes a missed call all the same: behind a wrongly set firewall every
+        patient looks like this. To a number of nobody's it is a scanner's, and only counted.
+        """
+        nobody = not self._number.mailbox
+        if nobody and self._recording is not None:
+            self._recording.unwanted = True
+        outcome = "dropped" if nobody else "missed"
+        self._house.never_confirmed[outcome] += 1
+        self._house.log("call_never_confirmed", capture=self.capture, outcome=outcome)
 
     def _speaks(self) -> bool:
         """Whether sound came for a second or more: then a lost ACK is no reason to hang up on a patient."""
@@ -133,7 +156,7 @@ class Call:
         self._feed(model.Tick(None if voice is None else self._ms(voice)))
 
     def _stored(self, durable: bool) -> None:
-        if durable:
+        if durable and not (self._recording is not None and self._recording.unwanted):
             self._house.told("capture_ready", self.capture)
         self._feed(model.Saved() if durable else model.Failed())
 

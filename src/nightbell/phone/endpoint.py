@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from nightbell.core.capture import Codec
 from nightbell.core.log import Log
+from nightbell.phone.admission import Admission
 from nightbell.phone.layer import Layer
 from nightbell.phone.sip_calls import Call, IncomingCall
 from nightbell.phone.sip_dial import CallFailed, OutgoingCall
@@ -57,6 +58,8 @@ class Endpoint:
         )
         self._calls: dict[tuple[str, str], Call] = {}
         self._ringing: dict[Server, IncomingCall] = {}
+        self._unsettled: set[IncomingCall] = set()
+        self._admission = Admission(limits.unconfirmed, limits.unconfirmed_proven)
 
     @property
     def port(self) -> int:
@@ -134,6 +137,16 @@ class Endpoint:
         self._calls.pop((call.call_id, call.local_tag), None)
         if isinstance(call, IncomingCall):
             self._ringing.pop(call.server, None)
+            self.settled(call, proven=False)
+
+    def settled(self, call: IncomingCall, proven: bool) -> None:
+        """The call is confirmed or over. proven: by its source's own answer to ours."""
+        host = call.server.peer.host
+        if call in self._unsettled:
+            self._unsettled.discard(call)
+            self._admission.leave(host)
+        if proven:
+            self._admission.prove(host)
 
     # What comes in.
 
@@ -190,6 +203,10 @@ class Endpoint:
             self.counters["overload"] += 1
             server.refuse(503, (("Retry-After", "10"),))
             return
+        if not self._admission.admits(server.peer.host):
+            self.counters["overload_unconfirmed"] += 1
+            server.refuse(503, (("Retry-After", "10"),))
+            return
         try:
             call = IncomingCall(self, server)
         except NotAcceptable as refused:
@@ -203,6 +220,8 @@ class Endpoint:
         server.respond(100)
         self.keep(call)
         self._ringing[server] = call
+        self._unsettled.add(call)
+        self._admission.enter(server.peer.host)
         self.counters["calls"] += 1
         self._log(
             "sip_call", transport=server.peer.transport, kind="late" if not request.session else "offer"

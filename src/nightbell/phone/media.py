@@ -48,8 +48,11 @@ class Media:
         self.counters = Counters()
         self.late_ticks, self.worst_lag = 0, 0.0
         self.send_silence = send_silence
-        self._ports = range(ports[0] + ports[0] % 2, ports[1] + 1, 2)
-        self._next = secrets.randbelow(len(self._ports))
+        # Shuffled, since a packet to the right port confirms a call: the next one must not follow from the last.
+        # In turn, since a port that rests longest is least likely to hear a caller of before.
+        self._ports = list(range(ports[0] + ports[0] % 2, ports[1] + 1, 2))
+        secrets.SystemRandom().shuffle(self._ports)
+        self._next = 0
         self._sessions: dict[int, Session] = {}
         self._orders: deque[Callable[[], None]] = deque()
         self._epoll = select.epoll()

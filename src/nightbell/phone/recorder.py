@@ -45,6 +45,7 @@ class Counters:
     opened: int = 0
     finished: int = 0
     failed: int = 0
+    dropped: int = 0  # unwanted, see Recording
     late: int = 0  # finished after a failure, once there was room again
     reserve_used: int = 0
 
@@ -56,6 +57,7 @@ class Recording:
         self.capture, self.file, self.on_failed = capture, file, on_failed
         self.packets = 0
         self.failed = False
+        self.unwanted = False  # nobody was there: its end removes the file. Set before `finish`
         self.ending: tuple[End, Done] | None = None
         self.ended = False
         self.synced_at = clock.monotonic()
@@ -243,9 +245,13 @@ class Recorder:
             recording.dirty = True
             self._append(recording.file, sealed)
         if recording.ended:
-            self._with_room(recording.file.finish)
+            if recording.unwanted:
+                recording.file.discard()
+                self.counters.dropped += 1
+            else:
+                self._with_room(recording.file.finish)
+                self.counters.finished += 1
             del self._recordings[recording.capture]
-            self.counters.finished += 1
             _tell(recording, True)
         elif recording.dirty and now - recording.synced_at >= SYNC_EVERY:
             recording.file.sync()

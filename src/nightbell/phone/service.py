@@ -109,6 +109,7 @@ class Phone:
             "clips_missing": self._clips_missing(),
             "captures": {name: getattr(kept, name) for name in kept.__slots__},
             "open_captures": self.recorder.open_captures,
+            "never_confirmed": dict(self._house.never_confirmed),
             "late_ticks": self.media.late_ticks,
             "worst_lag_ms": round(self.media.worst_lag * 1000, 1),
         }

@@ -44,6 +44,9 @@ class Listener(Protocol):
 
     def played(self, token: int) -> None: ...
 
+    def sounded(self) -> None:
+        """The first sound or key came before `Session.confirm`."""
+
 
 def _loudness(codec: Codec) -> bytes:
     """|sample| / 16, at most 255, for each code."""
@@ -119,6 +122,9 @@ class Session:
         self._recording: _Recording | None = None
         self._marker = 0x80
         self._sample = self._idle = 0
+        # An INVITE and the address in it may be forged. Until somebody is known to be there nothing is sent to
+        # it, or anyone could have us flood a third party; what is to be played waits, so a late ACK costs no word.
+        self.confirmed = False
         self.retarget(peer)
 
     def retarget(self, peer: Peer) -> None:
@@ -129,6 +135,10 @@ class Session:
         self._since = clock.monotonic()
         self._silence = g711.silence(FRAME, peer.codec)
         self._loudness = _LOUDNESS[peer.codec]
+
+    def confirm(self) -> None:
+        """Somebody is there: begin to send."""
+        self.confirmed = True
 
     def play(self, frames: Sequence[bytes], token: int) -> None:
         """Play these instead of whatever plays; `listener.played(token)` follows at their end."""
@@ -176,6 +186,7 @@ class Session:
         if packet.payload_type == peer.payload_type:
             self._audio(packet.timestamp, packet.ssrc, packet.payload, now)
         elif packet.payload_type == peer.dtmf_type:
+            self._sounds()
             key = self._dtmf.feed(packet)
             if key is not None:
                 self._media.post(self._listener.digit, key, now)
@@ -211,6 +222,8 @@ class Session:
 
     def _audio(self, timestamp: int, ssrc: int, payload: bytes, now: float) -> None:
         self.counters.received += 1
+        if not self.confirmed and payload:
+            self._sounds()
         self._sample += 1
         if not self._sample % _VOICE_EVERY:
             some = payload[::4].translate(self._loudness)
@@ -224,8 +237,16 @@ class Session:
             else:
                 recording.sink(offset, payload, now)
 
+    def _sounds(self) -> None:
+        """Who knows our port has read our answer: a lost ACK must not make a caller hear nothing."""
+        if not self.confirmed:
+            self.confirmed = True
+            self._media.post(self._listener.sounded)
+
     def tick(self, ticks: int, send_silence: bool) -> None:
         """Send the frames of so many ticks."""
+        if not self.confirmed:
+            return
         for _ in range(ticks):
             job = self._job
             if job is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import Callable
 from typing import Protocol
@@ -13,7 +14,7 @@ from nightbell.phone.sip_transactions import Repeater, Server
 from nightbell.phone.transport import Peer
 from nightbell.sip import sdp
 from nightbell.sip.dialog import Dialog, as_uas
-from nightbell.sip.grammar import Address, parse_address, printable
+from nightbell.sip.grammar import parse_address, printable
 from nightbell.sip.message import ALLOW, Request, Response, listed
 from nightbell.sip.sdp import AudioOffer, NotAcceptable
 
@@ -30,6 +31,9 @@ NO_OFFER = AudioOffer(
     media=(),
     index=0,
 )
+_SEPARATORS = str.maketrans("", "", " .-()")
+# Up to 15 digits with a plus sign (E.164); some more without, for prefixes like 011.
+_NUMBER = re.compile(r"(?:\+[0-9]{3,15}|[0-9]{2,18})\Z")
 
 
 class Calls(Protocol):
@@ -40,6 +44,8 @@ class Calls(Protocol):
     def keep(self, call: Call) -> None: ...
 
     def drop(self, call: Call) -> None: ...
+
+    def settled(self, call: IncomingCall, proven: bool) -> None: ...
 
 
 class Call:
@@ -232,11 +238,16 @@ class IncomingCall(Call):
             self.remote = sdp.parse(request.session)
         self.dialled = printable(request.uri.user or request.to.uri.user)
         self.caller = caller_of(request)
+        self._layer.counters["callers_unknown"] += not self.caller
         self.server = server
         self.dialog = as_uas(request, server.tag, self._layer.contact(server.peer))
         self.dialog.next_hop()
         self.peer = self._layer.way(self.dialog, server.peer)
         self.confirmed = False
+
+    def sounded(self) -> None:
+        """Sound of the caller came, with or without an ACK: somebody is there."""
+        self._calls.settled(self, proven=False)
 
     def ring(self) -> None:
         """180 Ringing."""
@@ -291,23 +302,31 @@ class IncomingCall(Call):
     def _confirmed(self) -> None:
         if not self.confirmed:
             self.confirmed = True
+            self._calls.settled(self, proven=True)
             if self.on_confirmed is not None and not self.ended:
                 self._guard(self.on_confirmed)
         super()._confirmed()
 
 
 def caller_of(request: Request) -> str:
-    """The caller's number: asserted by the carrier (RFC 3325) or else claimed; '' if withheld (RFC 3323)."""
+    """The caller's number: asserted by the carrier (RFC 3325) or else claimed; '' if withheld (RFC 3323) or none."""
     if "id" in [word.strip().lower() for word in request.get("privacy").split(";")]:
         return ""
-    source: Address = request.sender
     try:
         asserted = [parse_address(value) for value in request.listed("p-asserted-identity")]
     except ValueError:
         asserted = []
-    if asserted:
-        source = next((one for one in asserted if one.uri.scheme == "tel"), asserted[0])
-    uri = source.uri
-    if uri.user.lower() in ("anonymous", "restricted", "unavailable") or uri.host == "anonymous.invalid":
-        return ""
-    return printable(uri.user)
+    sources = sorted(asserted, key=lambda one: one.uri.scheme != "tel") or [request.sender]
+    numbers = [as_number(one.uri.user) for one in sources if one.uri.host != "anonymous.invalid"]
+    return next((number for number in numbers if number), "")
+
+
+def as_number(user: str) -> str:
+    """A user part as a number to call back, '' where it is none.
+
+    E.164 or the digits that somebody can dial here; separators (RFC 3966) and parameters (`;phone-context=`) go. A name,
+    an address or a word like "anonymous" shown as the number of a patient would send a clinician astray: the inbox says
+    "unknown" for '', and asks to listen for the number.
+    """
+    number = user.partition(";")[0].translate(_SEPARATORS)
+    return number if _NUMBER.match(number) else ""

@@ -1,6 +1,6 @@
 """The routing snapshot: what the phone knows of its numbers, signed by the worker (DESIGN decision 16).
 
-    file    = {"payload": base64(JSON), "signature": base64(Ed25519 over the payload's bytes)}
+    file    = as sealing.signed has it
     payload = {"version", "issued_at", "epoch": {"id", "public"}, "numbers": {user part: {...}}, "limits": {...}}
 
 The version only rises. The last good one is kept in the phone's folder and serves for ever.
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from nightbell.core import clock, durable
 from nightbell.core.errors import NightbellError, RefusedStart
@@ -96,16 +96,6 @@ class Snapshot:
 def plain(dialled: str) -> str:
     """A user part without what carriers vary: plus sign, visual separators, case."""
     return re.sub(r"[\s().+-]", "", dialled).lower()
-
-
-def sign(payload: Mapping[str, object], key: Ed25519PrivateKey) -> bytes:
-    """The signed file of a payload (the worker's side of the format, also used by tests)."""
-    body = json.dumps(payload, separators=(",", ":")).encode()
-    signed = {
-        "payload": base64.b64encode(body).decode(),
-        "signature": base64.b64encode(key.sign(body)).decode(),
-    }
-    return json.dumps(signed).encode()
 
 
 def verify(text: bytes, trust: bytes) -> Snapshot:

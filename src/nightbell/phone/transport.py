@@ -31,12 +31,15 @@ class Peer(NamedTuple):
 class Limits:
     """Bounds on what strangers can make us hold.
 
-    transactions: server transactions at once; calls: calls at once; connections: TCP, of them per_host from one
-    address; idle: seconds a used connection may be silent; hello: seconds until the first whole message.
+    transactions: server transactions at once; calls: calls at once; unconfirmed: of them from one address and not
+    yet acknowledged, unconfirmed_proven: the same for an address that has acknowledged one before (phone.admission);
+    connections: TCP, of them per_host from one address; idle: seconds a used connection may be silent; hello: seconds until the first whole message.
     """
 
     transactions: int = 4_000
     calls: int = 1_000
+    unconfirmed: int = 80  # a fifth of the calls that a snapshot allows by default
+    unconfirmed_proven: int = 200
     connections: int = 256
     per_host: int = 64
     idle: float = 900.0

@@ -4,28 +4,84 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import struct
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nightbell.core import clock
+from nightbell.core.ids import is_ulid
 from nightbell.core.log import Log
 
 MAX_LINE = 65536
 SEND_S = 2
+MOST = 2**53  # beyond it a number of JSON is not exact any more
+_COUNTS = frozenset(
+    [
+        "version",
+        "pid",
+        "active_calls",
+        "answered",
+        "refused",
+        "snapshot_version",
+        "snapshots_refused",
+        "spool_free_bytes",
+        "clips_missing",
+        "open_captures",
+        "late_ticks",
+    ]
+)
+_SECONDS = frozenset(["uptime", "snapshot_age", "worst_lag_ms"])
+_TABLES = frozenset(["rtp", "sip", "captures", "never_confirmed"])
+
+
+def checked(said: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
+    """What a phone says of itself: the known fields that are as they should be, and the names of those that are not.
+
+    Other code takes these for numbers. A name that we do not know, as of a newer phone, is left out: it may be anything.
+    """
+    good, wrong = {}, []
+    for name, value in said.items():
+        right = _right(name, value)
+        if right:
+            good[name] = value
+        elif right is not None:
+            wrong.append(name)
+    return good, sorted(wrong)
+
+
+def _right(name: str, value: object) -> bool | None:
+    """Whether a field has its shape; None for one that we do not know."""
+    if name in _COUNTS:
+        return _is_count(value)
+    if name in _SECONDS:
+        return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and 0 <= value <= MOST)
+    if name in _TABLES:
+        return isinstance(value, dict) and all(_is_count(count) for count in value.values())
+    if name == "draining":
+        return isinstance(value, bool)
+    if name == "epoch":
+        return isinstance(value, str) and is_ulid(value)
+    return None
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
 
 
 @dataclass
 class Phone:
-    """One connected phone process and the last that it said of itself (no PHI)."""
+    """One connected phone process and the last that it said of itself (no PHI). wrong: fields that cannot be true."""
 
     connection: socket.socket
     health: dict[str, Any] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
     seen: float = 0.0
     sending: threading.Lock = field(default_factory=threading.Lock)
 
@@ -81,16 +137,23 @@ class ControlServer:
         try:
             event = json.loads(line)
             name = event.get("event")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             self._log("control_line_malformed")
             return
         phone.seen = clock.monotonic()
         if name in ("hello", "health"):
-            phone.health = {k: v for k, v in event.items() if k != "event"}
+            self._take_health(phone, {k: v for k, v in event.items() if k != "event"})
         if name == "call_started":
             self._ringing.set()
         if name in ("capture_ready", "call_ended"):
             self._wake.set()
+
+    def _take_health(self, phone: Phone, said: Mapping[str, object]) -> None:
+        phone.health, wrong = checked(said)
+        # Told once, not every five seconds; health stays red for as long as it lasts.
+        if set(wrong) - set(phone.wrong):
+            self._log("control_health_wrong", count=len(wrong), reason=wrong[0])
+        phone.wrong = wrong
 
     def publish(self, signed: bytes) -> None:
         """Offer a snapshot to every phone: a new one at once, the same one as a sign of life."""
@@ -116,7 +179,7 @@ class ControlServer:
                 phone.connection.shutdown(socket.SHUT_RDWR)  # half a line may be out: nothing may follow it
 
     def health(self) -> list[dict[str, Any]]:
-        """What each connected phone last said, with its age in seconds."""
+        """What each connected phone last said, with its age in seconds and the names of what was wrong in it."""
         now = clock.monotonic()
         with self._lock:
-            return [{**p.health, "age_s": round(now - p.seen, 1)} for p in self._phones]
+            return [{**p.health, "wrong": p.wrong, "age_s": round(now - p.seen, 1)} for p in self._phones]

@@ -65,11 +65,13 @@ def _spool(config: Config, now: datetime) -> dict[str, Any]:
 
 
 def _phones(phones: list[dict[str, Any]]) -> dict[str, Any]:
-    """Red without a phone, and when one goes on with an old snapshot (DESIGN decision 16)."""
+    """Red without a phone, when one says what cannot be, and when one has an old snapshot (DESIGN decision 16)."""
     fresh = [p for p in phones if p.get("age_s", 999) < SNAPSHOT_STALE_S]
     old = [p for p in fresh if _seconds(p.get("snapshot_age")) > SNAPSHOT_STALE_S]
+    odd = sum(bool(p.get("wrong")) for p in fresh)
     says = f"{len(fresh)} connected" + (f", {len(old)} with an old snapshot" if old else "")
-    return _check(bool(fresh) and not old, says)
+    says += f", {odd} with a report that cannot be right" if odd else ""
+    return _check(bool(fresh) and not old and not odd, says)
 
 
 def _seconds(value: object) -> float:

@@ -32,12 +32,13 @@ def start(config: Config, log: Log) -> None:
 
 
 def update(judged: dict[str, Any], report: dict[str, Any], waiting: int) -> None:
-    """Take over what health says. judged: as health.read gives it; report: as the worker wrote it."""
+    """Take over what health says. judged: as health.read gives it; report: as the worker wrote it, its
+    phones as server.control has checked them."""
     for name, check in judged["checks"].items():
         _OK.labels(name).set(1 if check["ok"] else 0)
     phones = report.get("phones", [])
     _PHONES.set(len(phones))
-    _CALLS.set(sum(int(phone.get("active_calls", 0)) for phone in phones))
+    _CALLS.set(sum(phone.get("active_calls", 0) for phone in phones))
     _WAITING.set(waiting)
     still = report.get("standing_still", 0)
     _STILL.set(still if isinstance(still, int) else -1)

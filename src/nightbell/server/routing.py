@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from datetime import datetime
 from typing import Any
@@ -20,6 +19,7 @@ from nightbell.mailbox.models import Number
 from nightbell.oncall.models import Schedule
 from nightbell.oncall.roster import on_call_ids
 from nightbell.people.models import Practice, User
+from nightbell.sealing.signed import sign
 from nightbell.server import home
 from nightbell.store import vault
 from nightbell.store.models import Flag
@@ -82,20 +82,13 @@ def publish(config: Config, now: datetime) -> bytes:
     if last.get("text") == text and "file" in last:
         return str(last["file"]).encode()
     body |= {"version": _next_version(now), "issued_at": iso(now)}
-    signed = sign(body, vault.keyring().get(home.SNAPSHOT_SIGNER, "signer"))
+    signer = Ed25519PrivateKey.from_private_bytes(vault.keyring().get(home.SNAPSHOT_SIGNER, "signer"))
+    signed = sign(body, signer)
     write_file(path, json.dumps({"text": text, "file": signed.decode()}).encode())
     first = config.home / "phone" / "snapshot.json"
     if not first.exists():
         write_file(first, signed)
     return signed
-
-
-def sign(body: dict[str, Any], signer: bytes) -> bytes:
-    """{"payload": base64(JSON), "signature": base64(Ed25519 over the JSON's bytes)}"""
-    data = json.dumps(body, separators=(",", ":")).encode()
-    signature = Ed25519PrivateKey.from_private_bytes(signer).sign(data)
-    parts = {"payload": base64.b64encode(data).decode(), "signature": base64.b64encode(signature).decode()}
-    return json.dumps(parts).encode()
 
 
 def _next_version(now: datetime) -> int:

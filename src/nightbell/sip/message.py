@@ -82,11 +82,9 @@ class CSeq(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A request with its five necessary headers read. Header names are in lower case."""
+class _Message:
+    """What requests and responses share: five necessary headers read, the rest as text. Header names are in lower case."""
 
-    method: str
-    uri: Uri
     headers: Headers
     body: bytes
     via: Via
@@ -108,29 +106,19 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class Request(_Message):
+    """A request."""
+
+    method: str
+    uri: Uri
+
+
+@dataclass(frozen=True, slots=True)
+class Response(_Message):
     """A response, read as far as needed to match it."""
 
     code: int
     reason: str
-    headers: Headers
-    body: bytes
-    via: Via
-    cseq: CSeq
-    call_id: str
-    sender: Address
-    to: Address
-
-    def get(self, name: str) -> str:
-        return self.headers.get(name, [""])[0]
-
-    def listed(self, name: str) -> list[str]:
-        return listed(self.headers, name)
-
-    @property
-    def session(self) -> bytes:
-        """The session description in the body, b'' if there is none that we can read."""
-        return session_part(self.headers, self.body) or b""
 
 
 def session_part(headers: Headers, body: bytes) -> bytes | None:
@@ -221,7 +209,7 @@ def _request(first: str, headers: Headers, body: bytes) -> Request:
         raise BadMessage("its Max-Forwards is out of range")
     uri = parse_uri(parts[1])
     body = body[: _content_length(headers, len(body))]
-    return Request(parts[0], uri, headers, body, via, cseq, headers["call-id"][0], sender, to)
+    return Request(headers, body, via, cseq, headers["call-id"][0], sender, to, parts[0], uri)
 
 
 def _response(first: str, headers: Headers, body: bytes) -> Response:
@@ -233,7 +221,7 @@ def _response(first: str, headers: Headers, body: bytes) -> Response:
         raise BadMessage("its status code is out of range")
     via, cseq, sender, to = _necessary(headers)
     body = body[: _content_length(headers, len(body))]
-    return Response(int(code), reason, headers, body, via, cseq, headers["call-id"][0], sender, to)
+    return Response(headers, body, via, cseq, headers["call-id"][0], sender, to, int(code), reason)
 
 
 def _necessary(headers: Headers) -> tuple[Via, CSeq, Address, Address]:

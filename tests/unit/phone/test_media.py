@@ -23,12 +23,16 @@ class Listener:
     def __init__(self) -> None:
         self.keys: queue.Queue[str] = queue.Queue()
         self.ends: queue.Queue[int] = queue.Queue()
+        self.sounds = 0
 
     def digit(self, key: str, at: float) -> None:
         self.keys.put(key)
 
     def played(self, token: int) -> None:
         self.ends.put(token)
+
+    def sounded(self) -> None:
+        self.sounds += 1
 
 
 class Phone:
@@ -95,6 +99,7 @@ class Taken(dict[int, bytes]):
 def opened(media: Media, phone: Phone) -> tuple[Session, Listener, Taken]:
     listener, taken = Listener(), Taken()
     session = media.open(phone.peer(), listener)
+    session.confirm()
     session.record(taken)
     return session, listener, taken
 
@@ -265,6 +270,7 @@ def test_it_keeps_the_way_open_while_nothing_is_played(
 ) -> None:
     media.send_silence = send_silence
     session = media.open(phone.peer(), Listener())
+    session.confirm()
     time.sleep(1.1)
     assert least <= session.counters.sent <= most
     first = phone.receive()
@@ -295,6 +301,7 @@ def test_it_hears_a_voice_and_not_the_noise_of_a_quiet_line(media: Media, phone:
 
 def test_it_sends_nothing_to_a_caller_on_hold(media: Media, phone: Phone) -> None:
     session = media.open(phone.peer(mute=True), Listener())
+    session.confirm()
     session.play([b"x" * 160] * 10, 1)
     time.sleep(0.3)
     assert session.counters.sent == 0
@@ -339,3 +346,47 @@ def test_it_goes_on_for_others_when_one_sink_fails(media: Media, phone: Phone) -
     quiet(session)
     assert len(taken) == 1
     assert bad.counters.bad == 1
+
+
+def test_it_sends_nothing_until_the_call_is_confirmed_and_then_every_word(media: Media, phone: Phone) -> None:
+    media.send_silence = True
+    listener = Listener()
+    session = media.open(phone.peer(), listener)
+    session.play([bytes([number]) * 160 for number in range(5)], 3)
+    time.sleep(0.3)
+    assert session.counters.sent == 0
+    assert listener.ends.empty()
+    session.confirm()
+    assert [phone.receive().payload[0] for _ in range(5)] == list(range(5))
+    assert listener.ends.get(timeout=1) == 3
+    assert listener.sounds == 0
+
+
+@pytest.mark.parametrize("packets", [[audio(0)], key_press("1", 101, 0, 0, 7)], ids=["sound", "key"])
+def test_it_speaks_to_whoever_speaks_to_it(media: Media, phone: Phone, packets: list[RtpPacket]) -> None:
+    listener = Listener()
+    session = media.open(phone.peer(), listener)
+    session.play([b"x" * 160], 1)
+    for packet in packets:
+        phone.send(session, packet)
+    assert phone.receive().payload == b"x" * 160
+    assert listener.sounds == 1
+
+
+def test_it_takes_no_rubbish_and_no_stranger_for_a_caller(media: Media, phone: Phone) -> None:
+    session = media.open(phone.peer(), Listener())
+    session.play([b"x" * 160], 1)
+    stranger = Phone()
+    stranger.send(session, audio(0))
+    phone.socket.sendto(b"\x80", session.local)
+    phone.send(session, audio(0)._replace(payload_type=96))
+    phone.send(session, audio(0)._replace(payload=b""))
+    quiet(session)
+    stranger.socket.close()
+    assert session.counters.sent == 0
+
+
+def test_the_next_port_does_not_follow_from_the_last(media: Media, phone: Phone) -> None:
+    ports = [media.open(phone.peer(), Listener()).local[1] for _ in range(12)]
+    assert {b - a for a, b in itertools.pairwise(ports)} != {2}
+    assert len(set(ports)) == 12

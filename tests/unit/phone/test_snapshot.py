@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.phone.house import DIALLED, House
 
 from nightbell.core.errors import RefusedStart
-from nightbell.phone.snapshot import UNROUTED, BadSnapshot, Holder, sign, verify
+from nightbell.phone.snapshot import UNROUTED, BadSnapshot, Holder, verify
+from nightbell.sealing.signed import sign
 
 
 @pytest.fixture
