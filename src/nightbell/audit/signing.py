@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from nightbell.audit.checkpoint import Checkpoint, Signer
 from nightbell.audit.models import Checkpoint as Row
 from nightbell.audit.models import Log
 from nightbell.core import faults
+from nightbell.core.durable import append
 from nightbell.store import vault
 from nightbell.store.models import Flag
 
@@ -50,18 +50,9 @@ def checkpoint_all(url: str, folder: Path, now: datetime) -> int:
                 name=f"vkey:{log.pk}", defaults={"value": signer(url, log.pk).vkey, "changed_at": now}
             )
         faults.point("checkpoint.row")
-        _append(folder / f"{log.pk}.txt", note)
+        append(folder / f"{log.pk}.txt", note.encode() + b"\x1e")
         signed += 1
     return signed
-
-
-def _append(path: Path, note: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    try:
-        os.write(handle, note.encode() + b"\x1e")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def kept_notes(path: Path) -> list[str]:

@@ -35,6 +35,26 @@ def write_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     sync_folder(path.parent)
 
 
+def append(path: Path, data: bytes) -> None:
+    """Add `data` at the end of `path`, durably, all of it or nothing.
+
+    Raises OSError (full disk): the file then ends where it ended before.
+    """
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        size = os.fstat(handle).st_size
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(handle, left) :]
+            os.fsync(handle)
+        except OSError:
+            os.ftruncate(handle, size)
+            raise
+    finally:
+        os.close(handle)
+
+
 def sweep(folder: Path, before: float) -> int:
     """Remove what `write_file` left half-written below `folder` when its process was killed.
 

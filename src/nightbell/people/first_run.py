@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -34,6 +37,21 @@ def good(home: Path, token: str, now: datetime) -> bool:
     return fresh and secrets.compare_digest(digest, hashlib.sha256(token.encode()).hexdigest())
 
 
-def use_up(home: Path) -> None:
-    """The link has done its work."""
-    remove_file(home / FILE)
+@contextmanager
+def used_once(home: Path) -> Iterator[bool]:
+    """Take the link for the block's work, before anybody else can: gives False when somebody was quicker.
+
+    It is used up when the block ends well, and back in force when it does not.
+    """
+    taken = home / (FILE + ".taken")
+    try:
+        os.rename(home / FILE, taken)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        yield True
+    except BaseException:
+        os.rename(taken, home / FILE)
+        raise
+    remove_file(taken)

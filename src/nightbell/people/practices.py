@@ -84,8 +84,10 @@ def add_user(
         raise BadPerson(
             "The user was not made", " ".join(error.messages), "choose a longer password"
         ) from error
+    user = User(login=login, name=name, role=role, email=email, practice=practice)
+    user.set_password(password)  # takes its time: before the write lock is held
     with transaction.atomic():
-        user = User.objects.create_user(login, password, name=name, role=role, email=email, practice=practice)
+        user.save(force_insert=True)
         audit.record(
             practice.id, actor=actor, action="user:create", now=now, detail={"user": login, "role": role}
         )

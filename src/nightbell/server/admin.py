@@ -136,13 +136,18 @@ def _keys_status(config: Config, options: argparse.Namespace) -> int:
 
 
 def _keys_kit(config: Config, options: argparse.Namespace) -> int:
-    """The recovery kit, on the terminal: for a printer, not for a disk."""
+    """The recovery kit, on the terminal: for a printer, not for a disk. The log keeps that it was printed."""
     home.require(config)
+    setup()
+    from nightbell.audit import service as audit
     from nightbell.core.clock import iso
     from nightbell.sealing.kit import print_kit
     from nightbell.sealing.provider import FileKeyProvider
 
-    print(print_kit(FileKeyProvider(config.keys / "kek.key").read(), iso(utc_now()), config.url))
+    now = utc_now()
+    key = FileKeyProvider(config.keys / "kek.key").read()
+    audit.record(audit.INSTALLATION, actor=_actor(), action="keys:kit", now=now)
+    print(print_kit(key, iso(now), config.url))
     return 0
 
 

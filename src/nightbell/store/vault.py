@@ -6,13 +6,13 @@ Nothing is kept unwrapped between calls: moving the key file away closes everyth
 from __future__ import annotations
 
 import base64
-import os
 import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from nightbell.core.config import Config, load
+from nightbell.core.durable import append
 from nightbell.core.errors import NightbellError
 from nightbell.sealing.blobs import FolderBlobs
 from nightbell.sealing.errors import KeyUnavailable
@@ -110,11 +110,5 @@ def disposed_ids() -> set[str]:
 
 def note_disposed(message_id: str) -> None:
     """Durable before the key goes."""
-    if message_id in disposed_ids():
-        return
-    handle = os.open(load().keys / DISPOSED, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(handle, message_id.encode() + b"\n")
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    if message_id not in disposed_ids():
+        append(load().keys / DISPOSED, message_id.encode() + b"\n")

@@ -51,23 +51,26 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
     """Make the first practice. A wrong, old or used link looks like any page that does not exist."""
     home = load().home
     if not first_run.good(home, token, clock.utc_now()):
-        raise NotFound(
-            "There is no such page",
-            "the link was used or is older than a day",
-            "start Nightbell again for a new one",
-        )
+        raise _used()
     form = FirstPractice(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            _make(form.cleaned_data)
+            with first_run.used_once(home) as ours:
+                if not ours:
+                    raise _used()
+                _make(form.cleaned_data)
         except BadPerson as error:
             form.add_error(None, str(error))
         else:
-            first_run.use_up(home)
             return HttpResponseRedirect("/account/login/?how=password")
     return render(
         request, "pages/setup.html", {"form": form, "zones": COMMON_ZONES}, status=422 if form.errors else 200
     )
+
+
+def _used() -> NotFound:
+    why = "the link was used or is older than a day"
+    return NotFound("There is no such page", why, "start Nightbell again for a new one")
 
 
 def _make(given: dict[str, str]) -> None:
