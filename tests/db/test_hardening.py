@@ -239,3 +239,12 @@ def test_health_is_red_for_what_does_not_go_on(
     health.write(load(), good | change, utc_now())
     judged = health.read(load(), utc_now())
     assert [name for name, check in judged["checks"].items() if not check["ok"]] == red
+
+
+def test_health_is_red_before_a_disk_is_full(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk = os.statvfs("/")
+    sizes = (disk.f_bsize, disk.f_frsize, 1000, 40, 40, *tuple(disk)[5:])
+    monkeypatch.setattr(os, "statvfs", lambda path: os.statvfs_result(sizes))
+    health.write(load(), {}, utc_now())
+    check = health.read(load(), utc_now())["checks"]["disk"]
+    assert (check["ok"], check["says"]) == (False, "database, spool, data: nearly full, make room (4% free)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from nightbell.sealing import spool
 
 STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
+DISK_FREE, DISK_SHARE = 10**9, 0.05
 WAITED_S = 120  # a capture is taken in within seconds; after that long something keeps it
 
 
@@ -41,6 +43,7 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
         "spool": _spool(config, now),
         "phone": _phones(report.get("phones", [])),
         "work": _work(report),
+        "disk": _disk(config),
     }
     return _judged(checks, report)
 
@@ -76,6 +79,22 @@ def _phones(phones: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _seconds(value: object) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+def _disk(config: Config) -> dict[str, Any]:
+    """Red before a disk is full: below a twentieth of it, or 1 GB if that is less."""
+    tight, least = [], 1.0
+    for name, folder in (("database", config.home / "db"), ("spool", config.spool), ("data", config.home)):
+        try:
+            disk = os.statvfs(folder)
+        except OSError:
+            return _check(False, f"{name}: cannot be read")
+        free, size = disk.f_bavail * disk.f_frsize, max(1, disk.f_blocks * disk.f_frsize)
+        least = min(least, free / size)
+        if free < min(DISK_FREE, size * DISK_SHARE):
+            tight.append(name)
+    says = f"{', '.join(tight)}: nearly full, make room" if tight else "room enough"
+    return _check(not tight, f"{says} ({least:.0%} free)")
 
 
 def _work(report: dict[str, Any]) -> dict[str, Any]:
