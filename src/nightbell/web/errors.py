@@ -27,7 +27,8 @@ from nightbell.core.log import Log
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.oncall.errors import BadShift
 from nightbell.people.access import Forbidden, NotFound
-from nightbell.sealing.errors import KeyUnavailable, NoSuchKey
+from nightbell.sealing.blobs import NoSuchBlob
+from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError, StaleKeyring
 from nightbell.store.vault import KeysAway
 
 log = Log("web")
@@ -64,16 +65,32 @@ _GONE = Answer(
     "Go to the inbox.",
 )
 
-
+# 502: this server is well and the request is right, but the store behind it gave what was never sealed. It is not
+# temporary (503), and not gone for good (410): a backup may have it.
+_DAMAGED = Answer(
+    502,
+    "This message is damaged",
+    "What is stored is not what was sealed: it was changed, cut, or hurt by the disk. No doubtful part is played or shown.",
+    "Call the patient back at the number on the message's page. Then tell the person who looks after this system: "
+    "a backup may have the whole of it.",
+)
+_LOST = Answer(
+    502,
+    "The recording is missing",
+    "The message is here, but its sound is not in the store.",
+    _DAMAGED.mend,
+)
 _LARGE = Answer(413, "That is too much at once", "The text is longer than this page takes.", "Shorten it.")
 _ROLE = Answer(403, "Your role does not do this", "", "Ask your office manager.")
 _BROKEN = Answer(400, "The request cannot be read", "", "Go back, reload the page and try again.")
 
-# Order matters: TooManyFilesSent and RequestDataTooBig are kinds of SuspiciousOperation.
+# Order matters: TooManyFilesSent and RequestDataTooBig are kinds of SuspiciousOperation, most of sealing's of SealError.
 _FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
     ((NotFound, Http404, NoSuchKey), _GONE),
     ((AuditClosed, OperationalError, InterfaceError, InternalError), _CLOSED),
-    ((KeysAway, KeyUnavailable), _KEYS),
+    ((KeysAway, KeyUnavailable, StaleKeyring), _KEYS),
+    ((NoSuchBlob,), _LOST),
+    ((SealError,), _DAMAGED),
     ((RequestDataTooBig, TooManyFilesSent), _LARGE),
     ((PermissionDenied,), _ROLE),
     ((SuspiciousOperation, BadRequest, UnreadablePostError), _BROKEN),
@@ -119,9 +136,20 @@ def respond(request: HttpRequest, error: BaseException) -> HttpResponse:
     if answer.status >= 500:
         kind = "api" if request.path.startswith(API) else "page"
         log.failure(
-            "request_failed", error, status=answer.status, kind=kind, reference=answer.reference or None
+            "request_failed",
+            error,
+            status=answer.status,
+            kind=kind,
+            reference=answer.reference or None,
+            message=_message_of(request),
         )
     return render(request, answer)
+
+
+def _message_of(request: HttpRequest) -> str | None:
+    """Which message the address names. The log drops what is no id."""
+    match = request.resolver_match
+    return str(match.kwargs.get("message_id", "")) or None if match is not None else None
 
 
 def render(request: HttpRequest, answer: Answer) -> HttpResponse:
