@@ -33,6 +33,8 @@ from nightbell.store.vault import KeysAway
 
 log = Log("web")
 API = "/api/"
+PROBLEM = "application/problem+json"
+_WAITS = {429: "300", 503: "30"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,9 +162,14 @@ def render(request: HttpRequest, answer: Answer) -> HttpResponse:
         "errors/answer.html", {"answer": answer, "icon": _ICONS.get(answer.status, "alert")}
     )
     response = HttpResponse(page, status=answer.status)
-    if answer.status == 503:
-        response["Retry-After"] = "30"
+    _later(response)
     return response
+
+
+def _later(response: HttpResponse) -> None:
+    """When to try again, where trying again may help."""
+    if response.status_code in _WAITS:
+        response["Retry-After"] = _WAITS[response.status_code]
 
 
 _ICONS = {403: "lock", 404: "search", 503: "shield-alert", 409: "users"}
@@ -179,10 +186,9 @@ def problem(answer: Answer, **more: object) -> HttpResponse:
     response = HttpResponse(
         json.dumps(fields | more, ensure_ascii=False),
         status=answer.status,
-        content_type="application/problem+json",
+        content_type=PROBLEM,
     )
-    if answer.status in (429, 503):
-        response["Retry-After"] = "30"
+    _later(response)
     return response
 
 
@@ -195,11 +201,36 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400, 403 and 404."""
+    """Django's handler400, 403 and 404: what middleware or the address book raised."""
     return respond(request, exception)
 
 
-not_found = refused
+def slow_down(request: HttpRequest) -> HttpResponse:
+    """allauth's handler429."""
+    return render(
+        request, Answer(429, "Too many tries", "This address has to wait.", "Try again in five minutes.")
+    )
+
+
+def dressed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """A bare 405 in our own form; every other answer as it is."""
+    if response.status_code != 405 or response.get("Content-Type") == PROBLEM:
+        return response
+    allowed = response.get("Allow", "")
+    ours = render(
+        request,
+        Answer(
+            405,
+            "This address does not do that",
+            f"It takes {allowed or 'another kind of request'}",
+            "Use one of these."
+            if request.path.startswith(API)
+            else "Go back and use the page's own buttons.",
+        ),
+    )
+    if allowed:
+        ours["Allow"] = allowed
+    return ours
 
 
 def failed(request: HttpRequest) -> HttpResponse:
