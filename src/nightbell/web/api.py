@@ -18,7 +18,7 @@ from nightbell.core import clock
 from nightbell.core.clock import iso
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Mailbox
-from nightbell.mailbox.values import MessageView, Row
+from nightbell.mailbox.values import CURSOR, MessageView, Row
 from nightbell.people import audit_log
 from nightbell.people.access import Actor, NotFound, demand
 from nightbell.people.models import User
@@ -198,7 +198,7 @@ def messages(
     request: HttpRequest,
     mailbox_id: str = Query("", alias="mailbox", pattern=_ULID),
     state: State = "open",
-    cursor: str = Query("", pattern=_ULID),
+    cursor: str = Query("", pattern=f"^({CURSOR})?$"),
     limit: int = Query(100, ge=1, le=200),
 ) -> Any:
     """Messages in the order in which they should be worked on; open ones unless `state` says else."""
