@@ -105,12 +105,52 @@ def test_a_code_works_once(doctor: User) -> None:
         assert client.post("/account/code/", {"code": used}).status_code == expected
 
 
+def guess(doctor: User, times: int, address: str) -> None:
+    for _ in range(times):
+        wrong = {"login": doctor.login, "password": "wrong wrong wrong"}
+        Https().post("/account/login/", wrong, REMOTE_ADDR=address)
+
+
+def gets_to_the_code(doctor: User, address: str) -> bool:
+    right = {"login": doctor.login, "password": PASSWORD}
+    answer = Https().post("/account/login/", right, REMOTE_ADDR=address)
+    return bool(answer.headers.get("Location", "").startswith("/account/code/"))
+
+
 def test_guessing_is_slowed(doctor: User) -> None:
-    client = Https()
-    for _ in range(6):
-        client.post("/account/login/", {"login": doctor.login, "password": "wrong wrong wrong"})
-    answer = client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
-    assert answer.status_code in (200, 429), "the right password is not even tried now"
+    guess(doctor, 5, "198.51.100.9")
+    assert not gets_to_the_code(doctor, "198.51.100.9"), "the right password is not even tried now"
+
+
+def test_a_stranger_who_guesses_locks_nobody_out(doctor: User) -> None:
+    guess(doctor, 30, "198.51.100.9")
+    assert gets_to_the_code(doctor, "203.0.113.7")
+
+
+def test_one_address_cannot_try_many_log_ins(house: House, doctor: User) -> None:
+    for person in (*house.people.values(), *house.people.values()):
+        guess(person, 1, "198.51.100.9")
+    assert not gets_to_the_code(doctor, "198.51.100.9")
+
+
+def test_guessing_from_many_addresses_is_slowed_too(doctor: User, settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = settings.ACCOUNT_RATE_LIMITS | {"login_failed_anywhere": "6/h/key"}
+    for n in range(3):
+        assert gets_to_the_code(doctor, f"203.0.113.{n}"), "right passwords are not counted"
+    for n in range(6):
+        guess(doctor, 1, f"198.51.100.{n}")
+    assert not gets_to_the_code(doctor, "203.0.113.7")
+
+
+def test_the_limit_on_codes_is_of_the_person(doctor: User) -> None:
+    """Whoever guesses codes knows the password already: changing the address must not help."""
+    for n in range(6):
+        client = Https(REMOTE_ADDR=f"198.51.100.{n}")
+        client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+        client.post("/account/code/", {"code": f"{(int(code()) + 1) % 10**6:06d}"})
+    client = Https(REMOTE_ADDR="198.51.100.99")
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    assert client.post("/account/code/", {"code": code()}).status_code != 302
 
 
 def test_somebody_who_left_cannot_come_in(doctor: User) -> None:
