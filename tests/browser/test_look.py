@@ -88,3 +88,20 @@ def test_the_list_of_keys_is_a_dialog(site: Site, signed_in: Callable[..., Page]
     page.keyboard.press("?")
     page.wait_for_selector("dialog#keys[open]")
     check(page, "keys")
+
+
+def test_the_audit_log_fits_a_phone(site: Site, signed_in: Callable[..., Page]) -> None:
+    """Rows are cards below 640 px: nothing of a row lies outside of the sheet, nothing scrolls inside it."""
+    page = signed_in("okafor")
+    page.goto(site.url + "/audit/")
+    for width in (320, 390, 639):
+        page.set_viewport_size({"width": width, "height": 900})
+        over = page.evaluate(
+            "() => { const s = document.querySelector('.nb-scroll'); return s.scrollWidth - s.clientWidth }"
+        )
+        assert over <= 0, f"{width}: the rows scroll sideways by {over} px"
+        cut = page.evaluate(
+            "() => [...document.querySelectorAll('.nb-events td')].filter(c => c.scrollWidth > c.clientWidth + 1).length"
+        )
+        assert cut == 0
+    assert page.get_by_role("row").count() > 5 and page.get_by_role("columnheader").count() == 7
