@@ -70,6 +70,19 @@ def test_message_pages_in_every_state(site: Site, signed_in: Callable[..., Page]
             check(page, f"{address} {width}")
 
 
+def test_recovery_codes_as_they_are_shown_once(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("tran")
+    page.goto(site.url + "/account/recovery/new/")
+    page.click("main form button")
+    assert page.locator(".nb-codes li").count() == 10
+    look(page, "recovery codes")
+    page.emulate_media(media="print")
+    assert page.locator(".nb-codes").is_visible() and not page.locator("[data-print]").is_visible()
+    page.emulate_media(media="screen")
+    page.goto(site.url + "/account/recovery/")
+    look(page, "recovery codes, seen already")
+
+
 def test_pages_of_the_others(site: Site, signed_in: Callable[..., Page]) -> None:
     for login, paths in {
         "okafor": ("/audit/", "/oncall/", "/?view=unrouted"),

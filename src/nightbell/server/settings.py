@@ -139,6 +139,7 @@ ACCOUNT_RATE_LIMITS = {
 }
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True  # at enrolment; who comes later with a stolen session finds none to copy
 MFA_TOTP_ISSUER = "Nightbell"
 MFA_TOTP_TOLERANCE = 1  # a code typed at the edge of its half minute
 MFA_ADAPTER = "nightbell.web.accounts.MfaAdapter"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -193,7 +194,36 @@ def test_setting_up_the_app_seals_its_seed_and_is_logged(
     stored = Authenticator.objects.get(user=person, type="totp").data["secret"]
     assert secret not in stored and base64.urlsafe_b64decode(stored)
     assert (f"user:{person.login}", "authenticator_added", "ok") in actions(house)
-    assert len(client.get("/account/recovery/").content.decode().split("<li>")) > 10
+
+
+def codes_on(page: str) -> list[str]:
+    return re.findall(r"<li>([0-9]{8})</li>", page)
+
+
+def test_recovery_codes_are_shown_once_at_enrolment(house: House) -> None:
+    person = house.people[Role.FRONT_DESK]
+    client = Https()
+    client.post("/account/login/", {"login": person.login, "password": PASSWORD})
+    page = client.get("/account/app/").content.decode()
+    assert "ten recovery codes" in page
+    secret = page.split('class="nb-mono break-all">')[1].split("<")[0]
+    told = client.post("/account/app/", {"code": code(secret)}, follow=True).content.decode()
+    first = codes_on(told)
+    assert len(first) == 10 and "shown this once" in told
+    again = client.get("/account/recovery/").content.decode()
+    assert codes_on(again) == [] and "10 of 10 are unused" in again
+    assert client.get("/account/recovery/download/").status_code in (403, 404)
+    fresh = codes_on(client.post("/account/recovery/new/", follow=True).content.decode())
+    assert len(fresh) == 10 and not set(fresh) & set(first)
+    client.post("/account/logout/")
+    client.post("/account/login/", {"login": person.login, "password": PASSWORD})
+    assert client.post("/account/code/", {"code": fresh[0]})["Location"] == "/"
+    assert "9 left" in client.get("/account/").content.decode()
+
+
+def test_who_has_no_recovery_codes_is_told(doctor: User) -> None:
+    page = signed_in(doctor).get("/account/").content.decode()
+    assert "0 left. Make some" in page
 
 
 def test_the_last_second_factor_cannot_be_taken_off(doctor: User) -> None:
