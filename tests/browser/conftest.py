@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -33,6 +34,7 @@ class Site:
     url: str
     users: dict[str, dict[str, str]]
     ca: Path
+    home: Path
     kept: dict[str, Any] = field(default_factory=dict)  # sessions by log-in: a code works only once
 
     def code(self, login: str) -> str:
@@ -79,7 +81,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     try:
         _wait(port, server)
         yield Site(
-            f"https://localhost:{port}", {u["login"]: u for u in demo["users"]}, home / "tls" / "ca.pem"
+            f"https://localhost:{port}", {u["login"]: u for u in demo["users"]}, home / "tls" / "ca.pem", home
         )
     finally:
         server.terminate()
@@ -110,6 +112,9 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+EXPECTED = re.compile(r"status of (4\d\d|502)")  # refusals, and damage that a test made
+
+
 class Trouble(list[str]):
     """What the browser complained about: errors of scripts, refusals of the CSP, requests to other hosts."""
 
@@ -132,7 +137,7 @@ def open_page(site: Site, chromium: Browser) -> Iterator[Callable[..., Page]]:
         page.on("pageerror", lambda error: trouble.append(str(error)))
         page.on(
             "console",
-            lambda m: trouble.append(m.text) if m.type == "error" and "status of 4" not in m.text else None,
+            lambda m: trouble.append(m.text) if m.type == "error" and not EXPECTED.search(m.text) else None,
         )
         page.on(
             "request",

@@ -70,6 +70,22 @@ def test_message_pages_in_every_state(site: Site, signed_in: Callable[..., Page]
             check(page, f"{address} {width}")
 
 
+def test_recovery_codes_as_they_are_shown_once(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("tran")
+    page.goto(site.url + "/account/recovery/new/")
+    look(page, "make recovery codes")
+    page.click("main form button")
+    assert page.locator(".nb-codes li").count() == 10
+    look(page, "recovery codes")
+    page.emulate_media(media="print")
+    assert page.locator(".nb-codes").is_visible()
+    for left_out in ("[data-print]", ".nb-rail", ".nb-tabbar", ".nb-demo"):
+        assert not page.locator(left_out).is_visible(), left_out
+    page.emulate_media(media="screen")
+    page.goto(site.url + "/account/recovery/")
+    look(page, "recovery codes, seen already")
+
+
 def test_pages_of_the_others(site: Site, signed_in: Callable[..., Page]) -> None:
     for login, paths in {
         "okafor": ("/audit/", "/oncall/", "/?view=unrouted"),
@@ -88,3 +104,20 @@ def test_the_list_of_keys_is_a_dialog(site: Site, signed_in: Callable[..., Page]
     page.keyboard.press("?")
     page.wait_for_selector("dialog#keys[open]")
     check(page, "keys")
+
+
+def test_the_audit_log_fits_a_phone(site: Site, signed_in: Callable[..., Page]) -> None:
+    """Rows are cards below 640 px: nothing of a row lies outside of the sheet, nothing scrolls inside it."""
+    page = signed_in("okafor")
+    page.goto(site.url + "/audit/")
+    for width in (320, 390, 639):
+        page.set_viewport_size({"width": width, "height": 900})
+        over = page.evaluate(
+            "() => { const s = document.querySelector('.nb-scroll'); return s.scrollWidth - s.clientWidth }"
+        )
+        assert over <= 0, f"{width}: the rows scroll sideways by {over} px"
+        cut = page.evaluate(
+            "() => [...document.querySelectorAll('.nb-events td')].filter(c => c.scrollWidth > c.clientWidth + 1).length"
+        )
+        assert cut == 0
+    assert page.get_by_role("row").count() > 5 and page.get_by_role("columnheader").count() == 7

@@ -160,3 +160,31 @@ def test_it_works_without_javascript(site: Site, chromium: object, signed_in: Ca
     expect(bare.locator("noscript a, main a:has-text('Open the recording')").first).to_have_count(1)
     expect(bare.locator("#notes")).to_contain_text("Asked the insurer")
     plain.close()
+
+
+def test_a_damaged_recording_says_what_to_do(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("patel")
+    page.goto(site.url + "/?view=done")
+    page.click(".nb-row:has-text('(206) 555-3911') a.go")
+    message = page.url.rstrip("/").rsplit("/", 1)[1]
+    (blob,) = site.home.glob(f"**/{message[-2:]}/{message}")
+    whole = blob.read_bytes()
+    try:
+        blob.write_bytes(whole[:-9000] + bytes([whole[-9000] ^ 1]) + whole[-8999:])
+        page.click("[data-play]")
+        expect(page.locator("[data-trouble]")).to_contain_text("damaged or missing", timeout=20_000)
+        expect(page.locator("[data-trouble]")).to_contain_text("Call the patient back at (206) 555-3911")
+    finally:
+        blob.write_bytes(whole)
+
+
+def test_the_demo_banner_is_one_line_and_whole(site: Site, open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    page.goto(site.url + "/account/login/")
+    for width in (320, 390, 1280):
+        page.set_viewport_size({"width": width, "height": 844})
+        tall, over = page.evaluate(
+            "() => { const b = document.querySelector('.nb-demo'); return [b.offsetHeight, b.scrollWidth - b.clientWidth] }"
+        )
+        assert tall <= 28 and over <= 0
+        assert "Never give this number to a patient" in page.locator(".nb-demo").inner_text()

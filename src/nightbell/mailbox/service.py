@@ -14,7 +14,7 @@ from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urgency
 from nightbell.mailbox.opening import Opener, person
-from nightbell.mailbox.values import MessageView, Page, Person
+from nightbell.mailbox.values import Mark, MessageView, Page, Person
 from nightbell.people.access import Actor, NotFound, demand, reveal, write
 from nightbell.people.roles import Act
 from nightbell.store import vault
@@ -71,30 +71,48 @@ def _in_view(actor: Actor, view: str, mailbox: str) -> QuerySet[Message]:
     return found.filter(mailbox_id=mailbox) if mailbox else found
 
 
-def _ordered(found: QuerySet[Message], view: str) -> QuerySet[Message]:
-    """Urgent and unowned, urgent, then what nobody has heard, then the rest; oldest first. Done: newest first."""
+def _ordered(found: QuerySet[Message], view: str, since: datetime) -> list[Mark]:
+    """Urgent and unowned, urgent, then what nobody has heard, then the rest; oldest first. Done: newest first.
+
+    `since`: when the reader began to page. Who took or heard a message after that does not move it, or it would
+    come twice or never to a reader between two pages. (One given back or found urgent meanwhile does move: it rings.)
+    """
     if view in ("done", "closed"):
-        return found.order_by("-received_at", "-id")
-    heard = Exists(Hearing.objects.filter(message=OuterRef("pk")))
+        done = found.order_by("-received_at", "-id").values_list("received_at", "id")
+        return [Mark(since, 0, at, pk) for at, pk in done]
+    unowned = Q(state=State.NEW) | Q(owned_at__gt=since)
+    heard = Exists(Hearing.objects.filter(message=OuterRef("pk"), first_at__lte=since))
     rank = Case(
-        When(urgency=Urgency.URGENT, state=State.NEW, then=Value(0)),
+        When(Q(urgency=Urgency.URGENT) & unowned, then=Value(0)),
         When(urgency=Urgency.URGENT, then=Value(1)),
-        When(Q(state=State.NEW) & ~Q(heard), then=Value(2)),
+        When(unowned & ~Q(heard), then=Value(2)),
         default=Value(3),
         output_field=IntegerField(),
     )
-    return found.annotate(heard=heard, rank=rank).order_by("rank", "received_at", "id")
+    ranked = found.annotate(heard=heard, rank=rank).order_by("rank", "received_at", "id")
+    return [Mark(since, *row) for row in ranked.values_list("rank", "received_at", "id")]
+
+
+def _following(ordered: list[Mark], after: Mark | None, view: str) -> int:
+    """Where the page behind a cursor begins. The message that the cursor names need not be there any more."""
+    if after is None:
+        return 0
+    if view in ("done", "closed"):
+        passed = ((m.received_at, m.id) >= (after.received_at, after.id) for m in ordered)
+    else:
+        passed = ((m.rank, m.received_at, m.id) <= (after.rank, after.received_at, after.id) for m in ordered)
+    return sum(passed)
 
 
 def inbox(actor: Actor, view: str = "open", mailbox: str = "", cursor: str = "", limit: int = 100) -> Page:
     """One page of the inbox. One audit row names all its items. Raises ValueError for a bad view or cursor."""
     if view not in VIEWS:
         raise ValueError("view")
-    if cursor and not is_ulid(cursor):
-        raise ValueError("cursor")
+    after = Mark.read(cursor) if cursor else None
     demand(actor, Act.UNROUTED if view == "unrouted" else Act.LIST)
-    ordered = list(_ordered(_in_view(actor, view, mailbox), view).values_list("id", flat=True))
-    start = ordered.index(cursor) + 1 if cursor in ordered else 0
+    marks = _ordered(_in_view(actor, view, mailbox), view, after.since if after else actor.now)
+    start = _following(marks, after, view)
+    ordered = [mark.id for mark in marks]
     chosen = ordered[start : start + limit]
     vault.require_keys()
     heard = set(
@@ -106,7 +124,7 @@ def inbox(actor: Actor, view: str = "open", mailbox: str = "", cursor: str = "",
         rows = tuple(Opener(actor, warrant, loaded[i]).row(i in heard) for i in chosen if i in loaded)
         return Page(
             rows,
-            chosen[-1] if start + limit < len(ordered) else None,
+            str(marks[start + limit - 1]) if start + limit < len(ordered) else None,
             len(ordered),
             sum(i not in heard for i in ordered),
         )

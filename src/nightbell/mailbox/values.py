@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from nightbell.core.notice import Word
+
+CURSOR = r"[0-9]{1,17}\.[0-3]\.[0-9]{1,17}\.[0-7][0-9A-HJKMNP-TV-Z]{25}"
+_EPOCH, _MICRO = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,31 @@ class Page:
     next: str | None
     open_count: int
     unheard_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A message's place in the inbox as it was at `since`; written down, it is the cursor of the next page.
+
+    It holds the place and not only the id: the message may have been taken, closed or destroyed meanwhile.
+    """
+
+    since: datetime
+    rank: int
+    received_at: datetime
+    id: str
+
+    def __str__(self) -> str:
+        since, received = (self.since - _EPOCH) // _MICRO, (self.received_at - _EPOCH) // _MICRO
+        return f"{since}.{self.rank}.{received}.{self.id}"
+
+    @staticmethod
+    def read(text: str) -> Mark:
+        """Raises ValueError for what is no cursor."""
+        if not re.fullmatch(CURSOR, text):
+            raise ValueError("cursor")
+        since, rank, received, pk = text.split(".")
+        return Mark(_EPOCH + int(since) * _MICRO, int(rank), _EPOCH + int(received) * _MICRO, pk)
 
 
 @dataclass(frozen=True, slots=True)

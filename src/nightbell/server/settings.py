@@ -129,9 +129,17 @@ ACCOUNT_USER_MODEL_EMAIL_FIELD = "email"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_LOGOUT_ON_GET = False
 ACCOUNT_SESSION_REMEMBER = False
-ACCOUNT_RATE_LIMITS = {"login_failed": "10/m/ip,5/5m/key", "reauthenticate": "10/m/user"}
+ACCOUNT_RATE_LIMITS = {
+    # For passwords, key is the address with the log-in (web.accounts.Adapter): who guesses from elsewhere locks nobody
+    # out. For codes, key is the person: only who knows the password comes so far.
+    "login_failed": "10/m/ip,5/5m/key",
+    # The same log-in from anywhere: more than a few addresses can reach, and passkeys are not bound by it.
+    "login_failed_anywhere": "300/h/key",
+    "reauthenticate": "10/m/user",
+}
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_RECOVERY_CODES_SHOW_ONCE = True  # at enrolment; who comes later with a stolen session finds none to copy
 MFA_TOTP_ISSUER = "Nightbell"
 MFA_TOTP_TOLERANCE = 1  # a code typed at the edge of its half minute
 MFA_ADAPTER = "nightbell.web.accounts.MfaAdapter"

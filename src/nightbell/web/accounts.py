@@ -8,6 +8,7 @@ from typing import Any
 from allauth.account import signals as account_signals
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
+from allauth.core.internal import ratelimit
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
@@ -34,6 +35,10 @@ def note_event(request: HttpRequest | None, user: User | None, action: str, outc
     audit.record(log_id, actor=actor, action=action, now=clock.utc_now(), outcome=outcome, source=source)
 
 
+def _typed(credentials: dict[str, Any]) -> str:
+    return str(credentials.get("username", "")).lower()[:200]
+
+
 class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
     """No sign-up, no mail, the client's address from the connection alone."""
 
@@ -49,6 +54,25 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
         if records and clock.utc_now().timestamp() - records[-1]["at"] < FRESH_S:
             return False
         return bool(super().is_reauthentication_required(app=app, **more))
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """What the tight limit counts by: an address and a log-in. By log-in alone, a stranger with five wrong
+        passwords would keep a doctor out at three in the morning."""
+        return f"{ratelimit.get_ip(request)}:{_typed(credentials)}"
+
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        super().pre_authenticate(request, **credentials)
+        self._anywhere = ratelimit.consume(
+            request, app="allauth.account", action="login_failed_anywhere", key=_typed(credentials)
+        )
+        if not self._anywhere:
+            raise self.validation_error("too_many_login_attempts")
+
+    def _rollback_login_failed_rl_usage(self) -> None:
+        """A right password counts against nobody."""
+        super()._rollback_login_failed_rl_usage()
+        if self._anywhere:
+            self._anywhere.rollback()
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """What was typed is not kept: people type passwords into the wrong field."""

@@ -10,18 +10,19 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import URLPattern, URLResolver, include, path
 from ninja import NinjaAPI, Query
 from ninja.errors import AuthenticationError, HttpError, ValidationError
+from ninja.parser import Parser
 from ninja.responses import Status
 from ninja.security import HttpBearer
 
 from nightbell.core import clock
 from nightbell.core.clock import iso
-from nightbell.core.ids import is_ulid
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Mailbox
-from nightbell.mailbox.values import MessageView, Row
+from nightbell.mailbox.values import CURSOR, MessageView, Row
 from nightbell.people import audit_log
-from nightbell.people.access import Actor, NotFound
+from nightbell.people.access import Actor, NotFound, demand
 from nightbell.people.models import User
+from nightbell.people.roles import Act
 from nightbell.people.tokens import authenticate
 from nightbell.web import api_schemas as shapes
 from nightbell.web import throttle
@@ -30,8 +31,24 @@ from nightbell.web.errors import Answer, answer_for, problem, respond
 from nightbell.web.sound import sound_response
 
 _KNOCK = "token"
+_JSON = "application/json"
 _ULID = r"^([0-7][0-9A-HJKMNP-TV-Z]{25})?$"  # or nothing
-_ERRORS = {code: shapes.Problem for code in (400, 401, 403, 404, 409, 422, 429, 503)}
+_ERRORS = {code: shapes.Problem for code in (400, 401, 403, 404, 409, 415, 422, 429, 502, 503)}
+
+
+_UNREADABLE = Answer(400, "The body cannot be read", "It is not JSON", "Send one JSON object in UTF-8.")
+_OTHER_KIND = Answer(
+    415, "The body is of a wrong kind", "This API reads JSON alone", "Send Content-Type: application/json."
+)
+
+
+class Body(Parser):  # type: ignore[misc]
+    """JSON that says so: a body under another name was meant for something else. What is raised here ends in `_http`."""
+
+    def parse_body(self, request: HttpRequest) -> Any:
+        if request.content_type != _JSON:
+            raise ValueError("another kind")
+        return super().parse_body(request)
 
 
 class TooManyKnocks(Exception):
@@ -42,11 +59,12 @@ class Bearer(HttpBearer):  # type: ignore[misc]
     """Authorization: Bearer nbt_…"""
 
     def authenticate(self, request: HttpRequest, token: str) -> Actor | None:
+        """A right token always opens: a stranger behind the same address must not lock out a working program."""
         now, source = clock.utc_now(), source_of(request)
-        if throttle.too_many(_KNOCK, source, now):
-            raise TooManyKnocks
         actor = authenticate(token, now, source)
         if actor is None:
+            if throttle.too_many(_KNOCK, source, now):
+                raise TooManyKnocks
             throttle.failed(_KNOCK, source, now)
         return actor
 
@@ -56,6 +74,7 @@ api = NinjaAPI(
     version="1",
     description="Messages of a medical practice's phone line. Every read is written to the audit log first.",
     auth=Bearer(),
+    parser=Body(),
     docs_url=None,
     openapi_url=None,
     urls_namespace="api-v1",
@@ -84,9 +103,8 @@ def _knocks(request: HttpRequest, error: TooManyKnocks) -> HttpResponse:
 
 @api.exception_handler(HttpError)
 def _http(request: HttpRequest, error: HttpError) -> HttpResponse:
-    return problem(
-        Answer(error.status_code, "The request cannot be answered", "The body is not JSON as expected.")
-    )
+    """The one HttpError of ninja that is left is about the body."""
+    return problem(_UNREADABLE if request.content_type == _JSON else _OTHER_KIND)
 
 
 @api.exception_handler(ValidationError)
@@ -172,12 +190,6 @@ def _notes(view: MessageView | None) -> list[dict[str, Any]] | None:
     return [{"author": n.author.name, "at": n.at, "text": n.text} for n in view.notes]
 
 
-def _known(message_id: str) -> str:
-    if not is_ulid(message_id):
-        raise NotFound("There is no such message")
-    return message_id
-
-
 State = Literal["open", "new", "acknowledged", "closed"]
 
 
@@ -186,11 +198,12 @@ def messages(
     request: HttpRequest,
     mailbox_id: str = Query("", alias="mailbox", pattern=_ULID),
     state: State = "open",
-    cursor: str = Query("", pattern=_ULID),
+    cursor: str = Query("", pattern=f"^({CURSOR})?$"),
     limit: int = Query(100, ge=1, le=200),
 ) -> Any:
     """Messages in the order in which they should be worked on; open ones unless `state` says else."""
     actor = _actor(request)
+    demand(actor, Act.LIST)  # before any id is looked up: a role without messages learns nothing of ids
     if mailbox_id and not Mailbox.objects.filter(pk=mailbox_id, practice_id=actor.practice).exists():
         raise NotFound("There is no such mailbox")
     page = mailbox.inbox(actor, view=state, mailbox=mailbox_id, cursor=cursor, limit=limit)
@@ -200,7 +213,7 @@ def messages(
 @api.get("/messages/{message_id}", response={200: shapes.MessageOut, **_ERRORS}, operation_id="read_message")
 def message(request: HttpRequest, message_id: str) -> Any:
     """One message, with words and notes as far as the token's person may see them."""
-    view = mailbox.message(_actor(request), _known(message_id))
+    view = mailbox.message(_actor(request), message_id)
     return _message(view.row, view)
 
 
@@ -212,7 +225,7 @@ def message(request: HttpRequest, message_id: str) -> Any:
 )
 def audio(request: HttpRequest, message_id: str) -> Any:
     """The sound as WAV (mono, 16 bit, 8 kHz); Range is answered with at most 512 kB at a time."""
-    return sound_response(_actor(request), _known(message_id), request.headers.get("Range", ""))
+    return sound_response(_actor(request), message_id, request.headers.get("Range", ""))
 
 
 @api.post(
@@ -222,7 +235,7 @@ def audio(request: HttpRequest, message_id: str) -> Any:
 )
 def acknowledge(request: HttpRequest, message_id: str) -> Any:
     """Take it. 409 when a colleague was first."""
-    taken = mailbox.acknowledge(_actor(request), _known(message_id))
+    taken = mailbox.acknowledge(_actor(request), message_id)
     if not taken.mine:
         answer = Answer(409, "A colleague has this message", "It was taken earlier.", "Read who owns it.")
         return problem(answer, owner=taken.owner.name, at=iso(taken.at))
@@ -232,7 +245,7 @@ def acknowledge(request: HttpRequest, message_id: str) -> Any:
 @api.post("/messages/{message_id}/notes", response={201: shapes.Done, **_ERRORS}, operation_id="add_note")
 def add_note(request: HttpRequest, message_id: str, body: shapes.NoteIn) -> Any:
     """Add a note, sealed with the message."""
-    mailbox.note(_actor(request), _known(message_id), body.text)
+    mailbox.note(_actor(request), message_id, body.text)
     return Status(201, {"id": message_id})
 
 
@@ -241,7 +254,7 @@ def add_note(request: HttpRequest, message_id: str, body: shapes.NoteIn) -> Any:
 )
 def close(request: HttpRequest, message_id: str, body: shapes.CloseIn) -> Any:
     """Finish it with what happened with the patient."""
-    mailbox.close(_actor(request), _known(message_id), body.outcome)
+    mailbox.close(_actor(request), message_id, body.outcome)
     return {"id": message_id}
 
 

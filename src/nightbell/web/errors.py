@@ -27,11 +27,14 @@ from nightbell.core.log import Log
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.oncall.errors import BadShift
 from nightbell.people.access import Forbidden, NotFound
-from nightbell.sealing.errors import KeyUnavailable, NoSuchKey
+from nightbell.sealing.blobs import NoSuchBlob
+from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError, StaleKeyring
 from nightbell.store.vault import KeysAway
 
 log = Log("web")
 API = "/api/"
+PROBLEM = "application/problem+json"
+_WAITS = {429: "300", 503: "30"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +67,32 @@ _GONE = Answer(
     "Go to the inbox.",
 )
 
-
+# 502: this server is well and the request is right, but the store behind it gave what was never sealed. It is not
+# temporary (503), and not gone for good (410): a backup may have it.
+_DAMAGED = Answer(
+    502,
+    "This message is damaged",
+    "What is stored is not what was sealed: it was changed, cut, or hurt by the disk. No doubtful part is played or shown.",
+    "Call the patient back at the number on the message's page. Then tell the person who looks after this system: "
+    "a backup may have the whole of it.",
+)
+_LOST = Answer(
+    502,
+    "The recording is missing",
+    "The message is here, but its sound is not in the store.",
+    _DAMAGED.mend,
+)
 _LARGE = Answer(413, "That is too much at once", "The text is longer than this page takes.", "Shorten it.")
 _ROLE = Answer(403, "Your role does not do this", "", "Ask your office manager.")
 _BROKEN = Answer(400, "The request cannot be read", "", "Go back, reload the page and try again.")
 
-# Order matters: TooManyFilesSent and RequestDataTooBig are kinds of SuspiciousOperation.
+# Order matters: TooManyFilesSent and RequestDataTooBig are kinds of SuspiciousOperation, most of sealing's of SealError.
 _FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
     ((NotFound, Http404, NoSuchKey), _GONE),
     ((AuditClosed, OperationalError, InterfaceError, InternalError), _CLOSED),
-    ((KeysAway, KeyUnavailable), _KEYS),
+    ((KeysAway, KeyUnavailable, StaleKeyring), _KEYS),
+    ((NoSuchBlob,), _LOST),
+    ((SealError,), _DAMAGED),
     ((RequestDataTooBig, TooManyFilesSent), _LARGE),
     ((PermissionDenied,), _ROLE),
     ((SuspiciousOperation, BadRequest, UnreadablePostError), _BROKEN),
@@ -119,9 +138,20 @@ def respond(request: HttpRequest, error: BaseException) -> HttpResponse:
     if answer.status >= 500:
         kind = "api" if request.path.startswith(API) else "page"
         log.failure(
-            "request_failed", error, status=answer.status, kind=kind, reference=answer.reference or None
+            "request_failed",
+            error,
+            status=answer.status,
+            kind=kind,
+            reference=answer.reference or None,
+            message=_message_of(request),
         )
     return render(request, answer)
+
+
+def _message_of(request: HttpRequest) -> str | None:
+    """Which message the address names. The log drops what is no id."""
+    match = request.resolver_match
+    return str(match.kwargs.get("message_id", "")) or None if match is not None else None
 
 
 def render(request: HttpRequest, answer: Answer) -> HttpResponse:
@@ -132,9 +162,14 @@ def render(request: HttpRequest, answer: Answer) -> HttpResponse:
         "errors/answer.html", {"answer": answer, "icon": _ICONS.get(answer.status, "alert")}
     )
     response = HttpResponse(page, status=answer.status)
-    if answer.status == 503:
-        response["Retry-After"] = "30"
+    _later(response)
     return response
+
+
+def _later(response: HttpResponse) -> None:
+    """When to try again, where trying again may help."""
+    if response.status_code in _WAITS:
+        response["Retry-After"] = _WAITS[response.status_code]
 
 
 _ICONS = {403: "lock", 404: "search", 503: "shield-alert", 409: "users"}
@@ -151,10 +186,9 @@ def problem(answer: Answer, **more: object) -> HttpResponse:
     response = HttpResponse(
         json.dumps(fields | more, ensure_ascii=False),
         status=answer.status,
-        content_type="application/problem+json",
+        content_type=PROBLEM,
     )
-    if answer.status in (429, 503):
-        response["Retry-After"] = "30"
+    _later(response)
     return response
 
 
@@ -167,11 +201,36 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def refused(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """Django's handler400, 403 and 404."""
+    """Django's handler400, 403 and 404: what middleware or the address book raised."""
     return respond(request, exception)
 
 
-not_found = refused
+def slow_down(request: HttpRequest) -> HttpResponse:
+    """allauth's handler429."""
+    return render(
+        request, Answer(429, "Too many tries", "This address has to wait.", "Try again in five minutes.")
+    )
+
+
+def dressed(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """A bare 405 in our own form; every other answer as it is."""
+    if response.status_code != 405 or response.get("Content-Type") == PROBLEM:
+        return response
+    allowed = response.get("Allow", "")
+    ours = render(
+        request,
+        Answer(
+            405,
+            "This address does not do that",
+            f"It takes {allowed or 'another kind of request'}",
+            "Use one of these."
+            if request.path.startswith(API)
+            else "Go back and use the page's own buttons.",
+        ),
+    )
+    if allowed:
+        ours["Allow"] = allowed
+    return ours
 
 
 def failed(request: HttpRequest) -> HttpResponse:

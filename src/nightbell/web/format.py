@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -26,6 +27,27 @@ def clock_time(moment: datetime, zone: str, now: datetime) -> str:
 def day_name(day: date) -> str:
     """'Tue 24 Nov'."""
     return f"{day:%a} {day.day} {day:%b}"
+
+
+_CLOCK = re.compile(r"([0-9]{1,2}):?([0-9]{2})? ?(?:([ap])\.?(?:m\.?)?)?", re.IGNORECASE)
+
+
+def read_clock(text: str) -> int | None:
+    """Minutes after midnight of '17:30', '1730', '5:30 pm' or '5 pm'; '24:00' is 1440. None for what is no time.
+
+    '5' alone is none: nobody can know which half of the day was meant.
+    """
+    found = _CLOCK.fullmatch(text.strip())
+    if found is None:
+        return None
+    hours, minutes, half = int(found[1]), int(found[2] or 0), (found[3] or "").lower()
+    if half:
+        if not 1 <= hours <= 12 or minutes > 59:
+            return None
+        return (hours % 12 + (12 if half == "p" else 0)) * 60 + minutes
+    if found[2] is None or minutes > 59 or hours * 60 + minutes > 1440:
+        return None
+    return hours * 60 + minutes
 
 
 def span(passed: timedelta) -> str:

@@ -14,7 +14,7 @@ from nightbell.people.access import NotFound, demand
 from nightbell.people.roles import Act
 from nightbell.web import static_files
 from nightbell.web.doors import Door, actor_of, declared
-from nightbell.web.errors import respond
+from nightbell.web.errors import dressed, respond
 
 Next = Callable[[HttpRequest], HttpResponse]
 
@@ -47,7 +47,7 @@ class Guard:
         self.strict = urlsplit(load().url).hostname not in ("localhost", "127.0.0.1", "::1")
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+        response = dressed(request, self.get_response(request))
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if self.strict:

@@ -208,6 +208,16 @@ def told(channel: str, answer: str) -> str:
     return f"{channel}, {answer}" if answer else channel
 
 
+def rung_words(state: str, channel: str, answer: str) -> str:
+    """How somebody was told, or that it is still to come: by what way is not known before it is done."""
+    if state == "next":
+        return "is told next"
+    if state == "now":
+        return "is being told"
+    said = told(channel, answer)
+    return f"not told: {said}" if state == "failed" else said
+
+
 def end_note(row: Row) -> str:
     """What a listener must know about how the recording ended."""
     return _ENDS.get(row.end_reason, "")

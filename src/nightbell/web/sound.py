@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 
+from nightbell.core.errors import TemporaryError
 from nightbell.mailbox import playing
 from nightbell.mailbox.errors import BadRange
-from nightbell.people.access import Actor
+from nightbell.mailbox.service import find
+from nightbell.people.access import Actor, write
+from nightbell.people.roles import Act
+from nightbell.sealing.errors import NoSuchKey, SealError, StaleKeyring, Truncated
 from nightbell.web.ranges import PIECE, Wanted, parse
 
 HEAD = 44  # bytes of a WAV header: enough to learn the whole length
@@ -15,7 +19,8 @@ HEAD = 44  # bytes of a WAV header: enough to learn the whole length
 def sound_response(actor: Actor, message_id: str, range_header: str) -> HttpResponse:
     """206 for a range (at most 512 kB of it), 416 for one that is not there, 200 with everything without one.
 
-    Raises what `playing.sound` raises; grants and audit rows are its matter.
+    Raises what `playing.sound` raises, and TemporaryError when the store cannot be read; grants and audit rows are
+    its matter. Damaged sound leaves a row of its own, so that the log counts what could not be played.
     """
     wanted = parse(range_header)
     try:
@@ -23,9 +28,25 @@ def sound_response(actor: Actor, message_id: str, range_header: str) -> HttpResp
             return _whole(actor, message_id)
         return _piece(actor, message_id, wanted)
     except BadRange:
-        response = _reply(b"", 416)
-        response["Content-Range"] = "bytes */*"
-        return response
+        return _not_there(actor, message_id)
+    except (NoSuchKey, StaleKeyring):
+        raise  # about keys, not about this sound
+    except SealError:
+        write(actor, Act.PLAY, message=message_id, outcome="damaged")
+        raise
+    except OSError as error:
+        raise TemporaryError(
+            "The recording cannot be read now",
+            "the store of recordings does not answer",
+            "calls are still answered and recorded; tell the person who looks after this system, then try again",
+        ) from error
+
+
+def _not_there(actor: Actor, message_id: str) -> HttpResponse:
+    """416, with the true length (RFC 9110 §15.5.17)."""
+    response = _reply(b"", 416)
+    response["Content-Range"] = f"bytes */{find(actor, message_id, Act.PLAY).wav_bytes}"
+    return response
 
 
 def _piece(actor: Actor, message_id: str, wanted: Wanted) -> HttpResponse:
@@ -43,12 +64,13 @@ def _piece(actor: Actor, message_id: str, wanted: Wanted) -> HttpResponse:
 
 
 def _whole(actor: Actor, message_id: str) -> HttpResponse:
+    """All of it or an error: half a recording must never look like the whole."""
     first = playing.sound(actor, message_id, 0, PIECE)
     parts, have = [first.data], len(first.data)
     while have < first.total:
         following = playing.sound(actor, message_id, have, PIECE)
         if not following.data:
-            break
+            raise Truncated("The recording", f"it ends after {have} of {first.total} bytes")
         parts.append(following.data)
         have += len(following.data)
     return _reply(b"".join(parts), 200)

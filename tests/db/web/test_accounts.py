@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -105,12 +106,52 @@ def test_a_code_works_once(doctor: User) -> None:
         assert client.post("/account/code/", {"code": used}).status_code == expected
 
 
+def guess(doctor: User, times: int, address: str) -> None:
+    for _ in range(times):
+        wrong = {"login": doctor.login, "password": "wrong wrong wrong"}
+        Https().post("/account/login/", wrong, REMOTE_ADDR=address)
+
+
+def gets_to_the_code(doctor: User, address: str) -> bool:
+    right = {"login": doctor.login, "password": PASSWORD}
+    answer = Https().post("/account/login/", right, REMOTE_ADDR=address)
+    return bool(answer.headers.get("Location", "").startswith("/account/code/"))
+
+
 def test_guessing_is_slowed(doctor: User) -> None:
-    client = Https()
-    for _ in range(6):
-        client.post("/account/login/", {"login": doctor.login, "password": "wrong wrong wrong"})
-    answer = client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
-    assert answer.status_code in (200, 429), "the right password is not even tried now"
+    guess(doctor, 5, "198.51.100.9")
+    assert not gets_to_the_code(doctor, "198.51.100.9"), "the right password is not even tried now"
+
+
+def test_a_stranger_who_guesses_locks_nobody_out(doctor: User) -> None:
+    guess(doctor, 30, "198.51.100.9")
+    assert gets_to_the_code(doctor, "203.0.113.7")
+
+
+def test_one_address_cannot_try_many_log_ins(house: House, doctor: User) -> None:
+    for person in (*house.people.values(), *house.people.values()):
+        guess(person, 1, "198.51.100.9")
+    assert not gets_to_the_code(doctor, "198.51.100.9")
+
+
+def test_guessing_from_many_addresses_is_slowed_too(doctor: User, settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = settings.ACCOUNT_RATE_LIMITS | {"login_failed_anywhere": "6/h/key"}
+    for n in range(3):
+        assert gets_to_the_code(doctor, f"203.0.113.{n}"), "right passwords are not counted"
+    for n in range(6):
+        guess(doctor, 1, f"198.51.100.{n}")
+    assert not gets_to_the_code(doctor, "203.0.113.7")
+
+
+def test_the_limit_on_codes_is_of_the_person(doctor: User) -> None:
+    """Whoever guesses codes knows the password already: changing the address must not help."""
+    for n in range(6):
+        client = Https(REMOTE_ADDR=f"198.51.100.{n}")
+        client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+        client.post("/account/code/", {"code": f"{(int(code()) + 1) % 10**6:06d}"})
+    client = Https(REMOTE_ADDR="198.51.100.99")
+    client.post("/account/login/", {"login": doctor.login, "password": PASSWORD})
+    assert client.post("/account/code/", {"code": code()}).status_code != 302
 
 
 def test_somebody_who_left_cannot_come_in(doctor: User) -> None:
@@ -153,7 +194,36 @@ def test_setting_up_the_app_seals_its_seed_and_is_logged(
     stored = Authenticator.objects.get(user=person, type="totp").data["secret"]
     assert secret not in stored and base64.urlsafe_b64decode(stored)
     assert (f"user:{person.login}", "authenticator_added", "ok") in actions(house)
-    assert len(client.get("/account/recovery/").content.decode().split("<li>")) > 10
+
+
+def codes_on(page: str) -> list[str]:
+    return re.findall(r"<li>([0-9]{8})</li>", page)
+
+
+def test_recovery_codes_are_shown_once_at_enrolment(house: House) -> None:
+    person = house.people[Role.FRONT_DESK]
+    client = Https()
+    client.post("/account/login/", {"login": person.login, "password": PASSWORD})
+    page = client.get("/account/app/").content.decode()
+    assert "ten recovery codes" in page
+    secret = page.split('class="nb-mono break-all">')[1].split("<")[0]
+    told = client.post("/account/app/", {"code": code(secret)}, follow=True).content.decode()
+    first = codes_on(told)
+    assert len(first) == 10 and "shown this once" in told
+    again = client.get("/account/recovery/").content.decode()
+    assert codes_on(again) == [] and "10 of 10 are unused" in again
+    assert client.get("/account/recovery/download/").status_code in (403, 404)
+    fresh = codes_on(client.post("/account/recovery/new/", follow=True).content.decode())
+    assert len(fresh) == 10 and not set(fresh) & set(first)
+    client.post("/account/logout/")
+    client.post("/account/login/", {"login": person.login, "password": PASSWORD})
+    assert client.post("/account/code/", {"code": fresh[0]})["Location"] == "/"
+    assert "9 left" in client.get("/account/").content.decode()
+
+
+def test_who_has_no_recovery_codes_is_told(doctor: User) -> None:
+    page = signed_in(doctor).get("/account/").content.decode()
+    assert "0 left. Make some" in page
 
 
 def test_the_last_second_factor_cannot_be_taken_off(doctor: User) -> None:

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
+from zoneinfo import ZoneInfo
 
 import pytest
 from tests.db.web.conftest import Https, spoken_message
@@ -66,12 +67,59 @@ def test_a_gap_is_said_in_words(house: House, browser: Callable[[Role], Https]) 
     assert "Nobody is on call" in browser(Role.CLINICIAN).get("/").content.decode(), "the rail says it too"
 
 
+def when(from_day: str, from_time: str, to_day: str, to_time: str) -> dict[str, str]:
+    return {"from_day": from_day, "from_time": from_time, "to_day": to_day, "to_time": to_time}
+
+
+def test_nobody_is_on_call_by_a_slip_of_the_hand(house: House, browser: Callable[[Role], Https]) -> None:
+    client = browser(Role.MANAGER)
+    page = client.get("/oncall/").content.decode()
+    first = page.split('id="o-user" required>')[1]
+    assert first.startswith('<option value="">Choose a person</option>')
+    assert page.count("Choose a person") == 2
+    answer = client.post(
+        "/oncall/override", {"user": "", **when("2090-11-24", "9:00", "2090-11-24", "10:00")}
+    )
+    assert b"the person is missing" in answer.content
+
+
+def test_times_are_on_one_clock(house: House, browser: Callable[[Role], Https]) -> None:
+    """The browser's own fields of time follow the browser's language, not the practice's clock."""
+    client, doctor = browser(Role.MANAGER), house.people[Role.CLINICIAN]
+    page = client.get("/oncall/").content.decode()
+    assert 'type="time"' not in page and 'type="datetime-local"' not in page
+    assert f"24-hour clock of the practice, {house.practice.zone}" in page
+    day = f"{utc_now() + timedelta(days=2):%Y-%m-%d}"
+    assert (
+        client.post("/oncall/override", {"user": doctor.id, **when(day, "5:30 pm", day, "24:00")}).status_code
+        == 302
+    )
+    made, zone = Override.objects.get(), ZoneInfo(house.practice.zone)
+    assert f"{made.starts_at.astimezone(zone):%Y-%m-%d %H:%M}" == f"{day} 17:30"
+    assert f"{made.ends_at.astimezone(zone):%H:%M}" == "00:00"
+
+
+def test_what_was_typed_stays_when_it_is_refused(house: House, browser: Callable[[Role], Https]) -> None:
+    doctor = house.people[Role.CLINICIAN]
+    form = {"user": doctor.id, **when("2090-11-24", "half past", "2090-11-25", "08:15")}
+    page = browser(Role.MANAGER).post("/oncall/override", form).content.decode()
+    assert "the time it starts cannot be read. Write it as 17:30 or 5:30 pm." in page
+    assert 'value="half past"' in page and 'value="08:15"' in page
+    assert f'<option value="{doctor.id}" selected>' in page
+
+
 def test_a_manager_puts_somebody_on_call_and_undoes_it(
     house: House, browser: Callable[[Role], Https]
 ) -> None:
     client, desk = browser(Role.MANAGER), house.people[Role.FRONT_DESK]
     start = utc_now() + timedelta(days=1)
-    times = {"from": f"{start:%Y-%m-%dT%H:%M}", "to": f"{start + timedelta(hours=3):%Y-%m-%dT%H:%M}"}
+    end = start + timedelta(hours=3)
+    times = {
+        "from_day": f"{start:%Y-%m-%d}",
+        "from_time": f"{start:%H:%M}",
+        "to_day": f"{end:%Y-%m-%d}",
+        "to_time": f"{end:%H:%M}",
+    }
     assert client.post("/oncall/override", {"user": desk.id, **times}).status_code == 302
     override = Override.objects.get()
     assert override.user == desk
@@ -95,15 +143,20 @@ def test_a_shift_over_midnight_is_added_and_removed(house: House, browser: Calla
     "form",
     [
         {},
-        {"from": "soon", "to": "later"},
-        {"from": "2026-11-24T10:00", "to": "2026-11-24T09:00"},
-        {"user": "01M85Z4AV1M2ZEPJAXKYN2FSHQ", "from": "2090-11-24T10:00", "to": "2090-11-24T11:00"},
-        {"from": "0001-01-01T00:00", "to": "9999-12-31T23:59"},
+        {"user": "me", "from_day": "soon", "from_time": "later"},
+        {"user": "me", **when("2026-11-24", "10:00", "2026-11-24", "09:00")},
+        {"user": "01M85Z4AV1M2ZEPJAXKYN2FSHQ", **when("2090-11-24", "10:00", "2090-11-24", "11:00")},
+        {"user": "me", **when("0001-01-01", "00:00", "9999-12-31", "24:00")},
+        {"user": "me", **when("2090-11-24", "17:00", "2090-11-24", "")},
+        {"user": "me", **when("2090-11-24", "5", "2090-11-24", "8")},
+        {"user": "", **when("2090-11-24", "10:00", "2090-11-24", "11:00")},
     ],
 )
 def test_a_change_that_makes_no_sense_is_told_on_the_page(
-    browser: Callable[[Role], Https], form: dict[str, str]
+    house: House, browser: Callable[[Role], Https], form: dict[str, str]
 ) -> None:
+    if form.get("user") == "me":
+        form = form | {"user": house.people[Role.CLINICIAN].id}
     answer = browser(Role.MANAGER).post("/oncall/override", form)
     assert answer.status_code == 422
     assert b'role="alert"' in answer.content

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import wave
 from collections.abc import Callable
 from io import BytesIO
@@ -11,8 +12,9 @@ from tests.db.web.conftest import Https
 from tests.factories import House, make_message
 
 from nightbell.audit.models import Event
-from nightbell.mailbox.models import Hearing, Message
+from nightbell.mailbox.models import Hearing, Message, Note
 from nightbell.people.roles import Role
+from nightbell.store import vault
 from nightbell.web.ranges import PIECE
 
 
@@ -68,7 +70,8 @@ def test_it_gives_a_middle_and_an_end(
 def test_it_refuses_what_is_not_there(
     browser: Callable[[Role], Https], message: Message, header: str
 ) -> None:
-    assert browser(Role.CLINICIAN).get(f"/m/{message.id}/audio", HTTP_RANGE=header).status_code == 416
+    answer = browser(Role.CLINICIAN).get(f"/m/{message.id}/audio", HTTP_RANGE=header)
+    assert (answer.status_code, answer["Content-Range"]) == (416, "bytes */640044")
 
 
 @pytest.mark.parametrize("header", ["bytes=9-3", "furlongs=1-2", "bytes=0-1,4-5", "nonsense"])
@@ -117,3 +120,90 @@ def test_head_opens_nothing_more_than_get(
 ) -> None:
     answer = browser(Role.CLINICIAN).head(f"/m/{message.id}/audio", HTTP_RANGE="bytes=0-9")
     assert answer.status_code == 206 and plays(house) == 1
+
+
+def flip(house: House, message: Message, at: int) -> None:
+    """One bit of the sealed object turns over, as a bad disk or a hand does it."""
+    path = vault.blobs()._path(house.practice.id, message.id)  # type: ignore[attr-defined]
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def damaged_rows(house: House, message: Message) -> int:
+    return Event.objects.filter(
+        log_id=house.practice.id, action="message:play", message=message.id, outcome="damaged"
+    ).count()
+
+
+def test_a_flipped_bit_is_told_and_counted(
+    house: House, browser: Callable[[Role], Https], message: Message, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flip(house, message, 400_000)
+    client = browser(Role.CLINICIAN)
+    at = f"/m/{message.id}/audio"
+    assert client.get(at, HTTP_RANGE="bytes=0-99").status_code == 206, "what is whole can be heard"
+    answer = client.get(at, HTTP_RANGE="bytes=390000-410000")
+    assert answer.status_code == 502
+    page = answer.content.decode()
+    assert "This message is damaged" in page and "Call the patient back" in page
+    assert damaged_rows(house, message) == 1
+    (line,) = [json.loads(text) for text in capsys.readouterr().err.splitlines() if "request_failed" in text]
+    assert (line["error"], line["message"], line["status"]) == ("Tampered", message.id, 502)
+    assert "dropped" not in line
+
+
+def test_a_damaged_whole_is_never_half_a_file(
+    house: House, browser: Callable[[Role], Https], message: Message
+) -> None:
+    flip(house, message, 600_000)  # in the second piece: the first one is good
+    answer = browser(Role.CLINICIAN).get(f"/m/{message.id}/audio")
+    assert answer.status_code == 502 and b"RIFF" not in answer.content
+
+
+@pytest.mark.parametrize("keep", [None, 0, 50, 300_000])
+def test_a_missing_or_cut_recording_is_told(
+    house: House, browser: Callable[[Role], Https], message: Message, keep: int | None
+) -> None:
+    path = vault.blobs()._path(house.practice.id, message.id)  # type: ignore[attr-defined]
+    whole = path.read_bytes()
+    path.unlink()
+    if keep is not None:
+        path.write_bytes(whole[:keep])
+    client = browser(Role.CLINICIAN)
+    for options in ({}, {"HTTP_RANGE": "bytes=310000-320000"}):
+        answer = client.get(f"/m/{message.id}/audio", **options)
+        assert answer.status_code == 502
+        assert (b"The recording is missing" in answer.content) == (keep is None)
+    assert damaged_rows(house, message) == 2
+
+
+def test_the_api_tells_damage_as_a_problem(
+    house: House, message: Message, token: Callable[[Role], dict[str, str]]
+) -> None:
+    flip(house, message, 100)
+    answer = Https(raise_request_exception=False).get(
+        f"/api/v1/messages/{message.id}/audio", **token(Role.CLINICIAN)
+    )
+    assert (answer.status_code, answer["Content-Type"]) == (502, "application/problem+json")
+
+
+def test_a_store_that_does_not_answer_is_tried_again_later(
+    browser: Callable[[Role], Https], message: Message, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> bytes:
+        raise OSError(5, "Input/output error", "/secret/place")
+
+    monkeypatch.setattr(type(vault.blobs()), "read_range", broken)
+    answer = browser(Role.CLINICIAN).get(f"/m/{message.id}/audio", HTTP_RANGE="bytes=0-9")
+    assert answer.status_code == 503 and int(answer["Retry-After"]) > 0
+    assert b"does not answer" in answer.content and b"/secret" not in answer.content
+
+
+def test_an_altered_note_is_told_as_damage(
+    house: House, browser: Callable[[Role], Https], message: Message
+) -> None:
+    client = browser(Role.CLINICIAN)
+    client.post(f"/m/{message.id}/note", {"text": "Stent 2024"})
+    Note.objects.update(text_sealed=b"\x00" * 60)
+    assert client.get(f"/m/{message.id}/").status_code == 502

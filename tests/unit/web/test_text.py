@@ -8,7 +8,7 @@ import pytest
 
 from nightbell.mailbox.values import Person, Reason, Row
 from nightbell.web import format as form
-from nightbell.web.present import action_word, flags, row_view, short_name, why
+from nightbell.web.present import action_word, flags, row_view, rung_words, short_name, why
 
 NOW = datetime(2026, 11, 24, 12, 41, tzinfo=UTC)  # Tuesday 07:41 in New York
 ZONE = "America/New_York"
@@ -105,3 +105,23 @@ def test_a_flag_that_lies_within_another_is_said_once() -> None:
 
 def test_an_unknown_action_is_still_readable() -> None:
     assert action_word("keyring:new_period") == "keyring, new period"
+
+
+@pytest.mark.parametrize(
+    ("text", "minutes"),
+    [
+        ("17:30", 1050), ("1730", 1050), ("5:30 pm", 1050), ("5:30 P.M.", 1050), ("530pm", 1050), ("730", 450), ("5 pm", 1020),
+        ("12 am", 0), ("12:15 pm", 735), ("00:00", 0), ("24:00", 1440), (" 8:05 ", 485),
+        ("", None), ("5", None), ("24:01", None), ("25:00", None), ("13 pm", None), ("0 am", None), ("8:60", None),
+        ("half past", None), ("-1:00", None), ("1:2", None), ("٣:٠٠", None), ("m", None), ("5:30 m", None),
+    ],
+)  # fmt: skip
+def test_it_reads_times_as_people_write_them(text: str, minutes: int | None) -> None:
+    assert form.read_clock(text) == minutes
+
+
+def test_the_ladder_says_only_what_is_known() -> None:
+    assert rung_words("next", "email", "") == "is told next", "the channel is chosen when it is sent"
+    assert rung_words("now", "", "") == "is being told"
+    assert rung_words("done", "outbox", "x") == "demo outbox"
+    assert rung_words("failed", "email", "refused") == "not told: email, refused"

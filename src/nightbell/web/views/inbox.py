@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from django.db.models import Count, Max, Q
@@ -14,7 +15,7 @@ from django.views.decorators.http import require_GET
 from nightbell.core.ids import is_ulid
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Mailbox, Message
-from nightbell.mailbox.values import Page, Row
+from nightbell.mailbox.values import CURSOR, Page, Row
 from nightbell.oncall import service as oncall
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act
@@ -35,7 +36,7 @@ def inbox(request: HttpRequest) -> HttpResponse:
     view = request.GET.get("view", "open")
     tray = request.GET.get("mailbox", "")
     cursor = request.GET.get("cursor", "")
-    if view not in VIEWS or (tray and not is_ulid(tray)) or (cursor and not is_ulid(cursor)):
+    if view not in VIEWS or (tray and not is_ulid(tray)) or (cursor and not re.fullmatch(CURSOR, cursor)):
         raise NotFound("There is no such view", "", "go to the inbox")
     box = _tray(actor, tray)
     version = pulse_of(actor)

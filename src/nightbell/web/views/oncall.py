@@ -18,8 +18,19 @@ from nightbell.oncall.roster import DutyView
 from nightbell.people.access import Actor
 from nightbell.people.roles import Act
 from nightbell.web.doors import actor_of, allows, ulid_or_nothing
-from nightbell.web.format import clock_time, day_name, local, span
+from nightbell.web.format import clock_time, day_name, local, read_clock, span
 
+NAMES = {
+    "user": "the person",
+    "from_day": "the first day",
+    "from_time": "the time it starts",
+    "to_day": "the last day",
+    "to_time": "the time it ends",
+    "weekday": "the day",
+    "start": "the time it starts",
+    "end": "the time it ends",
+    "rank": "first or backup",
+}
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -30,12 +41,18 @@ def schedule(request: HttpRequest) -> HttpResponse:
     return _page(request)
 
 
-def _page(request: HttpRequest, trouble: BadShift | None = None) -> HttpResponse:
+_SHIFT = {"start": "17:00", "end": "08:00", "weekday": "0", "rank": "0"}
+
+
+def _page(request: HttpRequest, trouble: BadShift | None = None, form: str = "") -> HttpResponse:
+    """The week. With `trouble`, what was typed into `form` ("override" or "shift") stands there again."""
     actor = actor_of(request)
     zone = actor.user.practice.zone
     today = local(actor.now, zone).date()
     monday = _monday(request.GET.get("week", ""), today)
     week = oncall.week(actor, monday)
+    gaps = [_gap(gap, zone, actor.now) for gap in week.gaps if gap.ends_at > actor.now]
+    typed = request.POST.dict()
     context = {
         "here": "oncall",
         "now": actor.now,
@@ -46,10 +63,12 @@ def _page(request: HttpRequest, trouble: BadShift | None = None) -> HttpResponse
         "number": monday.isocalendar().week,
         "earlier": monday - timedelta(days=7),
         "later": monday + timedelta(days=7),
-        "gaps": [_gap(gap, zone, actor.now) for gap in week.gaps if gap.ends_at > actor.now],
+        "gaps": gaps,
+        "o": typed if form == "override" else gaps[0] if gaps else {},
+        "s": typed if form == "shift" else _SHIFT,
         "may_edit": actor.may(Act.EDIT_SCHEDULE),
         "people": oncall.colleagues(actor) if actor.may(Act.EDIT_SCHEDULE) else [],
-        "weekdays": list(enumerate(DAYS)),
+        "weekdays": [(str(n), name) for n, name in enumerate(DAYS)],
         "trouble": trouble,
     }
     return render(request, "pages/oncall.html", context, status=422 if trouble else 200)
@@ -83,8 +102,10 @@ def _gap(gap: DutyView, zone: str, now: datetime) -> dict[str, str]:
         "from": f"{day_name(local(gap.starts_at, zone).date())}, {local(gap.starts_at, zone):%H:%M}",
         "to": f"{local(gap.ends_at, zone):%a %H:%M}",
         "length": span(gap.ends_at - gap.starts_at),
-        "from_field": f"{local(max(gap.starts_at, now), zone):%Y-%m-%dT%H:%M}",
-        "to_field": f"{local(gap.ends_at, zone):%Y-%m-%dT%H:%M}",
+        "from_day": f"{local(max(gap.starts_at, now), zone):%Y-%m-%d}",
+        "from_time": f"{local(max(gap.starts_at, now), zone):%H:%M}",
+        "to_day": f"{local(gap.ends_at, zone):%Y-%m-%d}",
+        "to_time": f"{local(gap.ends_at, zone):%H:%M}",
     }
 
 
@@ -159,16 +180,39 @@ def _lanes(
     }
 
 
-def _moment(text: str, zone: str) -> datetime | None:
-    """A datetime-local field on the practice's clock, or None when it cannot be read."""
+def _field(request: HttpRequest, name: str) -> str:
+    """What was typed, or BadShift when nothing was."""
+    text = request.POST.get(name, "").strip()
+    if not text:
+        raise BadShift("Nothing was changed", f"{NAMES[name]} is missing", "fill it in")
+    return text
+
+
+def _time(request: HttpRequest, name: str) -> int:
+    """Minutes after midnight."""
+    minutes = read_clock(_field(request, name))
+    if minutes is None:
+        raise BadShift("Nothing was changed", f"{NAMES[name]} cannot be read", "write it as 17:30 or 5:30 pm")
+    return minutes
+
+
+def _moment(request: HttpRequest, which: str, zone: str) -> datetime:
+    """A day and a time on the practice's clock."""
+    minutes = _time(request, f"{which}_time")
     try:
-        return datetime.fromisoformat(text[:16]).replace(tzinfo=ZoneInfo(zone))
-    except ValueError:
-        return None
+        day = datetime.fromisoformat(_field(request, f"{which}_day")[:10])
+        return (day + timedelta(minutes=minutes)).replace(tzinfo=ZoneInfo(zone))
+    except (ValueError, OverflowError):
+        raise BadShift(
+            "Nothing was changed", f"{NAMES[which + '_day']} cannot be read", "write it as 2026-11-24"
+        ) from None
 
 
-def _unread() -> BadShift:
-    return BadShift("Nothing was changed", "a time is missing or cannot be read", "fill in both times")
+def _choice(request: HttpRequest, name: str, choices: str) -> int:
+    text = _field(request, name)
+    if len(text) != 1 or text not in choices:
+        raise BadShift("Nothing was changed", f"{NAMES[name]} is none of the list", "choose it again")
+    return int(text)
 
 
 @require_POST
@@ -176,13 +220,11 @@ def _unread() -> BadShift:
 def add_override(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     zone = actor.user.practice.zone
-    starts, ends = _moment(request.POST.get("from", ""), zone), _moment(request.POST.get("to", ""), zone)
-    if starts is None or ends is None:
-        return _page(request, _unread())
     try:
-        oncall.add_override(actor, ulid_or_nothing(request.POST.get("user", "")), starts, ends)
+        user = ulid_or_nothing(_field(request, "user"))
+        oncall.add_override(actor, user, _moment(request, "from", zone), _moment(request, "to", zone))
     except BadShift as error:
-        return _page(request, error)
+        return _page(request, error, "override")
     return _back(request)
 
 
@@ -197,28 +239,13 @@ def remove_override(request: HttpRequest, override_id: str) -> HttpResponse:
 @allows(Act.EDIT_SCHEDULE)
 def add_shift(request: HttpRequest) -> HttpResponse:
     """From one time of day to another; an end at or before the start is on the next day."""
-    start, end = _minutes(request.POST.get("start", "")), _minutes(request.POST.get("end", ""))
-    weekday, rank = request.POST.get("weekday", ""), request.POST.get("rank", "0")
-    if (
-        start is None
-        or end is None
-        or weekday not in "0123456"
-        or len(weekday) != 1
-        or rank not in ("0", "1")
-    ):
-        return _page(request, _unread())
-    length = (end - start) % 1440 or 1440
     try:
-        oncall.add_shift(
-            actor_of(request),
-            ulid_or_nothing(request.POST.get("user", "")),
-            int(weekday),
-            start,
-            length,
-            int(rank),
-        )
+        user = ulid_or_nothing(_field(request, "user"))
+        weekday, rank = _choice(request, "weekday", "0123456"), _choice(request, "rank", "01")
+        start, end = _time(request, "start"), _time(request, "end")
+        oncall.add_shift(actor_of(request), user, weekday, start, (end - start) % 1440 or 1440, rank)
     except BadShift as error:
-        return _page(request, error)
+        return _page(request, error, "shift")
     return _back(request)
 
 
@@ -227,14 +254,6 @@ def add_shift(request: HttpRequest) -> HttpResponse:
 def remove_shift(request: HttpRequest, shift_id: str) -> HttpResponse:
     oncall.remove_shift(actor_of(request), ulid_or_nothing(shift_id))
     return _back(request)
-
-
-def _minutes(text: str) -> int | None:
-    """'17:30' as minutes after midnight."""
-    hours, _, rest = text.partition(":")
-    if not (hours.isdigit() and rest[:2].isdigit() and int(hours) < 24 and int(rest[:2]) < 60):
-        return None
-    return int(hours) * 60 + int(rest[:2])
 
 
 def _back(request: HttpRequest) -> HttpResponse:

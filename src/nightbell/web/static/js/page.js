@@ -53,3 +53,5 @@ document.addEventListener("keydown", (event) => {
     keys.showModal();
   }
 });
+
+document.querySelector("[data-print]")?.addEventListener("click", () => print());

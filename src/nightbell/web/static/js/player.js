@@ -76,7 +76,21 @@ if (box) {
     });
   }
   audio.addEventListener("seeked", show);
-  audio.addEventListener("error", () => {
+  // The element does not tell why: ask for the piece that it could not have.
+  const PIECE = 512 * 1024;
+  const damaged = async () => {
+    const have = audio.buffered.length ? audio.buffered.end(audio.buffered.length - 1) : 0;
+    const first = 44 + 16000 * Math.floor(Math.max(have, audio.currentTime, wanted ?? 0));
+    for (const at of [first, first + PIECE]) {
+      const answer = await fetch(audio.src, { headers: { Range: `bytes=${at}-` }, cache: "no-store" });
+      if (answer.status !== 206) return answer.status === 502;
+    }
+    return false;
+  };
+  const later = trouble.textContent;
+  audio.addEventListener("error", async () => {
+    const told = await damaged().catch(() => false);
+    trouble.textContent = told ? trouble.dataset.damaged : later;
     trouble.hidden = false;
   });
 
