@@ -20,7 +20,7 @@ from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing, Word
 from nightbell.mailbox import epochs, intake, service, transcribe
-from nightbell.mailbox.models import Message, Number, SealingEpoch, Words
+from nightbell.mailbox.models import Message, Note, Number, SealingEpoch, Words
 from nightbell.oncall.models import Schedule, Shift
 from nightbell.people.roles import Role
 from nightbell.sealing import spool
@@ -51,6 +51,18 @@ def test_one_damaged_message_does_not_close_the_inbox(house: House) -> None:
         assert rows[broken].callback_number is None
         assert [reason.kind for reason in rows[broken].reasons] == ["damaged"]
     assert signed_in(house.people[Role.CLINICIAN]).get("/").status_code == 200
+
+
+def test_one_damaged_note_does_not_close_its_message(house: House) -> None:
+    message, clinician = make_message(house.mailbox), house.actor(Role.CLINICIAN)
+    for text in ("first", "second"):
+        service.note(clinician, message.id, text)
+    note = Note.objects.order_by("at", "id").first()
+    assert note is not None
+    Note.objects.filter(pk=note.pk).update(text_sealed=bytes(note.text_sealed)[:-1] + b"\x00")
+    notes = service.message(clinician, message.id).notes
+    assert notes is not None
+    assert ["damaged" in n.text for n in notes] == [True, False]
 
 
 @pytest.mark.parametrize("seconds", ["²", "1e400", "-1", "nan", "٣", "1" * 40, ""])

@@ -77,7 +77,10 @@ class Opener:
         opened = []
         for note in Note.objects.filter(message=self.message).select_related("author").order_by("at", "id"):
             where = sealed.place("text", note.id, self.message.practice_id, sealed.NOTES)
-            text = sealed.open_text(self.key, where, note.text_sealed).open(self.warrant)
+            try:
+                text = sealed.open_text(self.key, where, note.text_sealed).open(self.warrant)
+            except SealError:
+                text = "This note is damaged and cannot be read. A backup may still have it."
             opened.append(NoteView(person(note.author), note.at, text))
         return tuple(opened)
 

@@ -43,7 +43,7 @@ def ladder(message_id: str) -> tuple[Rung, ...]:
         rungs.append(
             Rung(
                 name,
-                attempt.channel or "email",
+                attempt.channel,
                 state,
                 attempt.sent_at or attempt.recorded_at,
                 attempt.answer,
@@ -59,7 +59,7 @@ def _next_rung(alert: Alert) -> Rung:
     telling = rules.tell(rules.read_policy(alert.policy), alert.step - alert.began, order, alert.next_at)
     names = User.objects.in_bulk(list(telling.users))
     name = ", ".join(u.name for u in names.values()) if names else "Fallback"
-    return Rung(name, "email", "next", alert.next_at, "")
+    return Rung(name, "", "next", alert.next_at, "")
 
 
 def alert_for_token(actor: Actor, token: str) -> str:

@@ -66,7 +66,7 @@ def demand(actor: Actor, act: Act, message: str = "") -> None:
         return
     write(actor, act, message=message, outcome="refused")
     raise Forbidden(
-        f"A {actor.role.value.replace('_', ' ')} log-in cannot do this",
+        f"Your log-in ({actor.role.value.replace('_', ' ')}) cannot do this",
         "the role does not include it",
         "ask your office manager",
     )

@@ -205,7 +205,7 @@ def told(channel: str, answer: str) -> str:
     """'email, taken by the mail server'; a demo's outbox says it all by its name."""
     if channel == "outbox":
         return "demo outbox"
-    return f"{channel}, {answer}" if answer else channel
+    return ", ".join(part for part in (channel, answer) if part)
 
 
 def rung_words(state: str, channel: str, answer: str) -> str:
