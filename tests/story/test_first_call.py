@@ -154,7 +154,7 @@ def test_the_woken_clinician_hears_takes_and_closes_it_in_a_browser(stack: Stack
     link = re.search(rf"{re.escape(stack.url)}/n/\S+", stack.outbox()[0].read_text())
     assert link is not None
     person = stack.user("clinician")
-    site = Site(stack.url, {person["login"]: person}, stack.home / "tls" / "ca.pem")
+    site = Site(stack.url, {person["login"]: person}, stack.home / "tls" / "ca.pem", stack.home)
     with sync_playwright() as play:
         chromium = play.chromium.launch(
             executable_path=CHROMIUM,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -62,9 +63,10 @@ def sweep(folder: Path, before: float) -> int:
     """
     gone = 0
     for path in folder.rglob(".*.tmp"):
-        if path.lstat().st_mtime < before:
-            path.unlink(missing_ok=True)
-            gone += 1
+        with suppress(FileNotFoundError):  # its writer was done meanwhile
+            if path.lstat().st_mtime < before:
+                path.unlink()
+                gone += 1
     return gone
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import Case, Count, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
 
+from nightbell.audit import service as audit
 from nightbell.core.ids import is_ulid, new_ulid
 from nightbell.core.phi import Warrant
 from nightbell.mailbox import secrets as sealed
@@ -16,6 +17,7 @@ from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urg
 from nightbell.mailbox.opening import Opener, person
 from nightbell.mailbox.values import Mark, MessageView, Page, Person
 from nightbell.people.access import Actor, NotFound, demand, reveal, write
+from nightbell.people.models import User
 from nightbell.people.roles import Act
 from nightbell.store import vault
 
@@ -210,16 +212,34 @@ def reopen(actor: Actor, message_id: str) -> None:
     with transaction.atomic():
         closed = Message.objects.filter(pk=found.pk, state=State.CLOSED)
         undone = closed.update(state=State.OWNED, outcome="", closed_at=None, closed_by=None)
-        if not undone:
-            released = Message.objects.filter(pk=found.pk, state=State.OWNED, owner=actor.user).update(
-                state=State.NEW,
-                owner=None,
-                owned_at=None,
-                needs_alert=Case(When(urgency=Urgency.URGENT, then=Value(True)), default=Value(False)),
-            )
-            if not released:
-                raise NotNow("Nothing to undo", "the message is not yours and not closed", "reload the page")
+        mine = Message.objects.filter(pk=found.pk, state=State.OWNED)
+        # Reopened for somebody who is locked out it would be nobody's: it rings anew.
+        given_back = _give_back(
+            mine.filter(owner__is_active=False) if undone else mine.filter(owner=actor.user)
+        )
+        if not undone and not given_back:
+            raise NotNow("Nothing to undo", "the message is not yours and not closed", "reload the page")
         write(actor, "message:reopen" if undone else "message:release", message=found.id)
+
+
+def _give_back(owned: QuerySet[Message]) -> int:
+    """Nobody's again; what is urgent rings."""
+    urgent = Case(When(urgency=Urgency.URGENT, then=Value(True)), default=Value(False))
+    return owned.update(state=State.NEW, owner=None, owned_at=None, needs_alert=urgent)
+
+
+def give_back_all(owner: User, actor: str, now: datetime) -> int:
+    """What a person owned when the account was locked: others must be able to take it. Returns how many."""
+    with transaction.atomic():
+        owned = Message.objects.filter(owner=owner, state=State.OWNED)
+        ids = sorted(owned.select_for_update().values_list("pk", flat=True))
+        _give_back(owned.filter(pk__in=ids))
+        for message_id in ids:
+            audit.record(
+                owner.practice_id, actor=actor, action="message:release", now=now, message=message_id,
+                detail={"owner": owner.login},
+            )  # fmt: skip
+    return len(ids)
 
 
 def counts(actor: Actor) -> dict[str, int]:

@@ -33,6 +33,7 @@ Row = TypeVar("Row")
 SEND_LEASE = timedelta(seconds=30)
 STANDSTILL = timedelta(seconds=60)
 MAX_TRIES = 6
+FAR_AHEAD = timedelta(hours=2)  # no step waits for longer than one hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +129,14 @@ def settle_owned(now: datetime) -> int:
     return settled
 
 
+def _due(column: str, now: datetime) -> Q:
+    """Its time has come, or lies so far ahead that it was set by a clock that ran ahead."""
+    return Q(**{f"{column}__lte": now}) | Q(**{f"{column}__gt": now + FAR_AHEAD})
+
+
 def advance_due(now: datetime, problems: list[Exception] | None = None) -> int:
     """Take the next step of every alert that is due. Returns how many."""
-    due = Alert.objects.filter(state=AlertState.OPEN, next_at__lte=now, message__state=State.NEW)
+    due = Alert.objects.filter(_due("next_at", now), state=AlertState.OPEN, message__state=State.NEW)
     rows = due.select_related("practice", "message").order_by("next_at")[:200]
     return _each(rows, _advance, now, 50, problems)
 
@@ -199,7 +205,7 @@ def send_due(sender: Sender, now: datetime, log: Log, limit: int = 50) -> int:
 
     The lease counts from `now`: who sends slowly takes one at a time.
     """
-    pending = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lte=now)
+    pending = Attempt.objects.filter(_due("retry_at", now), state=AttemptState.PENDING)
     sent = 0
     for attempt in pending.select_related("alert__practice", "alert__message", "user").order_by(
         "recorded_at"
@@ -231,9 +237,10 @@ def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> bool:
     for name, channel in sender.channels.items():
         try:
             receipt = channel.send(rendered, attempt.address, attempt.id)
-        except ChannelError as error:
-            problems.append(error)
+        except Exception as error:
+            # Whatever it was, the next channel must have its turn, and the attempt must count as tried.
             log("notification.failed", channel=name, attempt=attempt.id, outcome=type(error).__name__)
+            problems.append(error if isinstance(error, ChannelError) else ChannelError("the channel broke"))
             continue
         faults.point("alert.sent")
         _sent(attempt, name, receipt.sent, receipt.answer, now)
@@ -301,7 +308,9 @@ def standing_still(now: datetime) -> int:
         state=AlertState.OPEN, message__state=State.NEW, next_at__lt=now - STANDSTILL
     )
     waiting = Message.objects.filter(needs_alert=True, stored_at__lt=now - STANDSTILL)
-    unsent = Attempt.objects.filter(state=AttemptState.PENDING, retry_at__lt=now - STANDSTILL)
+    unsent = Attempt.objects.filter(
+        Q(retry_at__lt=now - STANDSTILL) | Q(tries__gt=MAX_TRIES), state=AttemptState.PENDING
+    )
     latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
     untold = Alert.objects.filter(
         Exists(latest.filter(state=AttemptState.FAILED)),

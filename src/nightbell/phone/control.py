@@ -81,7 +81,10 @@ class Control:
 
     async def _beat(self) -> None:
         while True:
-            self.send("health", **self._health())
+            try:
+                self.send("health", **self._health())
+            except Exception as error:  # one look that failed must not silence this phone for good
+                self._log.failure("control_health_failed", error)
             await asyncio.sleep(HEALTH_EVERY)
 
     def _write(self, line: Event) -> None:

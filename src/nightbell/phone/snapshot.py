@@ -9,7 +9,6 @@ The version only rises. The last good one is kept in the phone's folder and serv
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import re
 from collections.abc import Mapping
@@ -26,6 +25,7 @@ from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.phone import prompts
 from nightbell.phone.flow_model import FlowConfig
 from nightbell.sealing.epochs import EpochPublic
+from nightbell.sealing.signed import opened
 
 SNAPSHOT, TRUST = "snapshot.json", "trust.pub"
 MAX_BYTES = 8_000_000
@@ -103,14 +103,10 @@ def verify(text: bytes, trust: bytes) -> Snapshot:
     if len(text) > MAX_BYTES:
         raise BadSnapshot(f"it is larger than {MAX_BYTES} bytes")
     try:
-        outer = json.loads(text)
-        body = base64.b64decode(outer["payload"], validate=True)
-        signature = base64.b64decode(outer["signature"], validate=True)
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+        body = opened(text, trust)
+    except ValueError as error:
         raise BadSnapshot("it is not a signed JSON file") from error
-    try:
-        Ed25519PublicKey.from_public_bytes(trust).verify(signature, body)
-    except (InvalidSignature, ValueError) as error:
+    except InvalidSignature as error:
         raise BadSnapshot("its signature is not by the pinned key") from error
     try:
         return _read(json.loads(body), text)

@@ -197,10 +197,16 @@ def _fallback(config: Config, options: argparse.Namespace) -> int:
 
 def _disable(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
+    from django.db import transaction
+
+    from nightbell.mailbox.service import give_back_all
     from nightbell.people.practices import lock_out, person
 
-    lock_out(person(options.login), _actor(), utc_now())
-    print(f"{options.login} is locked out.")
+    user, now = person(options.login), utc_now()
+    with transaction.atomic():
+        lock_out(user, _actor(), now)
+        freed = give_back_all(user, _actor(), now)
+    print(f"{options.login} is locked out." + (f" Messages given back: {freed}." if freed else ""))
     return 0
 
 

@@ -13,6 +13,7 @@ from django.db import transaction
 from nightbell.audit import service as audit
 from nightbell.core.config import Config
 from nightbell.core.durable import write_file
+from nightbell.core.errors import RefusedStart
 from nightbell.mailbox.models import Mailbox, Number
 from nightbell.oncall.models import Schedule, Shift
 from nightbell.people import tokens
@@ -47,7 +48,14 @@ PRACTICES: list[dict[str, Any]] = [
 
 def fill(config: Config, now: datetime) -> None:
     """Make the demo practices once and write demo.json. Credentials are random for each home."""
-    if (config.home / "demo.json").exists():
+    written, made = (config.home / "demo.json").exists(), Practice.objects.exists()
+    if made and not written:
+        raise RefusedStart(
+            f"NIGHTBELL_HOME {config.home}",
+            "its demo.json is gone, and with it the passwords of the demo's people",
+            "remove both folders, NIGHTBELL_HOME and NIGHTBELL_KEYS: the next start makes a new demo",
+        )
+    if made:
         return
     with transaction.atomic():
         practices, users = [], []
@@ -62,14 +70,15 @@ def fill(config: Config, now: datetime) -> None:
                 }
             )
             users += _people(practice, plan["people"], now)
-    content = {
-        "url": config.url,
-        "ca_file": str(config.home / "tls" / "ca.pem"),
-        "outbox": str(config.outbox),
-        "practices": practices,
-        "users": users,
-    }
-    write_file(config.home / "demo.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
+        content = {
+            "url": config.url,
+            "ca_file": str(config.home / "tls" / "ca.pem"),
+            "outbox": str(config.outbox),
+            "practices": practices,
+            "users": users,
+        }
+        # Before the commit: killed in between, the next start makes them anew and writes it over.
+        write_file(config.home / "demo.json", json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
 def _practice(plan: dict[str, Any], now: datetime) -> tuple[Practice, list[Mailbox]]:

@@ -82,11 +82,13 @@ def make(config: Config, mode: str, now: datetime) -> bool:
             "it is not empty and not an installation",
             "choose an empty folder",
         )
+    check_keys_apart(config)  # before anything is made: what is refused leaves nothing behind
     os.umask(0o077)
+    config.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (config.home / "making").touch()
     for folder in (config.home, config.keys, config.keys / "periods", *(config.home / n for n in FOLDERS)):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_keys_apart(config)
-    (config.home / "making").touch()
     if config.key_provider == "file" and not (config.keys / "kek.key").exists():
         FileKeyProvider.create(config.keys / "kek.key")
     if not (config.keys / "django.secret").exists():

@@ -19,7 +19,7 @@ from nightbell.mailbox.models import Number
 from nightbell.oncall.models import Schedule
 from nightbell.oncall.roster import on_call_ids
 from nightbell.people.models import Practice, User
-from nightbell.sealing.signed import sign
+from nightbell.sealing.signed import is_good, sign
 from nightbell.server import home
 from nightbell.store import vault
 from nightbell.store.models import Flag
@@ -80,15 +80,26 @@ def publish(config: Config, now: datetime) -> bytes:
     except (OSError, ValueError):
         last = {}
     if last.get("text") == text and "file" in last:
-        return str(last["file"]).encode()
+        signed = str(last["file"]).encode()
+        _give_first(config, signed)
+        return signed
     body |= {"version": _next_version(now), "issued_at": iso(now)}
     signer = Ed25519PrivateKey.from_private_bytes(vault.keyring().get(home.SNAPSHOT_SIGNER, "signer"))
     signed = sign(body, signer)
     write_file(path, json.dumps({"text": text, "file": signed.decode()}).encode())
-    first = config.home / "phone" / "snapshot.json"
-    if not first.exists():
-        write_file(first, signed)
+    _give_first(config, signed)
     return signed
+
+
+def _give_first(config: Config, signed: bytes) -> None:
+    """What a phone starts from, when there is none or it is damaged; later ones the phone keeps itself."""
+    folder = config.home / "phone"
+    try:
+        if is_good((folder / "snapshot.json").read_bytes(), (folder / "trust.pub").read_bytes()):
+            return
+    except FileNotFoundError:
+        pass
+    write_file(folder / "snapshot.json", signed)
 
 
 def _next_version(now: datetime) -> int:

@@ -149,7 +149,11 @@ USERSESSIONS_TRACK_ACTIVITY = False
 
 CACHES = {
     # Throttles must hold across processes. Nothing of a message is ever cached.
-    "default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "nightbell_cache"}
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "nightbell_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},  # a full table drops entries: a flood would wash the limits out
+    }
 }
 
 SESSION_COOKIE_NAME = "__Host-nightbell"

@@ -115,9 +115,17 @@ class Supervisor:
         self.stopping.set()
 
     def _start(self, part: Part) -> None:
-        part.process = subprocess.Popen(
-            part.command, env=part.environment, stdin=subprocess.DEVNULL, preexec_fn=_follow
-        )
+        try:
+            part.process = subprocess.Popen(
+                part.command, env=part.environment, stdin=subprocess.DEVNULL, preexec_fn=_follow
+            )
+        except (
+            OSError
+        ) as error:  # no memory or no process left: the others must go on, and this is tried again
+            self.log.failure("part.not_started", error, kind=part.name)
+            part.restarts += 1
+            part.next_start = clock.monotonic() + BACKOFF[min(part.restarts, len(BACKOFF) - 1)]
+            return
         part.started = clock.monotonic()
         self.log("part.started", kind=part.name, pid=part.process.pid, attempt=part.restarts)
 

@@ -226,11 +226,11 @@ class Worker:
         """At the start and once a day: what a killed process left half done."""
         now = clock.utc_now()
         if now >= self.next_sweep:
-            self.next_sweep = now + SWEEP_EVERY
             disposal.finish_begun(now)
             gone = durable.sweep(self.config.home, (now - HALF_WRITTEN).timestamp())
             if gone:
                 self.log("swept", count=gone)
+            self.next_sweep = now + SWEEP_EVERY
 
     def report(self, trouble: dict[str, Any]) -> dict[str, Any]:
         """What health.write keeps."""

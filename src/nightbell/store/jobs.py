@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
+from django.db.models import Q
 
 from nightbell.core import faults
 from nightbell.core.ids import new_ulid
 from nightbell.store.models import Job
 
 MAX_ATTEMPTS = 8
+FAR_AHEAD = timedelta(hours=1)  # longer than any back-off or lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,19 +32,22 @@ def backoff(attempts: int) -> timedelta:
     return timedelta(seconds=min(600, 5 * 2 ** max(0, attempts - 1)))
 
 
-def enqueue(kind: str, key: str, now: datetime, delay: timedelta = timedelta(0)) -> None:
+def enqueue(kind: str, key: str, now: datetime) -> None:
     """Add a job once; the same kind and key again is nothing new. Joins the caller's transaction."""
-    Job.objects.get_or_create(kind=kind, key=key, defaults={"created_at": now, "run_at": now + delay})
+    Job.objects.get_or_create(kind=kind, key=key, defaults={"created_at": now, "run_at": now})
 
 
 def claim(kinds: list[str], now: datetime, lease: timedelta) -> Claim | None:
     """Take the oldest due job of `kinds`, or None. Compare-and-set: two workers never hold one job."""
     owner = new_ulid()
     # A look without a lock first: an idle worker must not take SQLite's write lock ten times a second.
-    if not Job.objects.filter(kind__in=kinds, ended_at=None, run_at__lte=now).exists():
+    # What lies far ahead was put there by a clock that ran ahead.
+    its_time = Q(run_at__lte=now) | Q(run_at__gt=now + FAR_AHEAD)
+    waiting = Job.objects.filter(its_time, kind__in=kinds, ended_at=None)
+    if not waiting.exists():
         return None
     with transaction.atomic():
-        due = Job.objects.filter(kind__in=kinds, ended_at=None, run_at__lte=now).order_by("run_at", "id")
+        due = waiting.order_by("run_at", "id")
         if connection.features.has_select_for_update_skip_locked:
             due = due.select_for_update(skip_locked=True)
         job = due.first()

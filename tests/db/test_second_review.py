@@ -1,0 +1,179 @@
+"""What the second review found, as tests: nothing that went wrong once may stay wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from django.core.cache import cache
+from tests.db.test_escalation import Night, Pager
+from tests.factories import House, make_message
+
+from nightbell.audit.models import Event
+from nightbell.compliance import disposal
+from nightbell.core.clock import utc_now
+from nightbell.core.config import load
+from nightbell.core.durable import write_file
+from nightbell.core.errors import RefusedStart
+from nightbell.core.log import Log
+from nightbell.core.notice import Receipt, Rendered
+from nightbell.mailbox import service
+from nightbell.mailbox.models import Message, State
+from nightbell.oncall import escalation
+from nightbell.oncall.models import Alert, Attempt, AttemptState
+from nightbell.people.models import Practice
+from nightbell.people.practices import lock_out
+from nightbell.people.roles import Role
+from nightbell.phone.snapshot import verify
+from nightbell.server import demo, home, routing, supervisor
+from nightbell.server.worker import Worker
+from nightbell.store import jobs
+from nightbell.store.models import Job
+
+OS = "os:root"
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"payload": "AA', None])
+def test_the_file_that_a_phone_starts_from_is_written_again(house: House, damage: bytes | None) -> None:
+    now, folder = utc_now(), load().home / "phone"
+    home.prepare_database(load(), now)
+    routing.publish(load(), now)
+    first = folder / "snapshot.json"
+    first.unlink() if damage is None else first.write_bytes(damage)
+    routing.publish(load(), now)
+    assert house.practice.number in verify(first.read_bytes(), (folder / "trust.pub").read_bytes()).numbers
+
+
+class Breaking:
+    """A channel with a fault that nobody thought of."""
+
+    name = "sms"
+
+    def send(self, rendered: Rendered, address: str, reference: str) -> Receipt:
+        raise UnicodeEncodeError("ascii", "ü", 0, 1, "not in range")
+
+
+def test_a_channel_that_breaks_gives_the_next_its_turn(house: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    pager = Pager()
+    night = Night(Breaking(), pager)  # type: ignore[arg-type]
+    night.tick()
+    assert len(pager.told) == 1
+
+
+def test_a_channel_that_breaks_for_ever_is_called_failed_and_seen(house: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    night = Night(Breaking())  # type: ignore[arg-type]
+    for _ in range(60):
+        night.tick(10)
+    assert Attempt.objects.filter(state=AttemptState.FAILED).exists()
+    assert max(Attempt.objects.values_list("tries", flat=True)) <= escalation.MAX_TRIES
+    assert escalation.standing_still(night.now) == 1
+
+
+def test_what_a_locked_out_person_owned_rings_again(house: House) -> None:
+    urgent, routine = make_message(house.mailbox, urgent=True), make_message(house.mailbox)
+    clinician = house.actor(Role.CLINICIAN)
+    for message in (urgent, routine):
+        service.acknowledge(clinician, message.id)
+    lock_out(clinician.user, OS, utc_now())
+    assert service.give_back_all(clinician.user, OS, utc_now()) == 2
+    rows = Message.objects.in_bulk([urgent.id, routine.id])
+    assert {(r.state, r.owner_id) for r in rows.values()} == {(State.NEW, None)}
+    assert (rows[urgent.id].needs_alert, rows[routine.id].needs_alert) == (True, False)
+    assert Event.objects.filter(action="message:release", actor=OS).count() == 2
+
+
+def test_a_message_reopened_for_who_is_locked_out_is_anybodys(house: House) -> None:
+    message = make_message(house.mailbox, urgent=True)
+    clinician = house.actor(Role.CLINICIAN)
+    service.acknowledge(clinician, message.id)
+    service.close(clinician, message.id, "reached")
+    lock_out(clinician.user, OS, utc_now())
+    service.reopen(house.actor(Role.MANAGER), message.id)
+    message.refresh_from_db()
+    assert (message.state, message.owner_id, message.needs_alert) == (State.NEW, None, True)
+
+
+def test_a_flood_does_not_wash_a_limit_out(house: House) -> None:
+    cache.set("limit", 1)
+    for number in range(400):
+        cache.set(f"a-flood-{number}", 1)
+    assert cache.get("limit") == 1
+
+
+def test_a_part_that_cannot_be_started_is_tried_again_and_ends_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError("no process left")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    keeper = supervisor.Supervisor(load(), Log("test"))
+    keeper.parts = supervisor.parts(load())
+    keeper._watch()
+    assert all(part.process is None and part.next_start > 0 for part in keeper.parts)
+
+
+def test_a_refused_start_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
+    wrong = dataclasses.replace(load(), home=tmp_path / "home", keys=tmp_path / "home" / "keys")
+    with pytest.raises(RefusedStart, match="NIGHTBELL_KEYS"):
+        home.make(wrong, home.REAL, utc_now())
+    assert home.make(dataclasses.replace(wrong, keys=tmp_path / "keys"), home.REAL, utc_now())
+
+
+def test_a_demo_whose_making_was_cut_short_is_made_anew(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = load().home / "demo.json"
+
+    def then_killed(path: Path, data: bytes) -> None:
+        write_file(path, data)
+        raise KeyboardInterrupt
+
+    home.prepare_database(load(), utc_now())
+    monkeypatch.setattr(demo, "write_file", then_killed)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            demo.fill(load(), utc_now())
+        monkeypatch.undo()
+        demo.fill(load(), utc_now())
+        ids = {p["id"] for p in json.loads(written.read_text("utf-8"))["practices"]}
+        assert ids == set(Practice.objects.values_list("pk", flat=True))
+        written.unlink()
+        with pytest.raises(RefusedStart, match=r"demo\.json is gone"):
+            demo.fill(load(), utc_now())
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def test_a_clean_up_that_failed_is_tried_again_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: object) -> int:
+        raise OSError("the database is away")
+
+    worker = SimpleNamespace(next_sweep=utc_now(), config=load(), log=Log("test"))
+    monkeypatch.setattr(disposal, "finish_begun", away)
+    with pytest.raises(OSError, match="away"):
+        Worker._sweep(worker)  # type: ignore[arg-type]
+    assert worker.next_sweep <= utc_now()
+    monkeypatch.undo()
+    Worker._sweep(worker)  # type: ignore[arg-type]
+    assert worker.next_sweep > utc_now()
+
+
+def test_what_a_clock_that_ran_ahead_put_off_is_done_now(house: House) -> None:
+    ahead = timedelta(days=400)
+    make_message(house.mailbox, urgent=True)
+    night = Night(Pager())
+    night.tick()
+    Alert.objects.update(next_at=night.now + ahead)
+    night.tick(1)
+    assert len(night.addresses) == 2
+    Attempt.objects.update(state=AttemptState.PENDING, retry_at=night.now + ahead)
+    night.tick(1)
+    assert Attempt.objects.filter(state=AttemptState.PENDING).count() == 0
+    Job.objects.update(run_at=night.now + ahead)
+    assert jobs.claim(["transcribe"], night.now, timedelta(seconds=45)) is not None
