@@ -106,7 +106,7 @@ def test_urgent_comes_first_then_unheard_then_oldest(house: House) -> None:
         make_message(house.mailbox, urgent=u, answered_at=now - timedelta(hours=h))
         for u, h in ((False, 5), (False, 9), (False, 1), (True, 2))
     )
-    playing.open_play(house.actor(Role.FRONT_DESK), heard.id)
+    playing.sound(house.actor(Role.FRONT_DESK), heard.id, 0, 1000)
     page = service.inbox(house.actor(Role.CLINICIAN))
     assert [r.id for r in page.rows] == [urgent.id, old.id, new.id, heard.id]
     assert page.unheard_count == 4
@@ -114,6 +114,20 @@ def test_urgent_comes_first_then_unheard_then_oldest(house: House) -> None:
     rest = service.inbox(house.actor(Role.CLINICIAN), limit=3, cursor=first.next or "")
     assert [r.id for r in first.rows + rest.rows] == [r.id for r in page.rows]
     assert rest.next is None
+
+
+def test_the_header_alone_is_a_play_and_no_hearing(house: House) -> None:
+    message, actor = make_message(house.mailbox), house.actor(Role.CLINICIAN)
+    assert len(playing.sound(actor, message.id, 0, 44).data) == 44
+    assert not service.message(actor, message.id).heard_by
+    assert len(playing.sound(actor, message.id, 40, 5).data) == 5
+    assert [who.id for who, _, _ in service.message(actor, message.id).heard_by] == [actor.user.id]
+
+
+def test_a_long_stretch_is_given_whole(house: House) -> None:
+    """More than the reader fetches ahead (256 kB)."""
+    message = make_message(house.mailbox, seconds=40)
+    assert len(playing.sound(house.actor(Role.CLINICIAN), message.id, 0, 600_000).data) == 600_000
 
 
 def test_another_practices_message_looks_like_none(house: House, other: House) -> None:

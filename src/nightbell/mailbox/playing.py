@@ -23,54 +23,58 @@ GRANT = timedelta(minutes=5)
 WAV_HEADER, BYTES_A_SECOND = 44, 16000
 
 
-def open_play(actor: Actor, message_id: str) -> str:
-    """Open a grant: one 'message:play' row, whatever number of Range requests follow. Returns its id."""
+def length(actor: Actor, message_id: str) -> int:
+    """Bytes of the WAV, which is no play: nothing is opened. Raises NotFound where there is no sound, Forbidden."""
+    return _with_sound(actor, message_id).wav_bytes
+
+
+def _with_sound(actor: Actor, message_id: str) -> Message:
     found = find(actor, message_id, Act.PLAY)
-    return _open(actor, found).id
-
-
-def _open(actor: Actor, found: Message) -> PlayGrant:
     if not found.audio_bytes:
         raise NotFound(
             "This message has no sound", "the caller hung up before speaking", "read the message page"
         )
-    vault.message_key(found.id)
+    return found
+
+
+def _open(actor: Actor, found: Message) -> PlayGrant:
+    """A grant: one 'message:play' row, whatever number of Range requests follow."""
+    vault.message_key(found.id)  # fails before the log claims a play
     grant_id = new_ulid()
 
     def begin(warrant: Warrant) -> PlayGrant:
-        with transaction.atomic():
-            Hearing.objects.get_or_create(message=found, user=actor.user, defaults={"first_at": actor.now})
-            return PlayGrant.objects.create(
-                id=grant_id, message=found, user=actor.user, session=actor.session,
-                opened_at=actor.now, expires_at=actor.now + GRANT,
-            )  # fmt: skip
+        return PlayGrant.objects.create(
+            id=grant_id, message=found, user=actor.user, session=actor.session,
+            opened_at=actor.now, expires_at=actor.now + GRANT,
+        )  # fmt: skip
 
     return reveal(actor, Act.PLAY, begin, message=found.id, detail={"grant": grant_id})
+
+
+def _under(actor: Actor, found: Message) -> PlayGrant | None:
+    """The newest grant of this session that is still open."""
+    grants = PlayGrant.objects.filter(
+        message=found, user=actor.user, session=actor.session, closed_at=None, expires_at__gt=actor.now
+    )
+    return grants.order_by("-opened_at").first()
 
 
 def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
     """Bytes of the WAV. A request from the very start is a new play; others go on under an open grant.
 
     The role and the grant are checked on each call. Raises NotFound, Forbidden, AuditClosed, KeysAway,
-    ValueError (`start` outside of the file).
+    BadRange (`start` outside of the file, before anything is opened).
     """
-    found = find(actor, message_id, Act.PLAY)
-    grant = None
-    if start > 0:
-        grant = (
-            PlayGrant.objects.filter(
-                message=found,
-                user=actor.user,
-                session=actor.session,
-                closed_at=None,
-                expires_at__gt=actor.now,
-            )
-            .order_by("-opened_at")
-            .first()
-        )
-    if start < 0 or (found.audio_bytes and start >= found.wav_bytes):
+    found = _with_sound(actor, message_id)
+    if not 0 <= start < found.wav_bytes:
         raise BadRange("start")
-    grant = grant or _open(actor, found)
+    grant = (_under(actor, found) if start > 0 else None) or _open(actor, found)
+    data = _read(found, start, min(length, found.wav_bytes - start))
+    _delivered(actor, grant, found, start, data)
+    return Sound(data, start, found.wav_bytes)
+
+
+def _read(found: Message, start: int, length: int) -> bytes:
     blobs = vault.blobs()
     reader = PlaybackReader(
         vault.message_key(found.id),
@@ -78,11 +82,19 @@ def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
         lambda offset, size: blobs.read_range(found.practice_id, found.id, offset, size),
         found.audio_bytes,
     )
-    reader.seek(start)
-    data = reader.read(min(length, found.wav_bytes - start))
-    reached = max(0, start + len(data) - WAV_HEADER) * 1000 // BYTES_A_SECOND
-    PlayGrant.objects.filter(pk=grant.pk, heard_ms__lt=reached).update(heard_ms=reached)
-    return Sound(data, start, found.wav_bytes)
+    return reader.read_at(start, length)
+
+
+def _delivered(actor: Actor, grant: PlayGrant, found: Message, start: int, data: bytes) -> None:
+    """Only sound that was really read makes a message heard: a header, or a recording that is missing or damaged,
+    must not sink it in everybody's inbox."""
+    reached = start + len(data) - WAV_HEADER
+    if not data or reached <= 0:
+        return
+    with transaction.atomic():
+        Hearing.objects.get_or_create(message=found, user=actor.user, defaults={"first_at": actor.now})
+        heard = reached * 1000 // BYTES_A_SECOND
+        PlayGrant.objects.filter(pk=grant.pk, heard_ms__lt=heard).update(heard_ms=heard)
 
 
 def close_play(actor: Actor, message_id: str, heard_s: float) -> None:

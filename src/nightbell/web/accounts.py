@@ -3,40 +3,80 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from allauth.account import signals as account_signals
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.userkit import get_user_by_username
 from allauth.core.internal import ratelimit
 from allauth.mfa import signals as mfa_signals
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
 from django.contrib.auth import signals as auth_signals
+from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpRequest
 
 from nightbell.audit import service as audit
 from nightbell.core import clock
 from nightbell.people.models import User
 from nightbell.store import vault
+from nightbell.web import throttle
 from nightbell.web.doors import source_of
 
 FRESH_S = 300
+LIMITED_ROWS = timedelta(minutes=1)
 _SECOND = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
 
 
-def note_event(request: HttpRequest | None, user: User | None, action: str, outcome: str = "ok") -> None:
+def note_event(
+    request: HttpRequest | None,
+    user: User | None,
+    action: str,
+    outcome: str = "ok",
+    detail: Mapping[str, object] | None = None,
+) -> None:
     """One row of a session's life. Somebody unknown goes to the installation's log. Raises AuditClosed."""
     source = source_of(request) if request is not None else ""
     log_id = user.practice_id if user is not None else audit.INSTALLATION
     actor = f"user:{user.login}" if user is not None else "user:unknown"
     if user is None:
         audit.open_log(log_id)
-    audit.record(log_id, actor=actor, action=action, now=clock.utc_now(), outcome=outcome, source=source)
+    audit.record(
+        log_id,
+        actor=actor,
+        action=action,
+        now=clock.utc_now(),
+        outcome=outcome,
+        source=source,
+        detail=detail,
+    )
 
 
-def _typed(credentials: dict[str, Any]) -> str:
-    return str(credentials.get("username", "")).lower()[:200]
+def note_limited(request: HttpRequest, user: User | None, limit: str, where: str) -> None:
+    """A log-in that a limit refused, with nothing tried. At most one row a minute for a person and `where` it came
+    from, and one for all log-ins that nobody has: whoever floods the door must not fill the log."""
+    who = f"{where}:{user.pk if user is not None else 'unknown'}"
+    with transaction.atomic():
+        if throttle.first("limited", who, clock.utc_now(), LIMITED_ROWS):
+            note_event(request, user, "session:login_failed", "refused", {"limit": limit})
+
+
+def _owner(credentials: Mapping[str, Any]) -> User | None:
+    """Whose log-in was typed, as allauth finds it."""
+    typed = str(credentials.get("username", ""))[:60]
+    found = get_user_by_username(typed) if typed else None
+    return found if isinstance(found, User) else None
+
+
+def _limit_key(credentials: Mapping[str, Any]) -> str:
+    """One key for a person however the log-in is spelt: databases fold letters that str.lower leaves alone, and each
+    spelling would have tries of its own."""
+    user = _owner(credentials)
+    return f"user:{user.pk}" if user else f"typed:{str(credentials.get('username', '')).casefold()[:200]}"
 
 
 class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
@@ -58,14 +98,19 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         """What the tight limit counts by: an address and a log-in. By log-in alone, a stranger with five wrong
         passwords would keep a doctor out at three in the morning."""
-        return f"{ratelimit.get_ip(request)}:{_typed(credentials)}"
+        return f"{ratelimit.get_ip(request)}:{_limit_key(credentials)}"
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        super().pre_authenticate(request, **credentials)
+        try:
+            super().pre_authenticate(request, **credentials)
+        except ValidationError:
+            note_limited(request, _owner(credentials), "address", ratelimit.get_ip(request))
+            raise
         self._anywhere = ratelimit.consume(
-            request, app="allauth.account", action="login_failed_anywhere", key=_typed(credentials)
+            request, app="allauth.account", action="login_failed_anywhere", key=_limit_key(credentials)
         )
         if not self._anywhere:
+            note_limited(request, _owner(credentials), "anywhere", "anywhere")
             raise self.validation_error("too_many_login_attempts")
 
     def _rollback_login_failed_rl_usage(self) -> None:
@@ -76,9 +121,7 @@ class Adapter(DefaultAccountAdapter):  # type: ignore[misc]
 
     def authentication_failed(self, request: HttpRequest, **credentials: Any) -> None:
         """What was typed is not kept: people type passwords into the wrong field."""
-        typed = str(credentials.get("username", ""))[:60]
-        user = User.objects.filter(login__iexact=typed).first() if typed else None
-        note_event(request, user, "session:login_failed", "refused")
+        note_event(request, _owner(credentials), "session:login_failed", "refused")
 
     def add_message(self, *args: Any, **kwargs: Any) -> None:
         """Pages say it themselves."""

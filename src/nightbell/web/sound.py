@@ -7,13 +7,10 @@ from django.http import HttpResponse
 from nightbell.core.errors import TemporaryError
 from nightbell.mailbox import playing
 from nightbell.mailbox.errors import BadRange
-from nightbell.mailbox.service import find
 from nightbell.people.access import Actor, write
 from nightbell.people.roles import Act
 from nightbell.sealing.errors import NoSuchKey, SealError, StaleKeyring, Truncated
-from nightbell.web.ranges import PIECE, Wanted, parse
-
-HEAD = 44  # bytes of a WAV header: enough to learn the whole length
+from nightbell.web.ranges import Wanted, parse
 
 
 def sound_response(actor: Actor, message_id: str, range_header: str) -> HttpResponse:
@@ -45,35 +42,28 @@ def sound_response(actor: Actor, message_id: str, range_header: str) -> HttpResp
 def _not_there(actor: Actor, message_id: str) -> HttpResponse:
     """416, with the true length (RFC 9110 §15.5.17)."""
     response = _reply(b"", 416)
-    response["Content-Range"] = f"bytes */{find(actor, message_id, Act.PLAY).wav_bytes}"
+    response["Content-Range"] = f"bytes */{playing.length(actor, message_id)}"
     return response
 
 
 def _piece(actor: Actor, message_id: str, wanted: Wanted) -> HttpResponse:
-    start, length = wanted.start, wanted.length
-    if start is None:
-        total = playing.sound(actor, message_id, 0, HEAD).total
-        place = wanted.within(total)
-        if place is None:
-            raise BadRange("range")
-        start, length = place
-    sound = playing.sound(actor, message_id, start, length)
+    """One request is one play: where an end begins is reckoned before anything is opened."""
+    place = wanted.within(playing.length(actor, message_id))
+    if place is None:
+        raise BadRange("range")
+    sound = playing.sound(actor, message_id, *place)
     response = _reply(sound.data, 206)
     response["Content-Range"] = f"bytes {sound.start}-{sound.start + len(sound.data) - 1}/{sound.total}"
     return response
 
 
 def _whole(actor: Actor, message_id: str) -> HttpResponse:
-    """All of it or an error: half a recording must never look like the whole."""
-    first = playing.sound(actor, message_id, 0, PIECE)
-    parts, have = [first.data], len(first.data)
-    while have < first.total:
-        following = playing.sound(actor, message_id, have, PIECE)
-        if not following.data:
-            raise Truncated("The recording", f"it ends after {have} of {first.total} bytes")
-        parts.append(following.data)
-        have += len(following.data)
-    return _reply(b"".join(parts), 200)
+    """All of it or an error: half a recording must never look like the whole, nor count as heard."""
+    total = playing.length(actor, message_id)
+    sound = playing.sound(actor, message_id, 0, total)
+    if len(sound.data) < total:
+        raise Truncated("The recording", f"it ends after {len(sound.data)} of {total} bytes")
+    return _reply(sound.data, 200)
 
 
 def _reply(body: bytes, status: int) -> HttpResponse:

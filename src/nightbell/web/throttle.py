@@ -28,3 +28,17 @@ def failed(what: str, source: str, now: datetime) -> None:
         return
     Knock.objects.filter(since__lte=now - WINDOW).delete()
     Knock.objects.update_or_create(pk=key, defaults={"since": now, "count": 1})
+
+
+def first(what: str, who: str, now: datetime, within: timedelta) -> bool:
+    """Whether nothing of this key came `within` that time before; the next to ask is told no. One wins of two at once.
+
+    In the caller's transaction: what it does for the first and this mark stand or fall together.
+    """
+    key = key_of(what, who)
+    if Knock.objects.filter(pk=key, since__lte=now - within).update(since=now):
+        return True
+    _, made = Knock.objects.get_or_create(pk=key, defaults={"since": now, "count": 1})
+    if made:
+        Knock.objects.filter(since__lte=now - WINDOW).delete()
+    return made

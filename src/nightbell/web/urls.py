@@ -12,6 +12,7 @@ from allauth.mfa.webauthn import views as passkeys
 from allauth.usersessions import views as sessions
 from django.urls import URLPattern, URLResolver, path
 
+from nightbell.web import factors
 from nightbell.web.api import api_urls
 from nightbell.web.doors import Door, guarded
 from nightbell.web.views import account as own
@@ -28,20 +29,26 @@ def _self(route: str, view: Any, name: str) -> URLPattern:
     return path(f"account/{route}", guarded(view, Door.SELF), name=name)
 
 
+# allauth's views with our forms.
+_CODE = mfa.AuthenticateView.as_view(form_class=factors.CodeForm, webauthn_form_class=factors.PasskeyForm)
+_CONFIRM_CODE = mfa.ReauthenticateView.as_view(form_class=factors.ConfirmCodeForm)
+_PASSKEY = passkeys.LoginWebAuthnView.as_view(form_class=factors.PasskeyLoginForm)
+_CONFIRM_PASSKEY = passkeys.ReauthenticateWebAuthnView.as_view(form_class=factors.ConfirmPasskeyForm)
+
 _ACCOUNT = [
     _open("login/", account.login, "account_login"),
-    _open("passkey/login/", passkeys.login_webauthn, "mfa_login_webauthn"),
+    path("account/passkey/login/", own.passkey(_PASSKEY), name="mfa_login_webauthn"),
     _open("logout/", account.logout, "account_logout"),
     _open("inactive/", account.account_inactive, "account_inactive"),
-    path("account/code/", own.second_factor(mfa.authenticate), name="mfa_authenticate"),
+    path("account/code/", own.second_factor(_CODE), name="mfa_authenticate"),
     path("account/second-factor/", own.enrol, name="enrol"),
     path("account/lost-phone/", own.lost_phone, name="lost_phone"),
     _self("", mfa.index, "mfa_index"),
     _self("confirm/", account.reauthenticate, "account_reauthenticate"),
-    _self("confirm/code/", mfa.reauthenticate, "mfa_reauthenticate"),
-    _self("confirm/passkey/", passkeys.reauthenticate_webauthn, "mfa_reauthenticate_webauthn"),
+    _self("confirm/code/", _CONFIRM_CODE, "mfa_reauthenticate"),
+    _self("confirm/passkey/", _CONFIRM_PASSKEY, "mfa_reauthenticate_webauthn"),
     _self("password/", account.password_change, "account_change_password"),
-    _self("app/", totp.activate_totp, "mfa_activate_totp"),
+    _self("app/", factors.ActivateApp.as_view(), "mfa_activate_totp"),
     _self("app/remove/", totp.deactivate_totp, "mfa_deactivate_totp"),
     _self("passkeys/", passkeys.list_webauthn, "mfa_list_webauthn"),
     _self("passkeys/add/", passkeys.add_webauthn, "mfa_add_webauthn"),

@@ -128,6 +128,54 @@ def test_a_manager_puts_somebody_on_call_and_undoes_it(
     assert client.post(f"/oncall/override/{override.id}/remove").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "told"),
+    [
+        ("9999-12-31", "9999-12-31", "the first day is over two years away. Check the year."),
+        ("0001-01-01", "0001-01-01", "the first day is over two years away. Check the year."),
+        ("2090-11-24", "2090-11-25", "the first day is over two years away. Check the year."),
+        ("today", "9999-12-31", "the last day is over two years away. Check the year."),
+        ("-800", "today", "the first day is over two years away. Check the year."),
+        ("-3", "-2", "it lies in the past. Check the date."),
+    ],
+)
+def test_an_override_is_near(
+    house: House, browser: Callable[[Role], Https], first: str, last: str, told: str
+) -> None:
+    """Days at the end of time overflow as soon as a zone reckons with them."""
+
+    def day(text: str) -> str:
+        days = {"today": 0, "-800": -800, "-3": -3, "-2": -2}.get(text)
+        return text if days is None else f"{utc_now() + timedelta(days=days):%Y-%m-%d}"
+
+    client = browser(Role.MANAGER)
+    form = {"user": house.people[Role.CLINICIAN].id, **when(day(first), "17:00", day(last), "23:59")}
+    answer = client.post("/oncall/override", form)
+    assert answer.status_code == 422 and told in answer.content.decode()
+    assert not Override.objects.exists()
+
+
+@pytest.mark.parametrize("row", ["%00", "x", "01m85z4av1m2zepjaxkyn2fshq", "01M85Z4AV1M2ZEPJAXKYN2FSHQ"])
+def test_what_is_no_entry_of_the_schedule_cannot_be_removed(
+    browser: Callable[[Role], Https], row: str
+) -> None:
+    for what in ("override", "shift"):
+        assert browser(Role.MANAGER).post(f"/oncall/{what}/{row}/remove").status_code == 404
+
+
+@pytest.mark.parametrize("what", ["%00", "x%00", "%ED%A0%80", "9" * 40])
+def test_an_address_with_no_id_in_it_is_not_there(browser: Callable[[Role], Https], what: str) -> None:
+    client = browser(Role.CLINICIAN)
+    gets = (f"/m/{what}/", f"/m/{what}/audio", f"/n/{what}", f"/setup/{what}", f"/?mailbox={what}")
+    for path in gets:
+        assert client.get(path).status_code == 404, path
+    for act in ("heard", "take", "note", "close", "reopen"):
+        assert client.post(f"/m/{what}/{act}", {"text": "x", "outcome": "reached"}).status_code == 404, act
+    manager = browser(Role.MANAGER)
+    assert manager.get(f"/audit/?message={what}&user={what}&cursor={what}").status_code == 200
+    assert manager.get("/account/passkeys/" + "9" * 40 + "/remove/").status_code in (302, 404)
+
+
 def test_a_shift_over_midnight_is_added_and_removed(house: House, browser: Callable[[Role], Https]) -> None:
     client, desk = browser(Role.MANAGER), house.people[Role.FRONT_DESK]
     client.post(

@@ -12,6 +12,7 @@ from tests.db.web.conftest import Https
 from tests.factories import House, make_message
 
 from nightbell.audit.models import Event
+from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Hearing, Message, Note
 from nightbell.people.roles import Role
 from nightbell.store import vault
@@ -68,10 +69,11 @@ def test_it_gives_a_middle_and_an_end(
 
 @pytest.mark.parametrize("header", ["bytes=640044-", "bytes=99999999-", "bytes=-0"])
 def test_it_refuses_what_is_not_there(
-    browser: Callable[[Role], Https], message: Message, header: str
+    house: House, browser: Callable[[Role], Https], message: Message, header: str
 ) -> None:
     answer = browser(Role.CLINICIAN).get(f"/m/{message.id}/audio", HTTP_RANGE=header)
     assert (answer.status_code, answer["Content-Range"]) == (416, "bytes */640044")
+    assert plays(house) == 0 and not Hearing.objects.exists()
 
 
 @pytest.mark.parametrize("header", ["bytes=9-3", "furlongs=1-2", "bytes=0-1,4-5", "nonsense"])
@@ -115,11 +117,28 @@ def test_a_grant_is_of_one_session(house: House, browser: Callable[[Role], Https
     assert plays(house) == 2
 
 
-def test_head_opens_nothing_more_than_get(
-    house: House, browser: Callable[[Role], Https], message: Message
+def test_head_is_no_play_and_gives_no_sound(
+    house: House, browser: Callable[[Role], Https], message: Message, token: Callable[[Role], dict[str, str]]
 ) -> None:
-    answer = browser(Role.CLINICIAN).head(f"/m/{message.id}/audio", HTTP_RANGE="bytes=0-9")
-    assert answer.status_code == 206 and plays(house) == 1
+    asked = [
+        browser(Role.CLINICIAN).head(f"/m/{message.id}/audio"),
+        Https().head(f"/api/v1/messages/{message.id}/audio", **token(Role.CLINICIAN)),
+    ]
+    for answer in asked:
+        assert answer.status_code == 405 and b"RIFF" not in answer.content
+    assert plays(house) == 0 and not Hearing.objects.exists()
+
+
+@pytest.mark.parametrize("wanted", ["-600000", "-640044", "-50", "0-", "0-9", "500-"])
+def test_one_request_is_one_play(
+    house: House, browser: Callable[[Role], Https], wanted: str, token: Callable[[Role], dict[str, str]]
+) -> None:
+    short = make_message(house.mailbox, seconds=5)  # an end of it may well be all of it
+    head = {"HTTP_RANGE": f"bytes={wanted}"}
+    assert browser(Role.CLINICIAN).get(f"/m/{short.id}/audio", **head).status_code == 206
+    assert plays(house) == 1
+    answer = Https().get(f"/api/v1/messages/{short.id}/audio", **head, **token(Role.CLINICIAN))
+    assert answer.status_code == 206 and plays(house) == 2
 
 
 def flip(house: House, message: Message, at: int) -> None:
@@ -159,6 +178,7 @@ def test_a_damaged_whole_is_never_half_a_file(
     flip(house, message, 600_000)  # in the second piece: the first one is good
     answer = browser(Role.CLINICIAN).get(f"/m/{message.id}/audio")
     assert answer.status_code == 502 and b"RIFF" not in answer.content
+    assert not Hearing.objects.exists()
 
 
 @pytest.mark.parametrize("keep", [None, 0, 50, 300_000])
@@ -176,6 +196,9 @@ def test_a_missing_or_cut_recording_is_told(
         assert answer.status_code == 502
         assert (b"The recording is missing" in answer.content) == (keep is None)
     assert damaged_rows(house, message) == 2
+    assert not Hearing.objects.exists(), "nobody has heard it"
+    assert not mailbox.message(house.actor(Role.CLINICIAN), message.id).heard_by
+    assert plays(house) >= 2, "a row stands before anything is read"
 
 
 def test_the_api_tells_damage_as_a_problem(

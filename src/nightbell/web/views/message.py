@@ -9,7 +9,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_POST, require_safe
+from django.views.decorators.http import require_GET, require_POST
 
 from nightbell.core.ids import is_ulid
 from nightbell.mailbox import playing
@@ -153,10 +153,14 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
     return [{"at": clock_time(at, zone, at), "bold": bold, "text": text} for at, bold, text in events]
 
 
-@require_safe
+@require_GET
 @allows(Act.PLAY)
 def audio(request: HttpRequest, message_id: str) -> HttpResponse:
-    """`/m/<id>/audio`: WAV, in pieces as asked."""
+    """`/m/<id>/audio`: WAV, in pieces as asked.
+
+    HEAD is refused, as the API does: its headers would tell of a message without a row in the log, and promise sound
+    that nobody has looked at.
+    """
     return sound_response(actor_of(request), _known(message_id), request.headers.get("Range", ""))
 
 

@@ -31,6 +31,7 @@ NAMES = {
     "end": "the time it ends",
     "rank": "first or backup",
 }
+FAR = timedelta(days=731)
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -196,11 +197,16 @@ def _time(request: HttpRequest, name: str) -> int:
     return minutes
 
 
-def _moment(request: HttpRequest, which: str, zone: str) -> datetime:
-    """A day and a time on the practice's clock."""
+def _moment(request: HttpRequest, which: str, actor: Actor) -> datetime:
+    """A day and a time on the practice's clock, near enough that it is no slip and every zone can reckon with it."""
+    zone = actor.user.practice.zone
     minutes = _time(request, f"{which}_time")
     try:
         day = datetime.fromisoformat(_field(request, f"{which}_day")[:10])
+        if abs(day.date() - local(actor.now, zone).date()) > FAR:
+            raise BadShift(
+                "Nothing was changed", f"{NAMES[which + '_day']} is over two years away", "check the year"
+            )
         return (day + timedelta(minutes=minutes)).replace(tzinfo=ZoneInfo(zone))
     except (ValueError, OverflowError):
         raise BadShift(
@@ -219,10 +225,9 @@ def _choice(request: HttpRequest, name: str, choices: str) -> int:
 @allows(Act.EDIT_SCHEDULE)
 def add_override(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
-    zone = actor.user.practice.zone
     try:
         user = ulid_or_nothing(_field(request, "user"))
-        oncall.add_override(actor, user, _moment(request, "from", zone), _moment(request, "to", zone))
+        oncall.add_override(actor, user, _moment(request, "from", actor), _moment(request, "to", actor))
     except BadShift as error:
         return _page(request, error, "override")
     return _back(request)
