@@ -269,6 +269,7 @@ def _code(config: Config, options: argparse.Namespace) -> int:
     """The six digits of a demo log-in, for people without an authenticator at hand."""
     home.require(config, home.DEMO)
     setup()
+    from allauth.mfa.app_settings import TOTP_PERIOD
     from allauth.mfa.totp.internal import auth
 
     content = json.loads((config.home / "demo.json").read_text("utf-8"))
@@ -276,7 +277,8 @@ def _code(config: Config, options: argparse.Namespace) -> int:
     if user is None:
         print(f"nightbell code: there is no demo login {options.login!r}", file=sys.stderr)
         return 1
-    counter = next(iter(auth.yield_hotp_counters_from_time()))
+    # The one of now: a code counts once, and none that is older than the last that counted.
+    counter = int(utc_now().timestamp()) // TOTP_PERIOD
     print(auth.format_hotp_value(auth.hotp_value(user["totp_secret"], counter)))
     return 0
 
