@@ -129,6 +129,19 @@ def test_it_names_the_entry_with_one_changed_bit(house: House, tmp_path: Path) -
     assert "actor" in report.problems[0]
 
 
+def test_any_changed_byte_of_a_kept_checkpoint_is_named(house: House, tmp_path: Path) -> None:
+    for _ in range(2):
+        service.inbox(house.actor(Role.MANAGER))
+        signing.checkpoint_all(URL, tmp_path, utc_now())
+    path = tmp_path / f"{house.practice.id}.txt"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :])
+        [report] = verify.all_logs(URL, tmp_path, house.practice.id)
+        assert "anchor" in report.line(), at
+        assert not report.ok, at
+
+
 def test_it_exports_a_log_that_the_one_file_verifier_accepts(house: House, tmp_path: Path) -> None:
     make_message(house.mailbox)
     signing.checkpoint_all(URL, tmp_path, utc_now())
