@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,11 @@ class Place:
     def restore(self, name: str, **environment: str) -> Run:
         [ring] = (self.root / f"{name}-ring").iterdir()
         return self.command("restore", str(self.root / name), str(ring), **environment)
+
+    def verify(self) -> Run:
+        done = self.command("audit", "verify")
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +192,20 @@ def destroy() -> None:
     dispose(Message.objects.get(), "user:manager", "request", utc_now())
 
 
+def grow(times: str) -> None:
+    """Events in the installation's log with a checkpoint after each; prints its size."""
+    from nightbell.audit import service, signing
+    from nightbell.audit.models import Log
+    from nightbell.core.clock import utc_now
+    from nightbell.core.config import load
+
+    for number in range(int(times)):
+        now = utc_now() + timedelta(seconds=number)
+        service.record("installation", actor="os:tester", action="test:event", now=now)
+        signing.checkpoint_all(load().url, load().home / "checkpoints", now)
+    print(Log.objects.get(pk="installation").size)
+
+
 # Tests
 
 
@@ -248,3 +268,93 @@ def test_a_target_that_takes_nothing_is_told_in_words(place: Place, wrong: str) 
     assert done.stderr.startswith("nightbell backup: The backup was not made. "), done.stderr
     assert "Traceback" not in done.stderr
     assert "give new folders" in done.stderr
+
+
+def test_after_an_honest_restore_the_log_is_whole_and_tells_its_gap(place: Place) -> None:
+    place.scene(grow, "2")
+    place.save("data")
+    kept = int(place.scene(grow, "0"))
+    grown = int(place.scene(grow, "3"))
+    assert place.restore("data").returncode == 0
+    place.scene(grow, "4")  # past the size that it had
+    found = place.verify()
+    assert found.returncode == 0, found.stdout
+    assert (
+        f"entries {kept} to {grown - 1} and any later ones of the time after the backup are gone"
+        in found.stdout
+    )
+    assert "restored from a backup at 20" in found.stdout
+    notes = place.home / "checkpoints"
+    assert (notes / "installation.before-epoch-2.txt").read_bytes().count(b"\x1e") == 3
+
+    with closing(sqlite3.connect(place.home / "db" / "nightbell.sqlite3")) as database, database:
+        database.execute("DROP TRIGGER audit_event_no_update")
+        [leaf] = database.execute(
+            "SELECT leaf FROM audit_event WHERE log_id = 'installation' AND seq = ?", (kept + 2,)
+        ).fetchone()
+        database.execute(
+            "UPDATE audit_event SET leaf = ? WHERE log_id = 'installation' AND seq = ?",
+            (bytes([leaf[0] ^ 1]) + leaf[1:], kept + 2),
+        )
+    found = place.verify()
+    assert found.returncode == 1
+    assert f"First wrong entry: {kept + 2}." in found.stdout
+
+
+def test_a_new_home_takes_a_checkpoint_that_was_signed_while_the_backup_ran(place: Place) -> None:
+    place.scene(grow, "2")
+    place.save("data")
+    place.scene(grow, "1")
+    log = place.home / "checkpoints" / "installation.txt"
+    log.replace(place.root / "data" / "checkpoints" / log.name)
+    assert place.restore("data").returncode == 0
+    found = place.verify()
+    assert found.returncode == 0, found.stdout
+    assert log.read_bytes().count(b"\x1e") == 2
+
+
+@pytest.mark.slow
+def test_restores_one_after_another_leave_the_log_whole(place: Place) -> None:
+    place.scene(grow, "2")
+    place.save("first")
+    place.scene(grow, "3")
+    assert place.restore("first").returncode == 0
+    place.scene(grow, "2")
+    place.save("second")  # of the second epoch
+    place.scene(grow, "2")
+    for name in ("second", "first", "second"):
+        assert place.restore(name).returncode == 0
+        place.scene(grow, "3")
+        found = place.verify()
+        assert found.returncode == 0, (name, found.stdout)
+
+
+def test_a_restore_that_was_cut_is_finished_by_another(place: Place) -> None:
+    place.scene(grow, "2")
+    place.save("data")
+    place.scene(grow, "3")
+    assert place.restore("data", NIGHTBELL_KILL_AT="restore.aside").returncode < 0
+    found = place.verify()
+    assert found.returncode == 1  # no leaf tells of it yet
+    assert "before-epoch-2.txt" in found.stdout
+    assert place.restore("data").returncode == 0
+    assert place.verify().returncode == 0
+
+
+def test_what_no_leaf_tells_of_stays_a_fault(place: Place) -> None:
+    size = int(place.scene(grow, "3"))
+    log = place.home / "checkpoints" / "installation.txt"
+    aside = log.with_name("installation.before-epoch-2.txt")
+    shutil.copy2(log, aside)  # somebody would like to have restored
+    found = place.verify()
+    assert (found.returncode, aside.name in found.stdout) == (1, True)
+    aside.unlink()
+    place.save("data")
+    later = int(place.scene(grow, "3"))
+    assert later == size + 4
+    assert place.restore("data").returncode == 0
+    assert place.verify().returncode == 0
+    changed = bytearray(aside.read_bytes())
+    changed[60] ^= 0x80
+    aside.write_bytes(bytes(changed))
+    assert place.verify().returncode == 1

@@ -15,7 +15,7 @@ import shutil
 import socket
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.db import connections, transaction
 
+from nightbell.audit import restored
 from nightbell.audit import service as audit
 from nightbell.audit.models import Log
 from nightbell.compliance.disposal import dispose
@@ -157,10 +158,11 @@ def load(config: Config, source: Path, keyring_file: Path, actor: str, now: date
         "see that there is room and that the home may be written, and run it again",
     ):
         _restore_files(config, source)
+        lost = _set_aside(config, source)
         _replace_database(config, source)
         with transaction.atomic():
             for log in Log.objects.all():
-                audit.begin_epoch(log.pk, actor=actor, now=now)
+                audit.begin_epoch(log.pk, actor=actor, now=now, lost=lost.get(log.pk))
         replayed = replay_disposals(actor, now)
         _new_routing(config, actor, now)
     return {"keys": entries.entries, "unopenable": entries.unopenable, "disposals": replayed}
@@ -232,6 +234,21 @@ def _bring(path: Path, target: Path) -> None:
     half = target.with_name(f".{target.name}.tmp")
     shutil.copy2(path, half)
     half.replace(target)
+
+
+def _set_aside(config: Config, source: Path) -> dict[str, dict[str, object]]:
+    """The notes of the time that will be gone, out of the way of every log; what each log's epoch leaf is to tell."""
+    database, folder = (config.home / "db" / "nightbell.sqlite3").absolute(), config.home / "checkpoints"
+    live: dict[str, restored.Course] = {}
+    with suppress(sqlite3.Error):  # it may be what was lost
+        live = restored.courses(f"{database.as_uri()}?mode=rw")
+    # A backup may lie where nothing can be written beside it.
+    back = restored.courses(f"{(source / 'nightbell.sqlite3').absolute().as_uri()}?immutable=1")
+    saved = source / "checkpoints"
+    return {
+        log_id: restored.set_aside(config.url, log_id, course, live.get(log_id), folder, saved)
+        for log_id, course in back.items()
+    }
 
 
 def _new_routing(config: Config, actor: str, now: datetime) -> None:
