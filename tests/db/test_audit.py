@@ -11,6 +11,7 @@ from tests.factories import House, make_message
 
 from nightbell.audit import offline_verify, signing, verify
 from nightbell.audit import service as audit
+from nightbell.audit.checkpoint import Checkpoint
 from nightbell.audit.errors import AuditClosed
 from nightbell.audit.models import Event, Log
 from nightbell.core.clock import utc_now
@@ -127,6 +128,30 @@ def test_it_names_the_entry_with_one_changed_bit(house: House, tmp_path: Path) -
     report = next(r for r in verify.all_logs(URL, tmp_path) if r.log == house.practice.id)
     assert report.first_wrong == 3
     assert "actor" in report.problems[0]
+
+
+def test_any_changed_byte_of_a_kept_checkpoint_is_named(house: House, tmp_path: Path) -> None:
+    for _ in range(2):
+        service.inbox(house.actor(Role.MANAGER))
+        signing.checkpoint_all(URL, tmp_path, utc_now())
+    path = tmp_path / f"{house.practice.id}.txt"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 5):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :])
+        [report] = verify.all_logs(URL, tmp_path, house.practice.id)
+        assert "anchor" in report.line(), at
+        assert not report.ok, at
+
+
+def test_a_log_of_which_checkpoints_tell_is_not_whole_when_it_is_empty(house: House, tmp_path: Path) -> None:
+    service.inbox(house.actor(Role.MANAGER))
+    signing.checkpoint_all(URL, tmp_path, utc_now())
+    audit.open_log("0" * 26)
+    signer = signing.signer(URL, "0" * 26)
+    note = signer.sign(Checkpoint(signer.name, 1, bytes(32)))
+    (tmp_path / f"{'0' * 26}.txt").write_bytes(note.encode() + signing.MARK)
+    [report] = verify.all_logs(URL, tmp_path, "0" * 26)
+    assert not report.ok
 
 
 def test_it_exports_a_log_that_the_one_file_verifier_accepts(house: House, tmp_path: Path) -> None:

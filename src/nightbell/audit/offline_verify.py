@@ -217,15 +217,17 @@ def _compare(report: Report, hashes: bytearray, notes: list[tuple[str, str]]) ->
             done += 1
         report.checkpoints += 1
         if _root(peaks) != root:
-            known = report.first_wrong if report.first_wrong is not None else good
+            # An entry already known to be wrong explains it; and a later checkpoint may fit again (this one is
+            # of another course of the log), so one that does not fit must not hide what comes after.
+            seen = report.first_wrong
             report.wrong(
                 f"checkpoint at {where} does not fit: an entry from {good} to {max(size - 1, 0)} was altered",
-                known,
+                seen if seen is not None and seen < size else good,
             )
-            return
+            continue
         good = size
     if longest < report.entries:
-        report.wrong(f"entries from {good} on are covered by no checkpoint", good)
+        report.wrong(f"entries from {longest} on are covered by no checkpoint", longest)
 
 
 def main(arguments: list[str] | None = None) -> int:

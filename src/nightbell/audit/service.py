@@ -15,6 +15,7 @@ from nightbell.core.clock import iso
 from nightbell.core.ids import new_ulid
 
 INSTALLATION = "installation"
+EPOCH = "audit:epoch"
 
 
 def canonical(fields: Mapping[str, object]) -> bytes:
@@ -72,9 +73,10 @@ def record(
     return event
 
 
-def begin_epoch(log_id: str, *, actor: str, now: datetime) -> str:
-    """After a restore: the next leaf says that what follows the last known size may have been lost."""
-    known = Log.objects.get(pk=log_id).size
-    return record(
-        log_id, actor=actor, action="audit:epoch", now=now, detail={"after_size": known}, new_epoch=True
-    )
+def begin_epoch(log_id: str, *, actor: str, now: datetime, lost: Mapping[str, object] | None = None) -> str:
+    """After a restore: the next leaf says that what follows the last known size may have been lost.
+
+    lost: what is known of it (`restored.set_aside`).
+    """
+    detail = {"after_size": Log.objects.get(pk=log_id).size, **(lost or {})}
+    return record(log_id, actor=actor, action=EPOCH, now=now, detail=detail, new_epoch=True)

@@ -18,6 +18,7 @@ from nightbell.store import vault
 from nightbell.store.models import Flag
 
 SIGNER = "signer-checkpoint"
+MARK = b"\x1e"  # ends each note in a text file
 
 
 def origin(url: str, log_id: str) -> str:
@@ -50,14 +51,22 @@ def checkpoint_all(url: str, folder: Path, now: datetime) -> int:
                 name=f"vkey:{log.pk}", defaults={"value": signer(url, log.pk).vkey, "changed_at": now}
             )
         faults.point("checkpoint.row")
-        append(folder / f"{log.pk}.txt", note.encode() + b"\x1e")
+        append(folder / f"{log.pk}.txt", note.encode() + MARK)
         signed += 1
     return signed
 
 
 def kept_notes(path: Path) -> list[str]:
-    """The checkpoints in a log's text file, oldest first."""
+    """The checkpoints in a log's text file, oldest first. What is no text stays in, and fails its signature."""
     try:
-        return [note for note in path.read_text("utf-8").split("\x1e") if note.strip()]
+        return [note.decode("utf-8", "replace") for note in pieces(path)]
     except OSError:
+        return []
+
+
+def pieces(path: Path) -> list[bytes]:
+    """The notes in such a file as they stand there. Raises OSError, but not for a file that is not there."""
+    try:
+        return [note for note in path.read_bytes().split(MARK) if note.strip()]
+    except FileNotFoundError:
         return []

@@ -12,24 +12,29 @@ from typing import Any
 
 from django.db import transaction
 
-from nightbell.audit import offline_verify, service, signing
+from nightbell.audit import offline_verify, restored, service, signing
 from nightbell.audit.models import Checkpoint, Event, Log
 from nightbell.core.clock import iso, parse_iso
 from nightbell.core.durable import write_file
 from nightbell.core.errors import NightbellError
 
+_TOLD = 20  # problems on one line; all are in the JSON
 _COLUMNS = ("id", "actor", "action", "message", "outcome", "source")
 
 
 @dataclass(frozen=True, slots=True)
 class LogReport:
-    """What was found in one log. first_wrong: the first entry known to be wrong, None when all is whole."""
+    """What was found in one log. first_wrong: the first entry known to be wrong, None when all is whole.
+
+    gaps: what the log itself tells of restores; no fault of its wholeness.
+    """
 
     log: str
     entries: int
     checkpoints: int
     problems: tuple[str, ...]
     first_wrong: int | None
+    gaps: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -38,14 +43,16 @@ class LogReport:
     def as_dict(self) -> dict[str, Any]:
         return {
             "log": self.log, "ok": self.ok, "entries": self.entries, "checkpoints": self.checkpoints,
-            "problems": list(self.problems), "first_wrong": self.first_wrong,
+            "problems": list(self.problems), "first_wrong": self.first_wrong, "gaps": list(self.gaps),
         }  # fmt: skip
 
     def line(self) -> str:
+        gaps = "".join(f"; {gap}" for gap in self.gaps)
         if self.ok:
-            return f"{self.log}: whole, {self.entries} entries, {self.checkpoints} checkpoints hold"
+            return f"{self.log}: whole, {self.entries} entries, {self.checkpoints} checkpoints hold{gaps}"
         where = "" if self.first_wrong is None else f" First wrong entry: {self.first_wrong}."
-        return f"{self.log}: NOT WHOLE.{where} " + "; ".join(self.problems)
+        more = f"; {len(self.problems) - _TOLD} more" if len(self.problems) > _TOLD else ""
+        return f"{self.log}: NOT WHOLE.{where} " + "; ".join(self.problems[:_TOLD]) + more + gaps
 
 
 def all_logs(url: str, folder: Path, only: str = "") -> list[LogReport]:
@@ -63,7 +70,7 @@ def _one(url: str, log: Log, folder: Path) -> LogReport:
     # Notes first, then the head, then only leaves below it: the log grows meanwhile and is not locked.
     notes = signing.kept_notes(folder / f"{log.pk}.txt")
     head = Log.objects.get(pk=log.pk)
-    if head.size == 0 and not Event.objects.filter(log=log, seq=0).exists():
+    if head.size == 0 and not notes and not Event.objects.filter(log=log, seq=0).exists():
         return LogReport(log.pk, 0, 0, (), None)
     lines = [
         *_lines(url, head, crooked),
@@ -71,9 +78,14 @@ def _one(url: str, log: Log, folder: Path) -> LogReport:
     ]
     vkey = signing.signer(url, log.pk).vkey
     found = offline_verify.check(lines, vkey, notes)
+    gaps = restored.gaps(head)
     problems = found.problems + [text for _, text in crooked]
+    problems += restored.unexplained(folder, log.pk, gaps)
     wrong = [seq for seq, _ in crooked] + ([found.first_wrong] if found.first_wrong is not None else [])
-    return LogReport(log.pk, found.entries, found.checkpoints, tuple(problems), min(wrong, default=None))
+    return LogReport(
+        log.pk, found.entries, found.checkpoints, tuple(problems), min(wrong, default=None),
+        tuple(gap.says() for gap in gaps),
+    )  # fmt: skip
 
 
 def _head(url: str, head: Log) -> str:

@@ -69,6 +69,18 @@ def test_without_hashes_the_checkpoints_still_name_the_range():
     assert report.first_wrong == 4
 
 
+def test_a_checkpoint_that_does_not_fit_hides_none_that_comes_after():
+    leaves = [b"leaf %d" % n for n in range(9)]
+    _, notes = export(leaves=leaves, points=(4, 6, 9))
+    foreign = SIGNER.sign(Checkpoint(ORIGIN, 2, bytes(32)))
+    leaves[7] = b"changed"
+    lines, _ = export(leaves=leaves, points=(), hashes=False)
+    report = offline_verify.check(lines, anchors=[foreign, *notes])
+    assert report.first_wrong == 0
+    assert ["from 0 to 1" in report.problems[0], "from 6 to 8" in report.problems[1]] == [True, True]
+    assert len(report.problems) == 2
+
+
 def test_a_rewritten_hash_does_not_hide_a_change():
     leaves = [b"leaf %d" % n for n in range(9)]
     good, _ = export(leaves=leaves)
