@@ -19,7 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = (
     "import sys; from nightbell.server.django_setup import setup; setup(); "
-    "from tests.db import test_backup as t; getattr(t, sys.argv[1])(*sys.argv[2:])"
+    "from tests.faults import test_backup as t; getattr(t, sys.argv[1])(*sys.argv[2:])"
 )
 Run = subprocess.CompletedProcess[str]
 
