@@ -12,8 +12,11 @@ from types import SimpleNamespace
 import pytest
 from django.core.cache import cache
 from tests.db.test_escalation import Night, Pager
+from tests.db.web.conftest import signed_in
 from tests.factories import House, make_message
 
+from nightbell.audit import signing
+from nightbell.audit import verify as verify_logs
 from nightbell.audit.models import Event
 from nightbell.compliance import disposal
 from nightbell.core.clock import utc_now
@@ -21,16 +24,17 @@ from nightbell.core.config import load
 from nightbell.core.durable import write_file
 from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
-from nightbell.core.notice import Receipt, Rendered
+from nightbell.core.notice import ChannelError, Receipt, Rendered
 from nightbell.mailbox import service
 from nightbell.mailbox.models import Message, State
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert, Attempt, AttemptState
+from nightbell.people import tokens
 from nightbell.people.models import Practice
-from nightbell.people.practices import lock_out
+from nightbell.people.practices import BadPerson, add_practice, add_user, lock_out, start_anew
 from nightbell.people.roles import Role
 from nightbell.phone.snapshot import verify
-from nightbell.server import demo, home, routing, supervisor
+from nightbell.server import demo, health, home, routing, supervisor
 from nightbell.server.worker import Worker
 from nightbell.store import jobs
 from nightbell.store.models import Job
@@ -177,3 +181,64 @@ def test_what_a_clock_that_ran_ahead_put_off_is_done_now(house: House) -> None:
     assert Attempt.objects.filter(state=AttemptState.PENDING).count() == 0
     Job.objects.update(run_at=night.now + ahead)
     assert jobs.claim(["transcribe"], night.now, timedelta(seconds=45)) is not None
+
+
+def test_without_any_channel_it_is_said_at_once_and_health_sees_it(house: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    night = Night(Pager())
+    night.sender = escalation.Sender({}, "https://bell.example")
+    night.tick()
+    assert not Attempt.objects.filter(state=AttemptState.PENDING).exists()
+    assert set(Attempt.objects.values_list("answer", flat=True)) == {"no channel is set up"}
+    assert escalation.standing_still(night.now) == 1
+
+
+def test_a_try_that_goes_on_for_over_a_minute_is_seen(house: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    night = Night(Pager(problem=ChannelError("the mail server was not reached")))
+    night.tick()
+    assert escalation.standing_still(night.now) == 0
+    assert escalation.standing_still(night.now + timedelta(seconds=61)) >= 1
+
+
+def test_a_silent_worker_vouches_for_nothing(house: House) -> None:
+    good = {"keys": "here", "audit": "open", "phones": [{"age_s": 1, "snapshot_age": 1}], "channels": []}
+    now = utc_now()
+    health.write(load(), good, now)
+    assert not health.read(load(), now)["checks"]["notify"]["ok"]
+    later = health.read(load(), now + timedelta(seconds=31))
+    assert (later["ok"], set(later["checks"])) == (False, {"worker", "spool", "disk"})
+
+
+def test_a_reset_revokes_tokens(house: House) -> None:
+    user = house.people[Role.DISPATCHER]
+    bearer = tokens.add(user, "script", OS, utc_now())
+    start_anew(user, "another long password", OS, utc_now())
+    assert tokens.authenticate(bearer, utc_now(), "") is None
+
+
+def test_a_log_that_is_gone_is_missed(house: House, tmp_path: Path) -> None:
+    make_message(house.mailbox)
+    signing.checkpoint_all("https://bell.example", tmp_path, utc_now())
+    gone = "01BX5ZZKBKACTAV9WEVGEMMVRZ"
+    (tmp_path / f"{house.practice.id}.txt").rename(tmp_path / f"{gone}.txt")
+    other = "01BX5ZZKBKACTAV9WEVGEMMVS0"
+    found = {r.log: r for r in verify_logs.all_logs("https://bell.example", tmp_path, expected=[other])}
+    assert "the whole log is gone; 1 checkpoints" in found[gone].line()
+    assert (found[other].ok, found[house.practice.id].ok) == (False, True)
+    assert [r.log for r in verify_logs.all_logs("https://bell.example", tmp_path, gone)] == [gone]
+
+
+@pytest.mark.parametrize("filters", ["from=garbage", "message=zz", "to=9999-12-31"])
+def test_a_filter_that_is_not_understood_exports_nothing(house: House, filters: str) -> None:
+    answer = signed_in(house.people[Role.COMPLIANCE]).get(f"/audit/export?{filters}")
+    assert answer.status_code == 422
+    assert b"seq,time" not in answer.content
+
+
+@pytest.mark.parametrize("name", ["Evil\r\nBcc: x@evil.example", "a\x00b"])
+def test_a_name_with_line_breaks_is_no_name(house: House, name: str) -> None:
+    with pytest.raises(BadPerson):
+        add_user(house.practice, "evil", name, "clinician", "", "correct horse battery", OS, utc_now())
+    with pytest.raises(BadPerson):
+        add_practice(name, "America/Chicago", "5550199", OS, utc_now())

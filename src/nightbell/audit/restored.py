@@ -27,6 +27,11 @@ from nightbell.core.durable import remove_file, write_file
 _ASIDE = re.compile(r".+\.before-epoch-([1-9][0-9]{0,8})\.txt\Z")
 
 
+def is_aside(path: Path) -> bool:
+    """Whether a checkpoint file holds what a restore set aside."""
+    return _ASIDE.match(path.name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """What an epoch leaf tells. after: size of the log before it; lost: size at the last note set aside, 0 if none."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -55,14 +55,23 @@ class LogReport:
         return f"{self.log}: NOT WHOLE.{where} " + "; ".join(self.problems[:_TOLD]) + more + gaps
 
 
-def all_logs(url: str, folder: Path, only: str = "") -> list[LogReport]:
-    """Recompute every log against its hashes, its head, and all checkpoints here and in `folder`."""
-    logs = Log.objects.order_by("id")
-    if only:
-        logs = logs.filter(pk=only)
-        if not logs:
-            raise NightbellError(f"There is no log {only[:40]!r}", "", "leave --log out to see all")
-    return [_one(url, log, folder) for log in logs]
+def all_logs(url: str, folder: Path, only: str = "", expected: Iterable[str] = ()) -> list[LogReport]:
+    """Recompute every log against its hashes, its head, and all checkpoints here and in `folder`.
+
+    expected: logs that must be there. One that is gone, with its practice or its checkpoints left, is not whole.
+    """
+    logs = {log.pk: log for log in Log.objects.order_by("id")}
+    named = {path.stem for path in folder.glob("*.txt") if not restored.is_aside(path)}
+    gone = sorted((named | set(expected)) - set(logs))
+    if only and only not in logs and only not in gone:
+        raise NightbellError(f"There is no log {only[:40]!r}", "", "leave --log out to see all")
+    found = [_one(url, log, folder) for log in logs.values() if only in ("", log.pk)]
+    return found + [_missing(log_id, folder) for log_id in gone if only in ("", log_id)]
+
+
+def _missing(log_id: str, folder: Path) -> LogReport:
+    notes = len(signing.kept_notes(folder / f"{log_id}.txt"))
+    return LogReport(log_id, 0, notes, (f"the whole log is gone; {notes} checkpoints beside it count it",), 0)
 
 
 def _one(url: str, log: Log, folder: Path) -> LogReport:

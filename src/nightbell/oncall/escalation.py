@@ -264,7 +264,9 @@ def _sent(attempt: Attempt, channel: str, sent: bytes, answer: str, now: datetim
 
 def _failed(attempt: Attempt, problems: Sequence[ChannelError], now: datetime) -> None:
     """Try again soon; when it never can work, go to the next step of the alert at once."""
-    final = attempt.tries + 1 >= MAX_TRIES or (bool(problems) and all(p.permanent for p in problems))
+    final = attempt.tries + 1 >= MAX_TRIES or all(
+        p.permanent for p in problems
+    )  # no channel: nothing to try again
     answer = "; ".join(p.answer for p in problems)[:120] or "no channel is set up"
     with transaction.atomic():
         change: dict[str, object] = {"answer": answer}
@@ -312,12 +314,14 @@ def standing_still(now: datetime) -> int:
         Q(retry_at__lt=now - STANDSTILL) | Q(tries__gt=MAX_TRIES), state=AttemptState.PENDING
     )
     latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
-    untold = Alert.objects.filter(
-        Exists(latest.filter(state=AttemptState.FAILED)),
-        ~Exists(latest.exclude(state=AttemptState.FAILED)),
-        state=AlertState.OPEN,
-        message__state=State.NEW,
+    failed = Exists(latest.filter(state=AttemptState.FAILED)) & ~Exists(
+        latest.exclude(state=AttemptState.FAILED)
     )
+    since = Attempt.objects.filter(alert=OuterRef("pk"), step__gte=OuterRef("began"))
+    in_vain = Exists(since.filter(recorded_at__lt=now - STANDSTILL)) & ~Exists(
+        since.filter(state=AttemptState.SENT)
+    )
+    untold = Alert.objects.filter(failed | in_vain, state=AlertState.OPEN, message__state=State.NEW)
     return stuck.count() + waiting.count() + unsent.count() + untold.count()
 
 

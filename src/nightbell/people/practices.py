@@ -43,9 +43,11 @@ def new_code() -> str:
 def add_practice(name: str, zone: str, number: str, actor: str, now: datetime) -> Practice:
     """Make a practice with its audit log. The first one takes unrouted calls."""
     name = name.strip()
-    if not 1 <= len(name) <= 120:
+    if not 1 <= len(name) <= 120 or not name.isprintable():
         raise BadPerson(
-            "The practice was not made", "its name is empty or too long", "give a name of 1 to 120 characters"
+            "The practice was not made",
+            "its name is empty, too long or broken",
+            "give a name of 1 to 120 characters",
         )
     try:
         ZoneInfo(zone)
@@ -70,7 +72,13 @@ def add_user(
     login, name = login.strip().lower(), name.strip()
     if role not in {r.value for r in Role}:
         raise BadPerson("The user was not made", f"{role!r} is no role", "use one of: " + ", ".join(Role))
-    if not login or not name or len(login) > 60 or not login.replace(".", "").replace("-", "").isalnum():
+    if (
+        not login
+        or not name
+        or not name.isprintable()
+        or len(login) > 60
+        or not login.replace(".", "").replace("-", "").isalnum()
+    ):
         raise BadPerson(
             "The user was not made", "the login or the name is missing or odd", "use letters, digits, . and -"
         )
@@ -111,9 +119,13 @@ def lock_out(user: User, actor: str, now: datetime) -> None:
 
 
 def start_anew(user: User, password: str, actor: str, now: datetime) -> None:
-    """A new password, no second factor, let in again: for a lost phone, after asking who calls. Sessions end."""
+    """A new password, no second factor, let in again: for a lost phone, after asking who calls.
+
+    Sessions end and tokens are revoked: whoever has the phone may have those too.
+    """
     hashed = make_password(password)
     with transaction.atomic():
         User.objects.filter(pk=user.pk).update(password=hashed, is_active=True)
         user.authenticator_set.all().delete()  # type: ignore[attr-defined]
+        ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
         audit.record(user.practice_id, actor=actor, action="user:reset", now=now, detail={"user": user.login})

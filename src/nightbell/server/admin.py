@@ -73,9 +73,12 @@ def _restore(config: Config, options: argparse.Namespace) -> int:
 
 def _audit_verify(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
+    from nightbell.audit import service as audit
     from nightbell.audit import verify
+    from nightbell.people.models import Practice
 
-    reports = verify.all_logs(config.url, config.home / "checkpoints", options.log)
+    expected = [audit.INSTALLATION, *Practice.objects.values_list("pk", flat=True)]
+    reports = verify.all_logs(config.url, config.home / "checkpoints", options.log, expected)
     if options.json:
         print(json.dumps([r.as_dict() for r in reports], indent=1))
     else:

@@ -154,7 +154,7 @@ def greeting(config: Config, wav: str) -> str:
         f"  Web       {content['url']}",
         "  Log in    "
         + "  ".join(f"{u['login']} / {u['password']} ({u['role']})" for u in content["users"][:1]),
-        "  Code      nightbell code rivera      (prints the six digits for any demo login)",
+        "  Code      .venv/bin/nightbell code rivera      (the six digits for any demo login; each counts once)",
         "  Everybody " + str(config.home / "demo.json"),
         f"  Trust     {content['ca_file']}  (import it as a certificate authority, or accept the warning)",
         "",

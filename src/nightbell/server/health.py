@@ -29,23 +29,34 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
         report = json.loads((config.home / "run" / "health.json").read_text("utf-8"))
         age = now - parse_iso(report["at"])
     except (OSError, ValueError, KeyError):
-        return _judged({"worker": _check(False, "has not reported yet")}, {})
+        return _judged({"worker": _check(False, "has not reported yet"), **_seen_from_here(config, now)}, {})
+    if age >= STALE:  # what it said then proves nothing of now
+        silent = _check(
+            False, f"silent for {round(age.total_seconds())} s: all else that it tells is unknown"
+        )
+        return _judged({"worker": silent, **_seen_from_here(config, now)}, report)
     checks = {
-        "worker": _check(
-            age < STALE, "running" if age < STALE else f"silent for {round(age.total_seconds())} s"
-        ),
+        "worker": _check(True, "running"),
         "keys": _check(report.get("keys") == "here", f"{report.get('keys', 'unknown')}"),
         "audit": _check(report.get("audit") == "open", f"{report.get('audit', 'unknown')}"),
         "speech": _check(report.get("speech") == "ready", f"{report.get('speech', 'unknown')}"),
         "alerts": _check(
             not report.get("standing_still"), f"{report.get('standing_still', 0)} standing still"
         ),
-        "spool": _spool(config, now),
+        "notify": _check(
+            bool(report.get("channels", True)),
+            ", ".join(report.get("channels", [])) or "no way is set up: nobody can be woken (NIGHTBELL_SMTP)",
+        ),
         "phone": _phones(report.get("phones", [])),
         "work": _work(report),
-        "disk": _disk(config),
+        **_seen_from_here(config, now),
     }
     return _judged(checks, report)
+
+
+def _seen_from_here(config: Config, now: datetime) -> dict[str, dict[str, Any]]:
+    """What needs no word of the worker's."""
+    return {"spool": _spool(config, now), "disk": _disk(config)}
 
 
 def _check(ok: bool, says: str) -> dict[str, Any]:
@@ -72,7 +83,7 @@ def _phones(phones: list[dict[str, Any]]) -> dict[str, Any]:
     fresh = [p for p in phones if p.get("age_s", 999) < SNAPSHOT_STALE_S]
     old = [p for p in fresh if _seconds(p.get("snapshot_age")) > SNAPSHOT_STALE_S]
     odd = sum(bool(p.get("wrong")) for p in fresh)
-    says = f"{len(fresh)} connected" + (f", {len(old)} with an old snapshot" if old else "")
+    says = f"{len(fresh)} running" + (f", {len(old)} with an old snapshot" if old else "")
     says += f", {odd} with a report that cannot be right" if odd else ""
     return _check(bool(fresh) and not old and not odd, says)
 

@@ -29,6 +29,7 @@ BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 DRAIN_S = 75.0
 READY_S = 60.0
 PREPARE_AGAIN_S = 5.0
+PHONE_STANDS_S = 2.0  # one that finds its port taken ends sooner
 
 
 @dataclass
@@ -150,10 +151,15 @@ class Supervisor:
         deadline = clock.monotonic() + READY_S
         while clock.monotonic() < deadline and not self.stopping.is_set():
             self._watch()
-            if _web_answers(self.config) and _phone_answers(self.config):
+            if self._phone_stands() and _web_answers(self.config) and _phone_answers(self.config):
                 return True
             self.stopping.wait(0.1)
         return False
+
+    def _phone_stands(self) -> bool:
+        """Whether the phone that runs is ours: one of before may still end its calls, and answers on the same port."""
+        phone = next(part for part in self.parts if part.name == "phone")
+        return phone.process is not None and clock.monotonic() - phone.started > PHONE_STANDS_S
 
     def _not_ready(self) -> str:
         dead = [part.name for part in self.parts if part.process is None or part.process.poll() is not None]

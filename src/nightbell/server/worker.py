@@ -32,6 +32,7 @@ SENDERS = 3
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
 UPKEEP = 2.0
+TELL_AGAIN = 60.0  # seconds until the log hears of the same trouble again
 SWITCH = (
     0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
 )
@@ -51,6 +52,7 @@ class Loop(threading.Thread):
         self.stopping = threading.Event()
         self.beat = clock.monotonic()
         self.trouble = ""
+        self.told = ("", 0.0)  # what the log was told last, and when: keys may be away for days
 
     def run(self) -> None:
         while not self.stopping.is_set():
@@ -68,8 +70,10 @@ class Loop(threading.Thread):
                 self.wake.clear()
 
     def _failed(self, error: Exception) -> None:
-        self.trouble = type(error).__name__
-        self.log.failure("loop.failed", error, kind=self.name)
+        told, self.trouble = self.told, type(error).__name__
+        if told[0] != self.trouble or clock.monotonic() - told[1] > TELL_AGAIN:
+            self.told = (self.trouble, clock.monotonic())
+            self.log.failure("loop.failed", error, kind=self.name)
         if isinstance(error, (DatabaseError, AuditClosed)):
             connection.close()
         close_old_connections()
@@ -251,6 +255,7 @@ class Worker:
             "audit": audit,
             "speech": wiring.speech_state(self.config),
             "standing_still": stuck,
+            "channels": sorted(self.sender.channels),
             "phones": self.control.health(),
             "loops": {loop.name: loop.trouble or "ok" for loop in self.loops},
             "trouble": trouble,

@@ -105,7 +105,7 @@ def as_markdown() -> str:
             "  not exist (404), for everybody.",
             "- *–*: refused (403), with a row in the log. *open*: no log-in, and nothing of a patient behind it.",
             "- Every page but the open ones asks for a second factor. `/` leads roles without messages to their own first page.",
-            '- Messages of numbers that nobody configured ("unrouted") exist for managers alone.',
+            '- Messages of numbers that nobody configured ("unrouted") exist for the manager of the first practice alone.',
             "",
             "## Pages",
             "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from allauth.core.internal.cryptokit import compare_user_code
@@ -16,6 +17,7 @@ from allauth.mfa.webauthn.forms import (
     LoginWebAuthnForm,
     ReauthenticateWebAuthnForm,
 )
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.http import HttpResponseBase
 
@@ -65,7 +67,12 @@ class _Once:
         code: str = self.cleaned_data["code"]
         app = Authenticator.objects.filter(user=self.user, type=Authenticator.Type.TOTP).first()
         if app is not None and used(app, code):
-            self.cleaned_data["code"] = ""  # wrong from here on: allauth counts the try and says so
+            self.cleaned_data["code"] = ""  # wrong from here on: allauth counts the try
+            with suppress(ValidationError):
+                super().clean_code()  # type: ignore[misc]
+            raise ValidationError(
+                "That code was used already. Wait for the next one, at most half a minute.", "used"
+            )
         super().clean_code()  # type: ignore[misc]
         if self.authenticator.type == Authenticator.Type.TOTP and not spend(self.authenticator, code):
             raise get_adapter().validation_error("incorrect_code")

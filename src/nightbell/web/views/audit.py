@@ -17,6 +17,7 @@ from django.views.decorators.http import require_GET
 
 from nightbell.core.clock import iso
 from nightbell.core.ids import is_ulid
+from nightbell.mailbox.errors import BadText
 from nightbell.people import audit_log
 from nightbell.people.access import Actor
 from nightbell.people.audit_log import AuditItem
@@ -101,7 +102,9 @@ def _filter(request: HttpRequest, actor: Actor) -> tuple[dict[str, Any], str]:
 def export(request: HttpRequest) -> HttpResponse:
     """`/audit/export`: the same rows as CSV (RFC 4180), at most 50,000 of them."""
     actor = actor_of(request)
-    wanted, _ = _filter(request, actor)
+    wanted, trouble = _filter(request, actor)
+    if trouble:  # all rows instead of those that were asked for would be a wrong answer
+        raise BadText("The log was not exported", "one of the filters is not understood", trouble)
     page = audit_log.query(actor, limit=EXPORT_LIMIT, act=Act.EXPORT, **wanted)
     out = io.StringIO()
     writer = csv.writer(out)
