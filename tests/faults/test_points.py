@@ -229,7 +229,14 @@ def test_every_point_in_the_source_is_died_at() -> None:
         if path.name != "faults.py":
             parts = path.read_text("utf-8").split('faults.point("')[1:]
             named |= {part.split('"', 1)[0] for part in parts}
-    others = {"epoch.key", "compaction.keyring", "disposal.key", "disposal.blob", "reveal.audited"}
+    others = {
+        "epoch.key",
+        "compaction.keyring",
+        "disposal.key",
+        "disposal.blob",
+        "reveal.audited",
+        "restore.aside",
+    }
     assert named == {*POINTS, *others}
 
 
