@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from tests.factories import House, make_house
@@ -31,6 +32,14 @@ def _keys() -> Iterator[None]:
         if not ring.has(name):
             ring.put(name, kind, secrets.token_bytes(32))
     yield
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashing(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = [
+        "tests.db.hashing.QuickHasher",
+        "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    ]
 
 
 @pytest.fixture
