@@ -41,6 +41,15 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     process.wait(30)
 
 
+def _work_until(stack: Stack, query: str, message: str) -> None:
+    """A worker runs until there is a row."""
+    worker = _start(stack, "worker")
+    try:
+        wait_for(query, lambda: ledger.rows(stack, query, message), 30)
+    finally:
+        _stop(worker)
+
+
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A home that was made by a real start, with nothing running on it."""
@@ -132,12 +141,7 @@ def test_a_rotation_that_dies_half_way_locks_nobody_out(
     )
     assert died.returncode == -signal.SIGKILL
     stack.command("keys", "rotate")
-    worker = _start(stack, "worker")
-    try:
-        found = "SELECT id FROM mailbox_message WHERE id = ?"
-        wait_for("the capture from before", lambda: ledger.rows(stack, found, message), 30)
-    finally:
-        _stop(worker)
+    _work_until(stack, "SELECT id FROM mailbox_message WHERE id = ?", message)
     assert _audit_is_whole(stack)
 
 
@@ -184,12 +188,7 @@ def test_a_disposal_that_dies_half_way_is_finished_by_the_next(
     environment = stack.environment | {"PYTHONPATH": str(ROOT / "src")}
     died = subprocess.run(command, env=environment | {"NIGHTBELL_KILL_AT": point}, timeout=60)
     assert died.returncode == -signal.SIGKILL
-    worker = _start(stack, "worker")
-    try:
-        gone = "SELECT id FROM mailbox_message WHERE id = ? AND state = 'disposed'"
-        wait_for("the worker to go through with it", lambda: ledger.rows(stack, gone, message), 30)
-    finally:
-        _stop(worker)
+    _work_until(stack, "SELECT id FROM mailbox_message WHERE id = ? AND state = 'disposed'", message)
     row = ledger.rows(stack, "SELECT state, caller_sealed FROM mailbox_message WHERE id = ?", message)[0]
     assert row == {"state": "disposed", "caller_sealed": None}
     certificates = ledger.rows(

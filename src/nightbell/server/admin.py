@@ -10,6 +10,7 @@ import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 from nightbell.core.clock import utc_now
 from nightbell.core.config import Config, check_keys_apart
@@ -286,66 +287,80 @@ def _code(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add(parent: Commands, name: str, run: Run, words: str) -> argparse.ArgumentParser:
+    sub = parent.add_parser(name, help=words, description=words)
+    sub.set_defaults(run=run)
+    return sub
+
+
+def _group(commands: Commands, name: str, words: str) -> Commands:
+    return commands.add_parser(name, help=words).add_subparsers(
+        dest="action", required=True, metavar="ACTION"
+    )
+
+
+def add_to(commands: Commands) -> None:
     """Hang these commands under `nightbell`."""
-
-    def add(
-        parent: argparse._SubParsersAction[argparse.ArgumentParser], name: str, run: Run, words: str
-    ) -> argparse.ArgumentParser:
-        sub = parent.add_parser(name, help=words, description=words)
-        sub.set_defaults(run=run)
-        return sub
-
-    def group(name: str, words: str) -> argparse._SubParsersAction[argparse.ArgumentParser]:
-        return commands.add_parser(name, help=words).add_subparsers(
-            dest="action", required=True, metavar="ACTION"
-        )
-
-    add(commands, "check", _check, "what could be wrong before it is")
-    backup = add(commands, "backup", _backup, "save data and keyring, to two folders apart")
+    _add(commands, "check", _check, "what could be wrong before it is")
+    backup = _add(commands, "backup", _backup, "save data and keyring, to two folders apart")
     backup.add_argument("data", type=Path)
     backup.add_argument("keyring", type=Path)
-    restore = add(commands, "restore", _restore, "put a backup into this home (nothing may run on it)")
+    restore = _add(commands, "restore", _restore, "put a backup into this home (nothing may run on it)")
     restore.add_argument("data", type=Path)
     restore.add_argument("keyring_file", type=Path)
-    audit = group("audit", "the audit log")
-    verify = add(audit, "verify", _audit_verify, "recompute every root and check every checkpoint")
+    _add_proofs(commands)
+    _add_people(commands)
+
+
+def _add_proofs(commands: Commands) -> None:
+    audit = _group(commands, "audit", "the audit log")
+    verify = _add(audit, "verify", _audit_verify, "recompute every root and check every checkpoint")
     verify.add_argument("--log", default="", help="one practice id, or 'installation'; default: all")
     verify.add_argument("--json", action="store_true")
-    export = add(audit, "export", _audit_export, "write a log that anybody can verify")
+    export = _add(audit, "export", _audit_export, "write a log that anybody can verify")
     export.add_argument("log")
     export.add_argument("file", type=Path)
-    add(audit, "checkpoint", _audit_checkpoint, "sign the logs as they are now")
-    keys = group("keys", "keys")
-    add(keys, "rotate", _keys_rotate, "new sealing epoch and period key")
-    add(keys, "status", _keys_status, "what the keyring holds").add_argument("--json", action="store_true")
-    add(keys, "kit", _keys_kit, "print the recovery kit")
-    back = add(
+    _add(audit, "checkpoint", _audit_checkpoint, "sign the logs as they are now")
+    keys = _group(commands, "keys", "keys")
+    _add(keys, "rotate", _keys_rotate, "new sealing epoch and period key")
+    _add(keys, "status", _keys_status, "what the keyring holds").add_argument("--json", action="store_true")
+    _add(keys, "kit", _keys_kit, "print the recovery kit")
+    back = _add(
         keys, "restore", _keys_restore, "make the key file from the printed kit (read from standard input)"
     )
     back.add_argument("--slot", type=Path, help="the file that NIGHTBELL_PERIOD_SLOT named")
-    practice = group("practice", "practices")
-    made = add(practice, "add", _practice, "make a practice with one mailbox and number")
+
+
+def _add_people(commands: Commands) -> None:
+    practice = _group(commands, "practice", "practices")
+    made = _add(practice, "add", _practice, "make a practice with one mailbox and number")
     made.add_argument("name")
     made.add_argument("number")
     made.add_argument("--zone", default="America/New_York")
-    add(practice, "list", _list, "list practices")
-    add(practice, "fallback", _fallback, "who is told when nobody else is there").add_argument("login")
-    user = group("user", "people")
-    person = add(user, "add", _user, "make a person with a log-in of their own")
+    _add(practice, "list", _list, "list practices")
+    _add(practice, "fallback", _fallback, "who is told when nobody else is there").add_argument("login")
+    user = _group(commands, "user", "people")
+    person = _add(user, "add", _user, "make a person with a log-in of their own")
     person.add_argument("practice")
     person.add_argument("login")
     person.add_argument("name")
     person.add_argument("role")
     person.add_argument("--email", default="")
-    add(user, "disable", _disable, "lock a person out, tokens included").add_argument("login")
-    add(user, "reset", _reset, "new password, second factor to be set anew").add_argument("login")
-    token = group("token", "tokens of the API")
+    _add(
+        user, "disable", _disable, "lock a person out, tokens included; what they owned is given back"
+    ).add_argument("login")
+    _add(user, "reset", _reset, "new password, second factor to be set anew, tokens revoked").add_argument(
+        "login"
+    )
+    token = _group(commands, "token", "tokens of the API")
     for name, run, words in (
         ("add", _token_add, "make a token with all rights of a login, shown once"),
         ("revoke", _token_revoke, "end all tokens of that name"),
     ):
-        sub = add(token, name, run, words)
+        sub = _add(token, name, run, words)
         sub.add_argument("login")
         sub.add_argument("name")
-    add(commands, "code", _code, "the six digits of a demo log-in").add_argument("login")
+    _add(commands, "code", _code, "the six digits of a demo log-in").add_argument("login")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 from tests.factories import House, make_message
 
@@ -46,6 +47,18 @@ def signed_in(user: User, second_factor: bool = True) -> Https:
     client = Https(raise_request_exception=False)
     client.force_login(user, backend="allauth.account.auth_backends.AuthenticationBackend")
     return client
+
+
+@pytest.fixture(autouse=True)
+def _no_throttle_left_over(db: None) -> None:
+    cache.clear()
+
+
+@pytest.fixture
+def doctor(house: House) -> User:
+    """A clinician with a second factor."""
+    give_totp(house.people[Role.CLINICIAN])
+    return house.people[Role.CLINICIAN]
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
-from django.core.cache import cache
-from tests.db.web.conftest import SECRET, Https, give_totp, signed_in
+from tests.db.web.conftest import SECRET, Https, signed_in
 from tests.factories import PASSWORD, House
 
 from nightbell.audit.models import Event
@@ -28,17 +27,6 @@ def code(secret: str = SECRET, steps: int = 0) -> str:
     digest = hmac.new(base64.b32decode(secret), counter, hashlib.sha1).digest()
     offset = digest[-1] & 15
     return f"{(struct.unpack('>I', digest[offset : offset + 4])[0] & 0x7FFFFFFF) % 10**6:06d}"
-
-
-@pytest.fixture(autouse=True)
-def _no_throttle_left_over(db: None) -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def doctor(house: House) -> User:
-    give_totp(house.people[Role.CLINICIAN])
-    return house.people[Role.CLINICIAN]
 
 
 def actions(house: House) -> list[tuple[str, str, str]]:

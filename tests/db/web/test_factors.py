@@ -11,7 +11,7 @@ import pytest
 from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from django.core.cache import cache
-from tests.db.web.conftest import SECRET, Https, give_totp
+from tests.db.web.conftest import SECRET, Https
 from tests.factories import PASSWORD, House
 
 from nightbell.audit.models import Event
@@ -43,17 +43,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     made = Time()
     monkeypatch.setattr(totp, "time", SimpleNamespace(time=made.time))
     return made
-
-
-@pytest.fixture(autouse=True)
-def _no_throttle_left_over(db: None) -> None:
-    cache.clear()
-
-
-@pytest.fixture
-def doctor(house: House) -> User:
-    give_totp(house.people[Role.CLINICIAN])
-    return house.people[Role.CLINICIAN]
 
 
 def password(user: User) -> Https:

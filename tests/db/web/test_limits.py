@@ -6,10 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.core.cache import cache
 from django.db.models import F
 from tests.db.web.test_accounts import code, guess
-from tests.db.web.test_factors import doctor, password, rows  # noqa: F401  (doctor is a fixture)
+from tests.db.web.test_factors import password, rows
 from tests.factories import House
 
 from nightbell.audit.models import Event
@@ -21,17 +20,12 @@ from nightbell.web.models import Knock
 FROM = "198.51.100.9"
 
 
-@pytest.fixture(autouse=True)
-def _no_throttle_left_over(db: None) -> None:
-    cache.clear()
-
-
 def limits(log_id: str) -> list[str]:
     found = [row.get("detail", {}) for row in rows("login_failed", log_id)]
     return [detail["limit"] for detail in found if "limit" in detail]
 
 
-def test_what_the_limit_refuses_is_one_row_a_minute(house: House, doctor: User) -> None:  # noqa: F811
+def test_what_the_limit_refuses_is_one_row_a_minute(house: House, doctor: User) -> None:
     guess(doctor, 5, FROM)
     assert limits(house.practice.id) == []
     guess(doctor, 10, FROM)
@@ -51,14 +45,14 @@ def test_names_that_nobody_has_are_one_row_together(house: House) -> None:
     assert not any(b"typed-" in bytes(event.leaf) for event in Event.objects.all())
 
 
-def test_the_limit_over_all_addresses_is_told_once(house: House, doctor: User, settings: Any) -> None:  # noqa: F811
+def test_the_limit_over_all_addresses_is_told_once(house: House, doctor: User, settings: Any) -> None:
     settings.ACCOUNT_RATE_LIMITS = settings.ACCOUNT_RATE_LIMITS | {"login_failed_anywhere": "2/h/key"}
     for n in range(8):
         guess(doctor, 1, f"198.51.100.{n}")
     assert limits(house.practice.id) == ["anywhere"]
 
 
-def test_the_limit_on_codes_is_told_once(house: House, doctor: User) -> None:  # noqa: F811
+def test_the_limit_on_codes_is_told_once(house: House, doctor: User) -> None:
     for _ in range(8):
         password(doctor).post("/account/code/", {"code": f"{(int(code()) + 1) % 10**6:06d}"})
     assert len(rows("second_factor_failed", house.practice.id)) == 5
@@ -67,7 +61,7 @@ def test_the_limit_on_codes_is_told_once(house: House, doctor: User) -> None:  #
 
 def test_a_row_that_cannot_be_written_is_not_held_for_written(
     house: House,
-    doctor: User,  # noqa: F811
+    doctor: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     from nightbell.audit.errors import AuditClosed
@@ -90,7 +84,7 @@ def _request() -> Any:
     return RequestFactory().post("/account/login/")
 
 
-def test_tries_are_counted_by_the_person_not_by_the_spelling(doctor: User) -> None:  # noqa: F811
+def test_tries_are_counted_by_the_person_not_by_the_spelling(doctor: User) -> None:
     spellings = (doctor.login, doctor.login.upper(), doctor.login.title())
     assert {accounts._limit_key({"username": typed}) for typed in spellings} == {f"user:{doctor.pk}"}
     nobody = ("STRASSE", "straße", "Strasse")
