@@ -27,13 +27,13 @@ from nightbell.oncall.notifications import render
 from nightbell.oncall.roster import on_call_ids
 from nightbell.people.models import User
 from nightbell.people.roles import Act, may
+from nightbell.store.due import due
 
 ACTOR = "system:worker"
 Row = TypeVar("Row")
 SEND_LEASE = timedelta(seconds=30)
 STANDSTILL = timedelta(seconds=60)
 MAX_TRIES = 6
-FAR_AHEAD = timedelta(hours=2)  # no step waits for longer than one hour
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ def _each(
 
 def start_due(now: datetime, limit: int = 50, problems: list[Exception] | None = None) -> int:
     """Give messages that need an alert one. Urgency is a due row that is picked up here."""
-    due = Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")
-    return _each(due[:200], _start, now, limit, problems)
+    waiting = Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")
+    return _each(waiting[:200], _start, now, limit, problems)
 
 
 def _start(message: Message, now: datetime) -> bool:
@@ -129,15 +129,10 @@ def settle_owned(now: datetime) -> int:
     return settled
 
 
-def _due(column: str, now: datetime) -> Q:
-    """Its time has come, or lies so far ahead that it was set by a clock that ran ahead."""
-    return Q(**{f"{column}__lte": now}) | Q(**{f"{column}__gt": now + FAR_AHEAD})
-
-
 def advance_due(now: datetime, problems: list[Exception] | None = None) -> int:
     """Take the next step of every alert that is due. Returns how many."""
-    due = Alert.objects.filter(_due("next_at", now), state=AlertState.OPEN, message__state=State.NEW)
-    rows = due.select_related("practice", "message").order_by("next_at")[:200]
+    ready = Alert.objects.filter(due("next_at", now), state=AlertState.OPEN, message__state=State.NEW)
+    rows = ready.select_related("practice", "message").order_by("next_at")[:200]
     return _each(rows, _advance, now, 50, problems)
 
 
@@ -205,7 +200,7 @@ def send_due(sender: Sender, now: datetime, log: Log, limit: int = 50) -> int:
 
     The lease counts from `now`: who sends slowly takes one at a time.
     """
-    pending = Attempt.objects.filter(_due("retry_at", now), state=AttemptState.PENDING)
+    pending = Attempt.objects.filter(due("retry_at", now), state=AttemptState.PENDING)
     sent = 0
     for attempt in pending.select_related("alert__practice", "alert__message", "user").order_by(
         "recorded_at"

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import Q
 
 from nightbell.core import faults
 from nightbell.core.ids import new_ulid
+from nightbell.store.due import due
 from nightbell.store.models import Job
 
 MAX_ATTEMPTS = 8
-FAR_AHEAD = timedelta(hours=1)  # longer than any back-off or lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +40,14 @@ def claim(kinds: list[str], now: datetime, lease: timedelta) -> Claim | None:
     """Take the oldest due job of `kinds`, or None. Compare-and-set: two workers never hold one job."""
     owner = new_ulid()
     # A look without a lock first: an idle worker must not take SQLite's write lock ten times a second.
-    # What lies far ahead was put there by a clock that ran ahead.
-    its_time = Q(run_at__lte=now) | Q(run_at__gt=now + FAR_AHEAD)
-    waiting = Job.objects.filter(its_time, kind__in=kinds, ended_at=None)
+    waiting = Job.objects.filter(due("run_at", now), kind__in=kinds, ended_at=None)
     if not waiting.exists():
         return None
     with transaction.atomic():
-        due = waiting.order_by("run_at", "id")
+        oldest = waiting.order_by("run_at", "id")
         if connection.features.has_select_for_update_skip_locked:
-            due = due.select_for_update(skip_locked=True)
-        job = due.first()
+            oldest = oldest.select_for_update(skip_locked=True)
+        job = oldest.first()
         if job is None:
             return None
         won = Job.objects.filter(pk=job.pk, run_at=job.run_at, leased_by=job.leased_by, ended_at=None).update(
