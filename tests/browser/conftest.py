@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
@@ -55,15 +56,9 @@ class Site:
             return json.load(answer)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    base, port = tmp_path_factory.mktemp("browser"), _free_port()
+    base, port = tmp_path_factory.mktemp("browser"), free_port()
     home, keys = base / "home", base / "keys"
     env = {k: v for k, v in os.environ.items() if not k.startswith(("NIGHTBELL_", "DJANGO_"))} | {
         "NIGHTBELL_HOME": str(home), "NIGHTBELL_KEYS": str(keys), "NIGHTBELL_URL": f"https://localhost:{port}",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.interop.sipp import free_port
+from tests.ports import free_port
 
 HERE = Path(__file__).parent
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
+
+from tests.ports import free_port
 
 VIA = "Via: SIP/2.0/[transport] [local_ip]:[local_port];rport;branch=[branch]"
 OFFER = """v=0
@@ -120,18 +121,6 @@ PLAIN = invite() + ANSWERED + ack() + pause(300) + bye()
 SLOW = invite() + ANSWERED + ack() + pause(2200) + bye()
 
 
-def free_port() -> int:
-    """A port free for UDP and TCP just now."""
-    while True:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
-            udp.bind(("127.0.0.1", 0))
-            try:
-                tcp.bind(udp.getsockname())
-            except OSError:
-                continue
-            return int(udp.getsockname()[1])
-
-
 class Sipp:
     """One SIPp process. `await done()` fails with SIPp's own words unless every call went by the script."""
 
@@ -165,7 +154,7 @@ async def start(
     )
     port = free_port()
     command = ["sipp", "-sf", "s.xml", "-m", str(calls), "-i", "127.0.0.1", "-p", str(port), "-t", transport]
-    command += ["-mp", str(free_port() & ~1), "-nostdin", "-trace_err", "-timeout", "25", "-timeout_error"]
+    command += ["-mp", str(free_port()), "-nostdin", "-trace_err", "-timeout", "25", "-timeout_error"]
     command += [*extra, *([f"127.0.0.1:{to}"] if to else [])]
     process = await asyncio.create_subprocess_exec(
         *command,

@@ -8,7 +8,6 @@ import io
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.ports import free_port
 
 from nightbell.core.capture import Capture, Codec
 from nightbell.core.log import Log
@@ -30,20 +30,6 @@ from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket, pack
 
 DIALLED, CALLER = "5552014567", "5550177123"
-
-
-def free_port() -> int:
-    """A port that UDP and TCP have free right now."""
-    for _ in range(50):
-        with (
-            socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp,
-            socket.socket(type=socket.SOCK_DGRAM) as udp,
-        ):
-            tcp.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                udp.bind(tcp.getsockname())
-                return int(tcp.getsockname()[1])
-    raise RuntimeError("no free port")
 
 
 class House:

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.phone.house import DIALLED, free_port, running, sound_of, speech
+from tests.phone.house import DIALLED, running, sound_of, speech
+from tests.ports import free_port
 
 from nightbell.core.capture import Codec, EndReason
 from nightbell.phone.wav import frames
@@ -103,7 +104,7 @@ def test_it_keeps_what_sipp_says(tmp_path: Path, transport: str) -> None:
     with running(tmp_path) as house:
         call = subprocess.run(
             ["sipp", f"127.0.0.1:{house.port}", "-sf", str(scenario), "-s", DIALLED, "-m", "1", "-l", "1",
-             "-t", transport, "-i", "127.0.0.1", "-p", str(free_port()), "-mp", str(free_port() & ~1),
+             "-t", transport, "-i", "127.0.0.1", "-p", str(free_port()), "-mp", str(free_port()),
              "-timeout", "30", "-timeout_error", "-nostdin"],
             cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip

@@ -17,7 +17,8 @@ from playwright.sync_api import expect, sync_playwright
 from tests import sound
 from tests.browser.conftest import CHROMIUM, Site
 from tests.phone.test_sipp import SCENARIO, pcap, spoken
-from tests.stack import ROOT, Stack, free_port, running, wait_for
+from tests.ports import free_port
+from tests.stack import ROOT, Stack, running, wait_for
 
 from nightbell.core.capture import Codec
 from nightbell.core.clock import parse_iso
@@ -81,7 +82,7 @@ class Placed:
         call = subprocess.run(
             ["sipp", f"127.0.0.1:{stack.environment['NIGHTBELL_SIP_PORT']}", "-sf", str(scenario),
              "-s", _number(stack, practice, mailbox), "-m", "1", "-l", "1", "-t", transport, "-i", "127.0.0.1",
-             "-p", str(free_port()), "-mp", str(free_port() & ~1), "-timeout", "60", "-timeout_error", "-nostdin"],
+             "-p", str(free_port()), "-mp", str(free_port()), "-timeout", "60", "-timeout_error", "-nostdin"],
             cwd=folder, capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
         assert call.returncode == 0, call.stdout[-3000:] + call.stderr

@@ -18,6 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.ports import free_port
 
 from nightbell.adapters.smtp import SmtpChannel
 from nightbell.core.errors import RefusedStart
@@ -92,11 +93,6 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
     return context, str(folder / "ca.pem")
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def _check_password(server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
     right = isinstance(data, LoginPassword) and data == LoginPassword(b"line@practice", PASSWORD.encode())
     return AuthResult(success=right, handled=False)
@@ -110,7 +106,7 @@ def serve() -> Iterator[Serve]:
     running: list[Controller] = []
 
     def start(inbox: Inbox, **options: Any) -> int:
-        controller = Controller(inbox, hostname="127.0.0.1", port=_free_port(), **options)
+        controller = Controller(inbox, hostname="127.0.0.1", port=free_port(), **options)
         controller.start()
         running.append(controller)
         return int(controller.port)
@@ -210,7 +206,7 @@ def test_it_tells_for_ever_from_later(
 
 
 def test_it_may_try_again_when_nobody_answers(tls: tuple[ssl.SSLContext, str]) -> None:
-    error = _failure(SmtpChannel(f"smtp://127.0.0.1:{_free_port()}", SENDER, tls[1]))
+    error = _failure(SmtpChannel(f"smtp://127.0.0.1:{free_port()}", SENDER, tls[1]))
     assert not error.permanent
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.phone.house import free_port, speech, write_wav
+from tests.phone.house import speech, write_wav
+from tests.ports import free_port
 
 from nightbell.core.capture import Codec
 from nightbell.phone import caller, prompts
