@@ -14,7 +14,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-FIRST, LAST, STEP = 61000, 65531, 4  # SIP stacks take the ports after theirs too (TLS, RTCP)
+FIRST, SLOTS, STEP = 61000, 1133, 4  # SIP stacks take the ports after theirs too (TLS, RTCP)
 COUNTER = Path(tempfile.gettempdir()) / f"nightbell-test-ports.{os.getuid()}"
 
 
@@ -23,14 +23,14 @@ def free_port() -> int:
     with COUNTER.open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        last = int(file.read() or FIRST)
-        for offset in range(STEP, LAST - FIRST + STEP, STEP):
-            port = FIRST + (last - FIRST + offset) % (LAST - FIRST + 1)
+        last = int(file.read() or 0)
+        for slot in range(last + 1, last + 1 + SLOTS):
+            port = FIRST + slot % SLOTS * STEP
             if all(_is_free(port + more) for more in range(STEP)):
                 file.truncate(0)
-                file.write(str(port))
+                file.write(str(slot % SLOTS))
                 return port
-    raise RuntimeError(f"no port is free between {FIRST} and {LAST}")
+    raise RuntimeError(f"no four ports are free from {FIRST} to {FIRST + SLOTS * STEP - 1}")
 
 
 def _is_free(port: int) -> bool:
