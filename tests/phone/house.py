@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tests.ports import free_port
 
 from nightbell.core.capture import Capture, Codec
 from nightbell.core.log import Log
+from nightbell.flow.hours import Day
+from nightbell.flow.plan import MenuKey, Plan
 from nightbell.phone.caller import Sound
 from nightbell.phone.endpoint import Endpoint
 from nightbell.sealing.capture import open_capture
@@ -30,12 +33,35 @@ from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket, pack
 
 DIALLED, CALLER = "5552014567", "5550177123"
+PRACTICE = "01K000000000000000000PRACT"
+
+
+def line_of(**changes: object) -> dict[str, Any]:
+    """A line as the worker gives it: open on every day, the shortest way to the tone, one language."""
+    keys = (MenuKey("1", "menu-urgent", urgency="urgent"), MenuKey("2", "menu-routine"))
+    short = Plan(
+        languages=("en",), week=(Day(480, 1020, None),) * 7, keys=keys, callback=False, review=False, max_seconds=60
+    )
+    return {
+        "practice": PRACTICE,
+        "zone": "America/New_York",
+        "number": DIALLED,
+        "flow": 1,
+        "plan": replace(short, **changes).to_dict(),  # type: ignore[arg-type]
+        "holidays": {},
+        "known_until": "2099-12-31",
+        "closures": [],
+        "team": True,
+        "promise": {"urgent": "within-30-min", "routine": "promise-open-day"},
+        "test": False,
+    }
 
 
 class House:
     """NIGHTBELL_HOME, its keys, and the phone that runs on it."""
 
-    def __init__(self, root: Path, **number: object) -> None:
+    def __init__(self, root: Path, **changes: object) -> None:
+        """changes: fields of the plan that are not the short one's."""
         self.home, self.keys = root / "home", root / "keys"
         self.folder = self.home / "phone"
         self.spool = self.folder / "spool"
@@ -47,19 +73,9 @@ class House:
         (self.keys / "epoch").write_bytes(self.private)
         os.chmod(self.keys / "epoch", 0o600)
         self.numbers: dict[str, dict[str, object]] = {
-            DIALLED: {
-                "practice": "01K000000000000000000PRACT",
-                "mailbox": "01K000000000000000000MAB0X",
-                "language": "en",
-                "practice_number": "5552014567",
-                "greeting": "closed",
-                "on_call": True,
-                "promise_minutes": 30,
-                "max_seconds": 60,
-                "clips": {},
-            }
-            | number
+            DIALLED: {"practice": PRACTICE, "mailbox": "01K000000000000000000MAB0X", "line": PRACTICE}
         }
+        self.lines = {PRACTICE: line_of(**changes)}
         self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
         (self.folder / "snapshot.json").write_bytes(self.signed(1))
@@ -69,6 +85,7 @@ class House:
             "version": number,
             "issued_at": "2026-11-24T03:00:00.000Z",
             "epoch": self.epoch.to_dict(),
+            "lines": self.lines,
             "numbers": self.numbers,
             "limits": {"drain_seconds": 3},
         }
@@ -219,9 +236,9 @@ class HandCaller:
 
 
 @contextlib.contextmanager
-def running(root: Path, **number: object) -> Iterator[House]:
+def running(root: Path, **changes: object) -> Iterator[House]:
     """A phone that takes calls, stopped at the end."""
-    house = House(root, **number)
+    house = House(root, **changes)
     try:
         house.start()
         yield house

@@ -87,7 +87,7 @@ def test_it_takes_calls_again_after_it_was_killed(tmp_path: Path) -> None:
 
 def test_it_keeps_what_there_is_and_says_trouble_when_the_file_can_grow_no_more(tmp_path: Path) -> None:
     house = House(tmp_path)
-    house.start(prefix=("prlimit", "--fsize=24000"))
+    house.start(prefix=("prlimit", "--fsize=32000"))
     frames = _frames(6, 22)
 
     async def talk() -> bool:

@@ -54,7 +54,7 @@ Content-Length: 0
 
 ]]></send>
 <nop><action><exec play_pcap_audio="PCAP"/></action></nop>
-<pause milliseconds="10500"/>
+<pause milliseconds="13500"/>
 <send retrans="500"><![CDATA[
 BYE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
@@ -86,11 +86,11 @@ def pcap(path: Path, timed: list[tuple[float, bytes]]) -> Path:
 
 
 def spoken(sound: bytes) -> list[tuple[float, bytes]]:
-    """Key 0 after a second, the message after seven."""
+    """Key 0 after a second, the message after ten: by then the notice is said and the tone is over."""
     key = key_press("0", 101, 0, 8_000, 3)
     timed = [(1 + n * 0.02, pack(packet)) for n, packet in enumerate(key)]
     for n, frame in enumerate(frames(sound, Codec.PCMU)):
-        timed.append((7 + n * 0.02, pack(RtpPacket(0, n == 0, 100 + n, 56_000 + n * 160, 3, frame))))
+        timed.append((10 + n * 0.02, pack(RtpPacket(0, n == 0, 100 + n, 80_000 + n * 160, 3, frame))))
     return timed
 
 

@@ -29,7 +29,8 @@ class CaptureMeta:
     """Written first, sealed with the rest. `mailbox` may be empty or unknown: the unrouted tray takes it.
 
     capture: ULID, becomes the message's id; dialled and caller: as the carrier gave them ('' if withheld);
-    answered_at: RFC 3339 UTC; snapshot: version of the routing snapshot in force.
+    answered_at: RFC 3339 UTC; snapshot: version of the routing snapshot in force; flow: version of the call flow
+    that the caller went through, 0 for none (captures of older phones lack it).
     """
 
     capture: str
@@ -41,6 +42,7 @@ class CaptureMeta:
     language: str
     codec: Codec
     snapshot: int
+    flow: int = 0
 
     def as_dict(self) -> dict[str, object]:
         return asdict(self)
@@ -64,7 +66,28 @@ class Digit:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something that the call flow decided: 'urgent', 'recording', 'stage:<name>'. at: as in Digit."""
+    """Something that the call flow decided. at: as in Digit. Names that a reader does not know are passed over.
+
+    recording            the recorder runs; audio offset 0 is the moment of the FIRST such mark
+    stage:<node>         the caller came to this node of the call flow
+    urgent               pressed as urgent; never taken back
+    urgency:review       chosen at the menu as what needs a look
+    mailbox:<ULID>       the tray of a menu key
+    language:<en|es>     the last one counts
+    callback:seen        the caller confirmed the caller ID as the number to call back
+    callback:<digits>    keyed in and read back
+    callback:skipped     no number could be had; of the three the last one counts
+    part:<name>          here begins a part: message name dob number reason refill worse more
+    part-end             here it ends; one without an end runs to the end of the sound
+    take                 the caller records again: the parts before this mark are superseded, not lost
+    slow                 a relay operator, or a caller who needs time
+    short                the short form of a full system
+    test                 a call to a draft of the call flow
+    status:<state>       asked how far a message is, and was told this
+    joins:<ULID>         it got worse: belongs to this earlier message
+    promise:<clip>:<at>  what the caller is told when all is saved, and until when (RFC 3339 UTC, '-' for no time)
+    unheard              the phone heard no voice in any part
+    """
 
     at: int
     name: str

@@ -11,31 +11,38 @@ from nightbell.core import clock
 from nightbell.core.capture import CaptureMeta, Codec, Digit, End, EndReason, Mark
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
-from nightbell.phone import flow
-from nightbell.phone import flow_model as model
+from nightbell.flow import machine, model
+from nightbell.flow.turn import Phase
 from nightbell.phone.media import Media, NoPort
-from nightbell.phone.prompts import Voice
+from nightbell.phone.memory import Memory
 from nightbell.phone.recorder import CannotRecord, Recorder, Recording
 from nightbell.phone.session import Peer, Session
 from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.snapshot import Number, Snapshot
+from nightbell.phone.take import Budget, Take
+from nightbell.phone.voice import Voice
 from nightbell.sip.sdp import AudioOffer
 
-LONGEST_BESIDE_MESSAGE = 900.0  # seconds: whoever listens to the menu for ever is ended like a drained call
+LONGEST_BESIDE_MESSAGE = 1500.0  # seconds: whoever listens to the menu for ever is ended like a drained call
+FRESH = 15.0  # seconds since the worker was last heard: older promises of a time are not repeated
 
 
 @dataclass(slots=True)
 class House:
-    """What all calls share. told: (event, capture id) for the control channel; over: a call is gone;
-    local_address: our own address as that caller sees it; never_confirmed: such calls by what became of them."""
+    """What all calls share. told: (event, fields) for the control channel; over: a call is gone; now_in_force: the
+    snapshot of this moment and its age in seconds; local_address: our own address as that caller sees it;
+    never_confirmed: such calls by what became of them."""
 
     media: Media
     recorder: Recorder
     clips: Callable[[Number], Voice]
     log: Log
-    told: Callable[[str, str], None]
+    told: Callable[..., None]
     over: Callable[[Call], None]
+    now_in_force: Callable[[], tuple[Snapshot, float]]
     local_address: Callable[[IncomingCall], str]
+    memory: Memory = field(default_factory=Memory)
+    takes: Budget = field(default_factory=Budget)
     never_confirmed: Counter[str] = field(default_factory=Counter)
 
 
@@ -47,28 +54,47 @@ def peer_of(offer: AudioOffer, codec: Codec) -> Peer | None:
     return Peer(offer.remote, codec, number, offer.dtmf_type, mute=offer.held)
 
 
+def callable_number(caller: str) -> str:
+    """Ten digits that can be called back, or ''."""
+    digits = "".join(key for key in caller if key in "0123456789")
+    if len(digits) == 11 and digits.startswith("1"):
+        digits = digits[1:]
+    return digits if machine.is_number(digits) else ""
+
+
 class Call:
     """From INVITE to the end of the capture. Everything here runs in the event loop."""
 
-    def __init__(self, leg: IncomingCall, house: House, snapshot: Snapshot) -> None:
+    def __init__(self, leg: IncomingCall, house: House, snapshot: Snapshot, busy: bool = False) -> None:
+        """busy: the system is full, this call gets the short form."""
         self.capture = new_ulid()
         self._leg, self._house, self._snapshot = leg, house, snapshot
         self._number = snapshot.number(leg.dialled)
-        self._flow = self._number.flow()
         self._voice = house.clips(self._number)
         self._codec = leg.remote.codecs[0][1]
+        self._config = self._rules(busy)
         self._state = model.State()
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._longest: asyncio.TimerHandle | None = None
         self._session: Session | None = None
         self._recording: Recording | None = None
+        self._take: Take | None = None
         self._answered = clock.monotonic()
-        self._up = False
+        self._up = self._began = False
+
+    def _rules(self, busy: bool) -> model.CallConfig:
+        line, caller = self._number.line, callable_number(self._leg.caller)
+        before = self._house.memory.recall(self._number.practice, self._leg.caller, clock.monotonic())
+        return line.config(caller, clock.utc_now(), before.language, before.slow, busy)
 
     @property
-    def stage(self) -> model.Stage:
-        return self._state.stage
+    def node(self) -> str:
+        return self._state.node
+
+    @property
+    def phase(self) -> Phase:
+        return Phase(self._state.phase)
 
     def start(self) -> None:
         """Answer. No port left: 503, so that the carrier tries elsewhere. Raises what went wrong otherwise."""
@@ -98,9 +124,11 @@ class Call:
         port = self._session.local[1]
         self._leg.answer((self._house.local_address(self._leg), port), self._codec)
         self._up = True
-        self._house.told("call_started", self.capture)
-        longest = LONGEST_BESIDE_MESSAGE + self._number.max_seconds
+        self._house.told("call_started", capture=self.capture)
+        longest = LONGEST_BESIDE_MESSAGE + self._number.line.plan.max_seconds
         self._longest = self._loop.call_later(longest, self.drain)
+        if self._recording is not None and self._number.line.test:
+            self._recording.note(Mark(0, "test"))
         self._feed(model.Answered(self._recording is not None))
 
     def drain(self) -> None:
@@ -109,7 +137,7 @@ class Call:
         if self._session is not None and not self._session.confirmed:
             self._feed(model.HungUp())  # nothing is played to it, so nothing would come to its end
 
-    # What happens, from the media engine, SIP and the recorder.
+    # What happens, from the media engine, SIP, the recorder and the worker.
 
     def digit(self, key: str, at: float) -> None:
         if self._recording is not None:
@@ -121,6 +149,10 @@ class Call:
 
     def sounded(self) -> None:
         self._leg.sounded()
+
+    def told(self, event: model.Told | model.Taken) -> None:
+        """The worker's answer."""
+        self._feed(event)
 
     def _ended(self, reason: str) -> None:
         self._up = False
@@ -155,10 +187,10 @@ class Call:
         voice = self._session.voice_at if self._session is not None else None
         self._feed(model.Tick(None if voice is None else self._ms(voice)))
 
-    def _stored(self, durable: bool) -> None:
+    def _stored(self, durable: bool, promise: model.Promise) -> None:
         if durable and not (self._recording is not None and self._recording.unwanted):
-            self._house.told("capture_ready", self.capture)
-        self._feed(model.Saved() if durable else model.Failed())
+            self._house.told("capture_ready", capture=self.capture)
+        self._feed(model.Saved(promise) if durable else model.Failed())
 
     def _failed(self) -> None:
         if self._session is not None:
@@ -173,7 +205,7 @@ class Call:
     def _feed(self, event: model.Event) -> None:
         try:
             now = self._ms(clock.monotonic())
-            self._state, actions = flow.step(self._flow, self._state, event, now)
+            self._state, actions = machine.step(self._config, self._state, event, now)
             for action in actions:
                 self._do(action, now)
             self._set_timer(now)
@@ -196,17 +228,66 @@ class Call:
             return
         elif isinstance(action, model.Play):
             session.play(self._voice.frames(action.run.clips, self._codec), action.token)
+        elif isinstance(action, model.Replay):
+            session.play(self._take.frames(self._codec) if self._take else [], action.token)
         elif isinstance(action, model.StopPlay):
             session.stop()
-        elif recording is None:
-            return
-        elif isinstance(action, model.Note):
+        elif isinstance(action, model.Remember):
+            self._remember(action)
+        elif isinstance(action, model.AskStatus):
+            self._ask_status(action.number)
+        elif recording is not None:
+            self._do_recording(action, now, session, recording)
+
+    def _do_recording(self, action: model.Action, now: int, session: Session, recording: Recording) -> None:
+        if isinstance(action, model.Note):
             recording.note(Mark(now, action.name))
         elif isinstance(action, model.Record):
-            recording.note(Mark(now, "recording"))
-            session.record(recording.audio)
+            self._record(action.anew, now, session, recording)
+        elif isinstance(action, model.Hold):
+            session.hold()
+        elif isinstance(action, model.Sync):
+            # By way of the media thread: what has arrived until now is part of what is made durable.
+            self._house.media.order(lambda: self._sync(recording))
         elif isinstance(action, model.Save):
-            self._finish(action.reason)
+            self._finish(action)
+
+    def _record(self, anew: bool, now: int, session: Session, recording: Recording) -> None:
+        if self._began:  # one time line for the whole call
+            if anew and self._take is not None:
+                self._take.forget()
+            session.go_on()
+            return
+        self._began = True
+        recording.note(Mark(now, "recording"))
+        if not self._number.line.plan.review:
+            session.record(recording.audio)
+            return
+        take = self._take = Take(self._house.takes)
+
+        def sink(offset: int, payload: bytes, at: float) -> None:
+            recording.audio(offset, payload, at)
+            take.hear(offset, payload)
+
+        session.record(sink)
+
+    def _sync(self, recording: Recording) -> None:
+        recording.sync(lambda: self._later(self._feed)(model.Synced()))
+        self._house.recorder.wake()
+
+    def _remember(self, action: model.Remember) -> None:
+        self._house.memory.keep(
+            self._number.practice, self._leg.caller, action.language, action.slow, clock.monotonic()
+        )
+
+    def _ask_status(self, number: str) -> None:
+        self._house.told(
+            "status",
+            capture=self.capture,
+            practice=self._number.practice,
+            number=number,
+            caller=self._config.caller,
+        )
 
     def _open_recording(self) -> Recording | None:
         meta = CaptureMeta(
@@ -216,9 +297,10 @@ class Call:
             dialled=self._leg.dialled,
             caller=self._leg.caller,
             answered_at=clock.iso(clock.utc_now()),
-            language=self._number.line.language,
+            language=self._config.languages[0],
             codec=self._codec,
             snapshot=self._snapshot.version,
+            flow=self._number.line.flow,
         )
         try:
             return self._house.recorder.open(meta, self._snapshot.epoch, self._later(self._failed))
@@ -236,15 +318,27 @@ class Call:
 
         return post
 
-    def _finish(self, reason: EndReason) -> None:
+    def _promise(self, save: model.Save) -> model.Promise:
+        """What may be said at this moment, from the snapshot of this moment; it goes into the capture first."""
+        snapshot, age = self._house.now_in_force()
+        line = snapshot.number(self._leg.dialled).line
+        promise, until = line.promise_at(save.urgent, clock.utc_now(), age < FRESH)
+        clip = promise.urgent or promise.routine
+        if save.promised and clip and self._recording is not None:
+            mark = f"promise:{clip}:{clock.iso(until) if until else '-'}"
+            self._recording.note(Mark(max(0, self._ms(clock.monotonic())), mark))
+        return promise
+
+    def _finish(self, save: model.Save) -> None:
         recording, session = self._recording, self._session
         if recording is None or session is None:
             self._feed(model.Failed())
             return
-        end = End(max(0, self._ms(clock.monotonic())), reason)
+        promise = self._promise(save)
+        end = End(max(0, self._ms(clock.monotonic())), save.reason)
 
         def write() -> None:
-            recording.finish(end, self._later(self._stored))
+            recording.finish(end, self._later(lambda durable: self._stored(durable, promise)))
             self._house.recorder.wake()
 
         session.stop_recording(write)
@@ -253,19 +347,21 @@ class Call:
         for timer in (self._timer, self._longest):
             if timer is not None:
                 timer.cancel()
+        if self._take is not None:
+            self._take.forget()
         if self._recording is not None and self._recording.ending is None:
-            self._finish(EndReason.INTERRUPTED)
+            self._finish(model.Save(EndReason.INTERRUPTED))
         if self._up:
             self._up = False
             self._leg.hangup()
         if self._session is not None:
             self._session.close()
             self._session = None
-            self._house.told("call_ended", self.capture)
+            self._house.told("call_ended", capture=self.capture)
         self._house.over(self)
 
     def _give_up(self) -> None:
-        self._state = model.State(stage=model.Stage.DONE)
+        self._state = model.State(phase=Phase.DONE)
         try:
             self._hang_up()
         except Exception as error:

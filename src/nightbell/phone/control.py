@@ -1,8 +1,11 @@
 """The control channel: JSON lines over a Unix socket, opened by the phone, never needed for a call.
 
 up:   {"event": "hello", "version"}, {"event": "call_started" | "call_ended" | "capture_ready", "capture"},
-      {"event": "health", ...} every five seconds. No PHI: ids, counts and versions alone.
-down: {"command": "snapshot", "data": {"payload", "signature"}}, {"command": "drain"}, {"command": "ping"}.
+      {"event": "health", ...} every five seconds: ids, counts and versions alone. One event has PHI:
+      {"event": "status", "capture", "practice", "number", "caller"}, a caller's question; it is never logged.
+down: {"command": "snapshot", "data": {"payload", "signature"}}, {"command": "drain"}, {"command": "ping"},
+      {"command": "status", "data": {"capture", "state", "at", "ref"}} (the answer),
+      {"command": "taken", "data": {"capture", "rings"}} (a message is stored).
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ class Control:
         """Tell the worker, now or when it is back."""
         line = {"event": event, **fields}
         if self._writer is None:
-            self._waiting.append(line)
+            if event != "status":  # a caller's question is of no use later, and holds a number
+                self._waiting.append(line)
         else:
             self._write(line)
 

@@ -21,7 +21,7 @@ from nightbell.core import sandbox
 from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
-from nightbell.phone import prompts
+from nightbell.phone import voice
 from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.media import Media
 from nightbell.phone.service import Phone
@@ -87,7 +87,7 @@ async def run(config: Config, log: Log) -> None:
     folder = phone_folder(config)
     loop = asyncio.get_running_loop()
     holder = Holder(folder)
-    prompts.warm()
+    voice.warm()
     media = Media(config.bind, config.rtp_ports, loop.call_soon_threadsafe)
     phone = Phone(folder, holder, media, config.control_socket, log)
     endpoint = Endpoint(config.bind, config.sip_port, phone.on_call, log)

@@ -60,6 +60,7 @@ class Recording:
         self.unwanted = False  # nobody was there: its end removes the file. Set before `finish`
         self.ending: tuple[End, Done] | None = None
         self.ended = False
+        self.syncing: Callable[[], None] | None = None
         self.synced_at = clock.monotonic()
         self.dirty = True
         self._sealer = sealer
@@ -91,8 +92,12 @@ class Recording:
             if self.ending is None:
                 self.ending = (end, done)
 
-    def collect(self, now: float) -> bytes:
-        """Writer's thread: the sealed bytes since the last time."""
+    def sync(self, done: Callable[[], None]) -> None:
+        """Make what was taken so far durable. `done` is called in the writer's thread; a failure is `on_failed`."""
+        self.syncing = done
+
+    def collect(self, now: float, whole: bool = False) -> bytes:
+        """Writer's thread: the sealed bytes since the last time. whole: nothing that was taken stays behind."""
         with self._lock:
             if self.ended:
                 self._heard.clear()  # a packet that raced the end
@@ -102,7 +107,7 @@ class Recording:
                 self.ended = True
                 self._sealed += self._sealer.finish(self.ending[0], now)
             else:
-                self._sealed += self._sealer.pad(now)
+                self._sealed += self._sealer.flush() if whole else self._sealer.pad(now)
             sealed = bytes(self._sealed)
             self._sealed.clear()
         return sealed
@@ -240,10 +245,15 @@ class Recorder:
             self._keep_reserve()
 
     def _write(self, recording: Recording, now: float) -> None:
-        sealed = recording.collect(now)
+        synced = recording.syncing
+        sealed = recording.collect(now, whole=synced is not None)
         if sealed:
             recording.dirty = True
             self._append(recording.file, sealed)
+        if synced is not None and not recording.ended:
+            recording.file.sync()
+            recording.dirty, recording.synced_at, recording.syncing = False, now, None
+            synced()
         if recording.ended:
             if recording.unwanted:
                 recording.file.discard()

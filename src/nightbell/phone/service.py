@@ -13,15 +13,17 @@ from pathlib import Path
 from nightbell.core import clock
 from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
+from nightbell.flow.model import Taken, Told
 from nightbell.phone.call import Call, House
 from nightbell.phone.control import Control, Event
 from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.media import Media
-from nightbell.phone.prompts import Voice
 from nightbell.phone.recorder import Recorder
 from nightbell.phone.sip_calls import IncomingCall
-from nightbell.phone.snapshot import Holder, Number
+from nightbell.phone.snapshot import Holder, Number, Snapshot
+from nightbell.phone.voice import Voice
 
+SHORT_FORMS = 4  # a full phone takes this part of its calls more, in the short form
 SAVE_SECONDS = 10.0  # after a drain: how long captures may take to reach the disk
 
 
@@ -35,15 +37,17 @@ class Phone:
         self.draining = asyncio.Event()
         self._clips = folder / "clips"
         self._calls: set[Call] = set()
+        self._by_capture: dict[str, Call] = {}
         self._empty = asyncio.Event()
         self._empty.set()
         self._started = clock.monotonic()
         media.send_silence = holder.current.limits.send_silence
-        self.answered, self.refused = 0, 0
+        self.answered = self.refused = self.short_forms = 0
         self._sip: Counter[str] = Counter()
         self._house = House(
-            media, self.recorder, self._voice, log, self._told, self._over, lambda leg: media.bind
-        )
+            media, self.recorder, self._voice, log, self.control.send, self._over, self._in_force,
+            lambda leg: media.bind,
+        )  # fmt: skip
 
     def attach(self, endpoint: Endpoint) -> None:
         """Learn of the SIP side: its counters for health, its view of our own address for SDP."""
@@ -58,12 +62,16 @@ class Phone:
 
     def on_call(self, leg: IncomingCall) -> None:
         """A new INVITE that SIP has found well-formed, with audio that we can take."""
-        if self.draining.is_set() or len(self._calls) >= self.holder.current.limits.max_calls:
+        most = self.holder.current.limits.max_calls
+        if self.draining.is_set() or len(self._calls) >= most + most // SHORT_FORMS + 1:
             self.refused += 1
             leg.reject(503)  # not 486: a carrier tries its fail-over after 503 alone
             return
-        call = Call(leg, self._house, self.holder.current)
+        busy = len(self._calls) >= most
+        call = Call(leg, self._house, self.holder.current, busy)
         self._calls.add(call)
+        self._by_capture[call.capture] = call
+        self.short_forms += busy
         self._empty.clear()
         self.answered += 1
         call.start()
@@ -97,6 +105,8 @@ class Phone:
             "active_calls": len(self._calls),
             "answered": self.answered,
             "refused": self.refused,
+            "short_forms": self.short_forms,
+            "lines": self._lines(),
             "draining": self.draining.is_set(),
             "uptime": round(clock.monotonic() - self._started, 1),
             "snapshot_version": snapshot.version,
@@ -116,20 +126,27 @@ class Phone:
 
     def _clips_missing(self) -> int:
         """Own recordings that the snapshot names and the folder lacks: callers hear our words in their place."""
-        named = {clip for number in self.holder.current.numbers.values() for clip in number.clips.values()}
+        numbers = self.holder.current.numbers.values()
+        named = {clip for number in numbers for clip in number.line.plan.clips.values()}
         return sum(not clip.startswith("builtin:") and not (self._clips / clip).exists() for clip in named)
 
     def _hello(self) -> Event:
         return {"version": self.holder.current.version, "pid": os.getpid()}
 
     def _voice(self, number: Number) -> Voice:
-        return Voice(self._clips, number.clips)
+        return Voice(self._clips, number.line.plan.clips)
 
-    def _told(self, event: str, capture: str) -> None:
-        self.control.send(event, capture=capture)
+    def _lines(self) -> dict[str, int]:
+        """The version of each practice's flow that callers hear now."""
+        lines = [number.line for number in self.holder.current.numbers.values()]
+        return {line.practice: line.flow for line in lines if line.practice and not line.test}
+
+    def _in_force(self) -> tuple[Snapshot, float]:
+        return self.holder.current, self.holder.age()
 
     def _over(self, call: Call) -> None:
         self._calls.discard(call)
+        self._by_capture.pop(call.capture, None)
         if not self._calls:
             self._empty.set()
 
@@ -142,11 +159,25 @@ class Phone:
         commands: dict[str, Callable[[object], None]] = {
             "snapshot": self._take_snapshot,
             "drain": self._drain_now,
+            "status": self._status_told,
+            "taken": self._was_taken,
         }
         if name not in commands:
             self._log("control_command_unknown")
             return
         commands[name](data)
+
+    def _status_told(self, data: object) -> None:
+        """The answer to a caller's question, if that caller is still there."""
+        if not isinstance(data, dict) or (call := self._by_capture.get(str(data.get("capture")))) is None:
+            return
+        at = data.get("at")
+        when = clock.parse_iso(at) if isinstance(at, str) else None
+        call.told(Told(str(data.get("state", "none")), when, str(data.get("ref", ""))))
+
+    def _was_taken(self, data: object) -> None:
+        if isinstance(data, dict) and (call := self._by_capture.get(str(data.get("capture")))) is not None:
+            call.told(Taken(data.get("rings") is True))
 
     def _drain_now(self, _data: object) -> None:
         self.draining.set()

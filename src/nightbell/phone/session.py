@@ -85,10 +85,11 @@ class _Job:
 class _Recording:
     """Where a session's audio goes."""
 
-    __slots__ = ("_placement", "sink")
+    __slots__ = ("_placement", "held", "sink")
 
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
+        self.held = False
         self._placement = Placement()
 
     def place(self, timestamp: int, ssrc: int, payload: bytes, now: float) -> int | None:
@@ -152,6 +153,14 @@ class Session:
         """Give every audio payload from now on to `sink(offset, payload, monotonic)`, in the media thread."""
         self._recording = _Recording(sink)
 
+    def hold(self) -> None:
+        """Take what has arrived until now, and nothing more until `go_on`."""
+        self._media.order(lambda: self._set_held(True))
+
+    def go_on(self) -> None:
+        """Record again, on the same time line."""
+        self._media.order(lambda: self._set_held(False))
+
     def stop_recording(self, then: Callable[[], None] | None = None) -> None:
         """Take what has arrived until now, but nothing after it; then call `then` in the event loop.
 
@@ -192,6 +201,11 @@ class Session:
                 self._media.post(self._listener.digit, key, now)
         else:
             self.counters.bad += 1
+
+    def _set_held(self, held: bool) -> None:
+        if self._recording is not None:
+            self._drain(clock.monotonic())
+            self._recording.held = held
 
     def _last_of_it(self, then: Callable[[], None] | None) -> None:
         if self._recording is not None:
@@ -234,7 +248,7 @@ class Session:
             offset = recording.place(timestamp, ssrc, payload, now)
             if offset is None:
                 self.counters.doubled += 1
-            else:
+            elif not recording.held:
                 recording.sink(offset, payload, now)
 
     def _sounds(self) -> None:

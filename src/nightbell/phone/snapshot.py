@@ -1,7 +1,8 @@
 """The routing snapshot: what the phone knows of its numbers, signed by the worker (DESIGN decision 16).
 
     file    = as sealing.signed has it
-    payload = {"version", "issued_at", "epoch": {"id", "public"}, "numbers": {user part: {...}}, "limits": {...}}
+    payload = {"version", "issued_at", "epoch": {"id", "public"}, "limits": {...},
+               "lines": {key: as flow.line has it}, "numbers": {user part: {"practice", "mailbox", "line": key}}}
 
 The version only rises. The last good one is kept in the phone's folder and serves for ever.
 """
@@ -22,8 +23,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from nightbell.core import clock, durable
 from nightbell.core.errors import NightbellError, RefusedStart
-from nightbell.phone import prompts
-from nightbell.phone.flow_model import FlowConfig
+from nightbell.flow import phrases
+from nightbell.flow.clips import LANGUAGES
+from nightbell.flow.line import Line, always_closed
+from nightbell.flow.model import Promise
+from nightbell.flow.plan import MAX_SECONDS, MenuKey, Plan
 from nightbell.sealing.epochs import EpochPublic
 from nightbell.sealing.signed import opened
 
@@ -31,7 +35,6 @@ SNAPSHOT, TRUST = "snapshot.json", "trust.pub"
 MAX_BYTES = 8_000_000
 _HASH = re.compile(r"[0-9a-f]{64}\Z|builtin:[a-z0-9-]{1,40}\Z")
 _CLIP = re.compile(r"(?:(?:en|es)/)?[a-z0-9-]{1,40}\Z")
-_MAX_SECONDS = (10, 1800)
 
 
 class BadSnapshot(NightbellError, ValueError):
@@ -41,27 +44,21 @@ class BadSnapshot(NightbellError, ValueError):
         super().__init__("the routing snapshot", why, "the last good one stays in force")
 
 
+# The menu of before lines were in the snapshot, and of a number that is nobody's.
+_OLD_KEYS = (MenuKey("1", "menu-urgent", urgency="urgent"), MenuKey("2", "menu-routine"))
+
+
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One dialled number. practice and mailbox are '' where the call is unrouted.
-
-    clips: clip id to SHA-256 of the practice's own WAV, or 'builtin:ID'; max_seconds: longest message.
-    """
+    """One dialled number. practice and mailbox are '' where the call is unrouted: the shortest of flows takes it."""
 
     practice: str = ""
     mailbox: str = ""
-    line: prompts.Line = field(default_factory=lambda: prompts.Line(on_call=False))
-    max_seconds: int = 180
-    clips: Mapping[str, str] = field(default_factory=dict)
-
-    def flow(self) -> FlowConfig:
-        """The rules of the call flow for this number."""
-        return FlowConfig(
-            scripts=prompts.scripts(self.line),
-            languages=self.line.languages,
-            on_call=self.line.on_call,
-            limit=self.max_seconds * 1000,
+    line: Line = field(
+        default_factory=lambda: Line(
+            plan=Plan(languages=("en",), keys=_OLD_KEYS, callback=False, review=False)
         )
+    )
 
 
 UNROUTED = Number()
@@ -121,11 +118,12 @@ def _read(data: Any, text: bytes) -> Snapshot:
     if type(version) is not int or version < 1:
         raise BadSnapshot("its version is not a whole number from 1")
     limits = data.get("limits", {})
+    lines = {key: Line.from_dict(one) for key, one in data.get("lines", {}).items()}
     return Snapshot(
         version=version,
         issued_at=clock.parse_iso(data["issued_at"]),
         epoch=EpochPublic.from_dict(data["epoch"]),
-        numbers={plain(dialled): _number(one) for dialled, one in data["numbers"].items()},
+        numbers={plain(dialled): _number(one, lines) for dialled, one in data["numbers"].items()},
         limits=Limits(
             max_calls=int(limits.get("max_calls", Limits().max_calls)),
             drain_seconds=int(limits.get("drain_seconds", Limits().drain_seconds)),
@@ -135,29 +133,41 @@ def _read(data: Any, text: bytes) -> Snapshot:
     )
 
 
-def _number(data: Any) -> Number:
+def _number(data: Any, lines: Mapping[str, Line]) -> Number:
+    line = lines[data["line"]] if "line" in data else _old_line(data)
+    return Number(practice=str(data["practice"]), mailbox=str(data["mailbox"]), line=line)
+
+
+def _old_line(data: Any) -> Line:
+    """A number as snapshots had it before they held lines: the last good one must serve after an update too."""
     language = data.get("language", "en")
     languages = tuple(dict.fromkeys([language, *data.get("languages", [])]))[:2]
-    if not set(languages) <= set(prompts.LANGUAGES):
-        raise BadSnapshot(f"it has a language that is not one of {', '.join(prompts.LANGUAGES)}")
+    if not set(languages) <= set(LANGUAGES):
+        raise BadSnapshot(f"it has a language that is not one of {', '.join(LANGUAGES)}")
     clips = data.get("clips", {})
     for clip, content in clips.items():
         if not _CLIP.match(clip) or not _HASH.match(content):
             raise BadSnapshot("a clip is not an id with a content hash")
-    low, high = _MAX_SECONDS
-    return Number(
+    own = {
+        name: content
+        for clip, content in clips.items()
+        for name in ([clip] if "/" in clip else [f"{language}/{clip}" for language in languages])
+    }
+    low, high = MAX_SECONDS
+    return Line(
         practice=str(data["practice"]),
-        mailbox=str(data["mailbox"]),
-        line=prompts.Line(
-            language=language,
+        number=str(data.get("practice_number", "")),
+        plan=Plan(
             languages=languages,
-            greeting=str(data.get("greeting", "closed")),
-            on_call=bool(data.get("on_call", False)),
-            practice_number=str(data.get("practice_number", "")),
-            promise_minutes=int(data.get("promise_minutes", 30)),
+            keys=_OLD_KEYS,
+            callback=False,
+            review=False,
+            max_seconds=min(max(int(data.get("max_seconds", 180)), low), high),
+            clips=own,
         ),
-        max_seconds=min(max(int(data.get("max_seconds", 180)), low), high),
-        clips=dict(clips),
+        calendar=always_closed("UTC"),
+        team=bool(data.get("on_call", False)),
+        promise=Promise(urgent=phrases.within(int(data.get("promise_minutes", 30)))),
     )
 
 
