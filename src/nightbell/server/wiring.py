@@ -7,6 +7,8 @@ from pathlib import Path
 from nightbell.adapters.aws_kms import AwsKmsProvider
 from nightbell.adapters.outbox import OutboxChannel
 from nightbell.adapters.smtp import SmtpChannel
+from nightbell.adapters.sound.decode import SoundFileDecoder
+from nightbell.adapters.sound.speak import EspeakSpeaker
 from nightbell.adapters.speech.whisper import WhisperRecogniser
 from nightbell.adapters.transit import TransitProvider
 from nightbell.core.clock import SYSTEM
@@ -14,6 +16,7 @@ from nightbell.core.config import Config
 from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
 from nightbell.core.notice import Channel, Recogniser
+from nightbell.core.sound import Decoder, Speaker
 from nightbell.sealing.errors import KeyUnavailable
 from nightbell.sealing.provider import FileKeyProvider, KeyProvider
 from nightbell.server.home import DEMO
@@ -59,6 +62,14 @@ def channels(config: Config, mode: str) -> dict[str, Channel]:
 
 def recogniser(config: Config, log: Log) -> Recogniser:
     return WhisperRecogniser(config.models, log)
+
+
+def decoder(_config: Config) -> Decoder:
+    return SoundFileDecoder()
+
+
+def speaker(_config: Config) -> Speaker:
+    return EspeakSpeaker()
 
 
 def speech_state(config: Config) -> str:

@@ -1,0 +1,58 @@
+"""Sound that a practice brings along: the ports that decode it and that speak a text, and their errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nightbell.core.errors import NightbellError
+
+MOST_BYTES = 20_000_000  # of an uploaded file
+MOST_SECONDS = 120.0
+MOST_LETTERS = 600  # of a text to be spoken
+
+
+class BadSound(NightbellError, ValueError):
+    """This recording or text cannot be used; the person who brought it can mend it."""
+
+
+class SoundUnavailable(NightbellError):
+    """This installation cannot decode or speak; who looks after the system can mend it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """Sound out of a file. samples: float32, mono, in the machine's byte order; rate: samples a second."""
+
+    samples: bytes
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / 4 / self.rate
+
+
+class Decoder(Protocol):
+    """Reads an uploaded sound file."""
+
+    def decode(self, data: bytes) -> Decoded:
+        """Blocks for seconds. Full scale is 1.0; lossy files may go above.
+
+        Raises BadSound (no sound, damaged, more than MOST_BYTES or MOST_SECONDS), SoundUnavailable.
+        """
+        ...
+
+
+class Speaker(Protocol):
+    """Speaks a text with a machine's voice."""
+
+    def available(self) -> bool:
+        """Whether `speak` can work here, now."""
+        ...
+
+    def speak(self, text: str, language: str) -> bytes:
+        """A mono 16-bit PCM WAV at the voice's own rate. language: 'en' or 'es'. Blocks for seconds.
+
+        Raises BadSound (no text, more than MOST_LETTERS, another language), SoundUnavailable.
+        """
+        ...
