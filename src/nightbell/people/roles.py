@@ -35,6 +35,8 @@ class Act(StrEnum):
     EDIT_SCHEDULE = "schedule:edit"
     DELIVERY = "notification:view"
     STATUS = "system:status"
+    VIEW_LINE = "line:view"
+    EDIT_LINE = "line:edit"
 
 
 class Part(StrEnum):
@@ -46,15 +48,25 @@ class Part(StrEnum):
     NOTES = "notes"
 
 
-_WORK = {Act.LIST, Act.VIEW, Act.PLAY, Act.TAKE, Act.NOTE, Act.CLOSE, Act.SCHEDULE, Act.DELIVERY}
+_WORK = {
+    Act.LIST,
+    Act.VIEW,
+    Act.PLAY,
+    Act.TAKE,
+    Act.NOTE,
+    Act.CLOSE,
+    Act.SCHEDULE,
+    Act.DELIVERY,
+    Act.VIEW_LINE,
+}
 
 ACTS: dict[Role, frozenset[Act]] = {
     Role.FRONT_DESK: frozenset(_WORK),
     Role.CLINICIAN: frozenset(_WORK),
-    Role.DISPATCHER: frozenset({Act.LIST, Act.VIEW, Act.SCHEDULE, Act.DELIVERY}),
-    Role.MANAGER: frozenset(_WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.AUDIT}),
-    Role.COMPLIANCE: frozenset({Act.AUDIT, Act.EXPORT, Act.SCHEDULE, Act.STATUS}),
-    Role.IT_ADMIN: frozenset({Act.SCHEDULE, Act.STATUS}),
+    Role.DISPATCHER: frozenset({Act.LIST, Act.VIEW, Act.SCHEDULE, Act.DELIVERY, Act.VIEW_LINE}),
+    Role.MANAGER: frozenset(_WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.EDIT_LINE, Act.AUDIT}),
+    Role.COMPLIANCE: frozenset({Act.AUDIT, Act.EXPORT, Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE}),
+    Role.IT_ADMIN: frozenset({Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE}),
 }
 
 _ALL = frozenset(Part)

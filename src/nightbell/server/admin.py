@@ -181,9 +181,16 @@ def _keys_restore(config: Config, options: argparse.Namespace) -> int:
 
 def _practice(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
+    from django.db import transaction
+
+    from nightbell.line.state import first_version
     from nightbell.oncall.founding import found
 
-    print(found(options.name, options.zone, options.number, _actor(), utc_now()).id)
+    now = utc_now()
+    with transaction.atomic():
+        practice = found(options.name, options.zone, options.number, _actor(), now)
+        first_version(practice, now, _actor())
+    print(practice.id)
     print("Next: nightbell user add, then nightbell practice fallback LOGIN", file=sys.stderr)
     return 0
 
@@ -260,6 +267,18 @@ def _user(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
+def _line(config: Config, options: argparse.Namespace) -> int:
+    _ready(config)
+    from nightbell.server import line_status
+
+    lines = line_status.read(config, utc_now())
+    if options.json:
+        print(json.dumps(lines, indent=1))
+    else:
+        print("\n".join(line_status.told(lines)))
+    return 0 if all(line["in_force"] for line in lines) else 1
+
+
 def _list(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
     from nightbell.people.models import Practice
@@ -313,6 +332,10 @@ def add_to(commands: Commands) -> None:
     restore.add_argument("keyring_file", type=Path)
     _add_proofs(commands)
     _add_people(commands)
+    line = _group(commands, "line", "what callers hear")
+    _add(line, "status", _line, "what is in force and what the phone has").add_argument(
+        "--json", action="store_true"
+    )
 
 
 def _add_proofs(commands: Commands) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -14,18 +15,21 @@ from nightbell.audit import service as audit
 from nightbell.core.config import Config
 from nightbell.core.durable import write_file
 from nightbell.core.errors import RefusedStart
+from nightbell.flow.hours import Day
+from nightbell.flow.plan import MenuKey, Plan
+from nightbell.line.state import first_version
 from nightbell.mailbox.models import Mailbox, Number
 from nightbell.oncall.models import Schedule, Shift
 from nightbell.people import tokens
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Role
-from nightbell.store.models import Flag
 
 PRACTICES: list[dict[str, Any]] = [
     {
         "code": "MS01", "name": "Maple Street Family Medicine", "zone": "America/New_York",
         "number": "5035550100", "clip": "builtin:demo-practice-1",
         "mailboxes": ["Nurse line", "Appointments"],
+        "plan": Plan(week=(Day(480, 1020, (720, 780)),) * 5 + (Day(None, None, None),) * 2, state="NY"),
         "people": {
             Role.CLINICIAN: [("rivera", "Dr. Elena Rivera"), ("patel", "Dr. Anika Patel")],
             Role.FRONT_DESK: [("ruiz", "Ana Ruiz")], Role.DISPATCHER: [("novak", "Jiří Novák")],
@@ -37,6 +41,13 @@ PRACTICES: list[dict[str, Any]] = [
         "code": "HL02", "name": "Harbor Lane Pediatrics", "zone": "America/Los_Angeles",
         "number": "5035550190", "clip": "builtin:demo-practice-2",
         "mailboxes": ["Nurse line"],
+        "plan": Plan(
+            week=(*((Day(480, 1020, None),) * 5), Day(540, 720, None), Day(None, None, None)), state="CA",
+            keys=(
+                MenuKey("1", "menu-urgent", urgency="urgent"), MenuKey("2", "menu-routine", asks="guided"),
+                MenuKey("3", "menu-status", does="status"),
+            ),
+        ),
         "people": {
             Role.CLINICIAN: [("kim", "Dr. Grace Kim")], Role.FRONT_DESK: [("moreau", "Zoé Moreau")],
             Role.DISPATCHER: [("silva", "João Silva")], Role.MANAGER: [("haddad", "Nour Haddad")],
@@ -94,10 +105,9 @@ def _practice(plan: dict[str, Any], now: datetime) -> tuple[Practice, list[Mailb
     Number.objects.create(dialled=plan["number"], mailbox=mailboxes[0])
     for i, mailbox in enumerate(mailboxes[1:], start=1):
         Number.objects.create(dialled=str(int(plan["number"]) + i), mailbox=mailbox)
-    Flag.objects.create(
-        name=f"clips:{practice.id}", value=json.dumps({"practice-name": plan["clip"]}), changed_at=now
-    )
     audit.record(practice.id, actor="system:setup", action="practice:create", now=now)
+    named = {f"{language}/practice-name": plan["clip"] for language in plan["plan"].languages}
+    first_version(practice, now, "system:setup", replace(plan["plan"], clips=named))
     return practice, mailboxes
 
 

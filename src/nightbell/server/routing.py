@@ -14,8 +14,14 @@ from nightbell.core.clock import iso
 from nightbell.core.config import Config
 from nightbell.core.durable import write_file
 from nightbell.core.errors import NightbellError
+from nightbell.flow.plan import Plan
+from nightbell.line.calendars import calendar
+from nightbell.line.models import TryNumber
+from nightbell.line.promise import promise
+from nightbell.line.state import draft_plan, first_version, plan_of
+from nightbell.line.trying import in_force
 from nightbell.mailbox import epochs
-from nightbell.mailbox.models import Number
+from nightbell.mailbox.models import Mailbox, Number
 from nightbell.oncall.models import Schedule
 from nightbell.oncall.roster import on_call_ids
 from nightbell.people.models import Practice, User
@@ -24,39 +30,70 @@ from nightbell.server import home
 from nightbell.store import vault
 from nightbell.store.models import Flag
 
-PROMISE_MINUTES = 30
+DRAFT = ":draft"
 
 
 def payload(now: datetime, channels: bool = True) -> dict[str, Any]:
-    """channels: whether there is any way to wake somebody. Everything but version and time, so that a change can be told from a mere new second."""
+    """channels: whether there is any way to wake somebody. Everything but version and time, so that a change can be
+    told from a mere new second."""
     epoch = epochs.current()
     if epoch is None:
         raise NightbellError(
             "There is no sealing key epoch", "set-up did not finish", "run: nightbell migrate"
         )
-    on_call = {p.id: channels and _somebody(p, now) for p in Practice.objects.all()}
-    numbers: dict[str, Any] = {}
-    for number in Number.objects.select_related("mailbox__practice").order_by("dialled"):
-        practice = number.mailbox.practice
-        numbers[number.dialled] = {
-            "practice": practice.id,
-            "mailbox": number.mailbox_id,
-            "language": practice.language,
-            "languages": [practice.language],
-            "practice_number": practice.number,
-            "greeting": "closed",
-            "on_call": on_call[practice.id],
-            "promise_minutes": PROMISE_MINUTES,
-            "max_seconds": 180,
-            "clips": clips_of(practice),
+    trying = in_force(now)
+    tried = {number.practice_id for number in trying}
+    lines: dict[str, Any] = {}
+    for practice in Practice.objects.order_by("id"):
+        team = channels and _somebody(practice, now)
+        version = first_version(practice, now)
+        lines[practice.id] = _line(practice, plan_of(version), version.number, team, now)
+        if practice.id in tried:
+            lines[practice.id + DRAFT] = _line(practice, draft_plan(version), 0, team, now)
+    numbers = {
+        one.dialled: {
+            "practice": one.mailbox.practice_id,
+            "mailbox": one.mailbox_id,
+            "line": one.mailbox.practice_id,
         }
-    return {"epoch": epoch.to_dict(), "numbers": numbers, "limits": {}}
+        for one in Number.objects.select_related("mailbox").order_by("dialled")
+    }
+    return {
+        "epoch": epoch.to_dict(), "lines": lines, "numbers": numbers | _try_numbers(trying), "limits": {},
+    }  # fmt: skip
 
 
-def clips_of(practice: Practice) -> dict[str, str]:
-    """A practice's own recordings: clip id to content hash, kept in a flag of the practice."""
-    flag = Flag.objects.filter(name=f"clips:{practice.id}").first()
-    return dict(json.loads(flag.value)) if flag else {}
+def _line(practice: Practice, plan: Plan, flow: int, team: bool, now: datetime) -> dict[str, Any]:
+    """One entry as flow.line reads it. flow: the version's number, 0 for a draft."""
+    days, said = calendar(practice, plan, now), promise(practice, plan, now, team)
+    return {
+        "practice": practice.id,
+        "zone": practice.zone,
+        "number": practice.number,
+        "flow": flow,
+        "plan": plan.to_dict(),
+        "holidays": {day.isoformat(): name for day, name in days.holidays.items()},
+        "known_until": days.known_until.isoformat(),
+        "closures": [
+            {"starts": iso(one.starts), "ends": iso(one.ends) if one.ends else None, "visits": one.visits}
+            for one in days.closures
+        ],
+        "team": team,
+        "promise": {"urgent": said.urgent, "routine": said.routine},
+        "test": flow == 0,
+    }
+
+
+def _try_numbers(trying: list[TryNumber]) -> dict[str, Any]:
+    """Numbers that lead to a draft: to the practice's first mailbox, should somebody leave word."""
+    found: dict[str, Any] = {}
+    for one in trying:
+        mailbox = Mailbox.objects.filter(practice_id=one.practice_id).order_by("position", "id").first()
+        if mailbox is not None:
+            found[one.dialled] = {
+                "practice": one.practice_id, "mailbox": mailbox.id, "line": one.practice_id + DRAFT,
+            }  # fmt: skip
+    return found
 
 
 def _somebody(practice: Practice, now: datetime) -> bool:

@@ -78,6 +78,7 @@ INSTALLED_APPS = [
     "nightbell.people.apps.PeopleConfig",
     "nightbell.mailbox.apps.MailboxConfig",
     "nightbell.oncall.apps.OncallConfig",
+    "nightbell.line.apps.LineConfig",
     "nightbell.compliance.apps.ComplianceConfig",
     "nightbell.web.apps.WebConfig",
 ]
@@ -177,4 +178,4 @@ STATIC_URL = "/static/"
 STATIC_ROOT = str(CONFIG.home / "static")
 STATICFILES_DIRS = [str(Path(__file__).resolve().parents[1] / "web" / "static")]
 DATA_UPLOAD_MAX_MEMORY_SIZE = 256 * 1024
-FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.MemoryFileUploadHandler"]  # nothing on disk
+FILE_UPLOAD_HANDLERS = ["nightbell.web.uploads.MemoryUpload"]  # nothing on disk

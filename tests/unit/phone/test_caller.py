@@ -9,7 +9,7 @@ from tests.phone.house import speech, write_wav
 from tests.ports import free_port
 
 from nightbell.core.capture import Codec
-from nightbell.phone import caller, prompts
+from nightbell.phone import caller, voice as prompts
 
 
 def heard(frames: list[bytes], codec: Codec = Codec.PCMU) -> caller.ToneEar:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nightbell.core.capture import EndReason
-from nightbell.phone import prompts
+from nightbell.phone import voice as prompts
 from nightbell.phone.flow import step
 from nightbell.phone.flow_model import (
     Action,

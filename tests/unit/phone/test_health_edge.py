@@ -25,6 +25,7 @@ GOOD = {
     "draining": False,
     "epoch": new_ulid(),
     "sip": {"calls": 3},
+    "lines": {new_ulid(): 7},
 }
 
 
@@ -38,6 +39,7 @@ def test_it_keeps_what_is_right() -> None:
         *(("active_calls", value) for value in ("7", None, -1, True, 1.5, [], {}, 10**40)),
         *(("snapshot_age", value) for value in ("0", float("nan"), float("inf"), -0.1, None)),
         *(("sip", value) for value in ([], {"calls": "many"}, {"calls": {"calls": 1}})),
+        ("lines", {new_ulid(): "seven"}),
         ("epoch", "../../etc"),
         ("epoch", 7),
         ("draining", "no"),

@@ -9,7 +9,7 @@ import pytest
 from tests.phone.house import write_wav
 
 from nightbell.core.capture import Codec
-from nightbell.phone import prompts, wav
+from nightbell.phone import voice as prompts, wav
 from nightbell.phone.prompts import Line, Voice
 from nightbell.sip import g711
 

@@ -1,0 +1,144 @@
+"""What a line may truthfully promise its callers now: from what the practice means to do and what it did lately.
+
+A sentence that the system knows to be false is never said: '' says nothing of a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, time, timedelta
+from itertools import islice
+from zoneinfo import ZoneInfo
+
+from django.db.models import Exists, OuterRef, Q, QuerySet
+
+from nightbell.flow import hours, phrases
+from nightbell.flow.hours import Calendar
+from nightbell.flow.model import Promise
+from nightbell.flow.plan import Plan
+from nightbell.line.calendars import calendar
+from nightbell.mailbox.models import Kind, Message, Outcome, State, Urgency
+from nightbell.oncall.escalation import MAX_TRIES, STANDSTILL
+from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
+from nightbell.people.models import Practice
+
+LAST, ENOUGH = 20, 5  # messages that are looked at; fewer than ENOUGH prove nothing
+MOST = 200  # rows that are read to find those
+NEARLY_ALL = (9, 10)  # of the callers were called back within the time that is said
+KEPT = (8, 10)  # of the routine messages were closed in time
+AHEAD = timedelta(days=14)
+BACK = timedelta(days=60)  # holidays and closures of messages that are still looked at
+TEST = "test"  # the tag of a call that tried the line out
+CALLS = (Outcome.REACHED, Outcome.LEFT_WORD, Outcome.EMERGENCY, Outcome.WRONG_NUMBER)
+
+Span = tuple[datetime, datetime | None]
+"""When a message came in, and when it was closed (None: it is open)."""
+
+
+def urgent(
+    team: bool, standing: bool, meant: int, took: Sequence[timedelta], oldest: timedelta | None
+) -> str:
+    """The clip of a time within which an urgent caller is called back, or ''.
+
+    team: somebody can be told; standing: an alert stands still; meant: minutes that the practice means to keep;
+    took: how long the last calls took; oldest: since when the longest waiting urgent caller waits.
+    """
+    if not team or standing:
+        return ""
+    spans = [timedelta(minutes=meant)]
+    if len(took) >= ENOUGH:
+        spans.append(_percentile(took))
+    if oldest is not None:
+        spans.append(oldest)
+    return phrases.within(-(-max(spans) // timedelta(minutes=1)))
+
+
+def _percentile(spans: Sequence[timedelta]) -> timedelta:
+    """The span that nearly all stay within (nearest rank, so it is one of them)."""
+    part, whole = NEARLY_ALL
+    return sorted(spans)[-(-len(spans) * part // whole) - 1]
+
+
+def routine(calendar: Calendar, last: Iterable[Span], now: datetime) -> str:
+    """'promise-open-day' when there is such a day soon and the practice keeps to it; else ''.
+
+    last: routine messages, newest first. One that is open and not yet late says nothing.
+    """
+    ahead = hours.next_open_day(calendar, now)
+    zone = ZoneInfo(calendar.zone)
+    if ahead is None or ahead - now.astimezone(zone).date() > AHEAD:
+        return ""
+    decided = (kept for kept in (_kept(calendar, span, now) for span in last) if kept is not None)
+    judged = list(islice(decided, LAST))
+    part, whole = KEPT
+    if len(judged) >= ENOUGH and sum(judged) * whole < len(judged) * part:
+        return ""
+    return "promise-open-day"
+
+
+def _kept(calendar: Calendar, span: Span, now: datetime) -> bool | None:
+    """Whether a message was closed by the end of the next open day after it came in; None: not yet decided."""
+    received, closed = span
+    day = hours.next_open_day(calendar, received)
+    if day is None:
+        return None  # nothing was promised
+    until = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(calendar.zone)).astimezone(UTC)
+    if closed is not None:
+        return closed < until
+    return None if now < until else False
+
+
+def promise(practice: Practice, plan: Plan, now: datetime, team: bool) -> Promise:
+    """What the practice's callers are told now. team: somebody can be woken."""
+    took, oldest = _urgent_spans(practice, now)
+    return Promise(
+        urgent(team, team and _stands_still(practice, now), plan.promise, took, oldest),
+        routine(calendar(practice, plan, now, BACK), _routine_spans(practice, now), now),
+        team,
+    )
+
+
+def _urgent_spans(practice: Practice, now: datetime) -> tuple[list[timedelta], timedelta | None]:
+    """How long the last urgent callers waited for a call, and how long the oldest without one has waited."""
+    pressing = Message.objects.filter(practice=practice, urgency=Urgency.URGENT).exclude(kind=Kind.STATUS)
+    called = pressing.filter(outcome__in=CALLS, closed_at__isnull=False).order_by("-received_at", "-id")
+    took = [max(closed - came, timedelta()) for came, closed in islice(_real(called), LAST) if closed]
+    waiting = pressing.filter(state__in=(State.NEW, State.OWNED)).order_by("received_at", "id")
+    oldest = next(_real(waiting), None)
+    return took, None if oldest is None else max(now - oldest[0], timedelta())
+
+
+def _routine_spans(practice: Practice, now: datetime) -> list[Span]:
+    """The last routine messages, newest first, with some to spare for those that cannot be judged yet."""
+    plain = Message.objects.filter(practice=practice, kind=Kind.MESSAGE, received_at__gt=now - BACK)
+    found = plain.exclude(urgency=Urgency.URGENT).exclude(closed_at=None, state=State.DISPOSED)
+    return list(_real(found.order_by("-received_at", "-id")))
+
+
+def _real(messages: QuerySet[Message]) -> Iterator[Span]:
+    """Without calls that tried the line out: nobody waits for an answer to those."""
+    for came, closed, tags in messages.values_list("received_at", "closed_at", "tags")[:MOST]:
+        if TEST not in tags:
+            yield came, closed
+
+
+def _stands_still(practice: Practice, now: datetime) -> bool:
+    """Whether an alert of the practice is overdue or all that was sent for it failed: as oncall's auditor sees it."""
+    ringing = Alert.objects.filter(practice=practice, state=AlertState.OPEN, message__state=State.NEW)
+    overdue = now - STANDSTILL
+    if Message.objects.filter(practice=practice, needs_alert=True, stored_at__lt=overdue).exists():
+        return True
+    if not ringing.exists():  # nearly always: what follows is asked for every practice every two seconds
+        return False
+    latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
+    failed = Exists(latest.filter(state=AttemptState.FAILED)) & ~Exists(
+        latest.exclude(state=AttemptState.FAILED)
+    )
+    unsent = Exists(
+        Attempt.objects.filter(alert=OuterRef("pk"), state=AttemptState.PENDING).filter(
+            Q(retry_at__lt=overdue) | Q(tries__gt=MAX_TRIES)
+        )
+    )
+    since = Attempt.objects.filter(alert=OuterRef("pk"), step__gte=OuterRef("began"))
+    in_vain = Exists(since.filter(recorded_at__lt=overdue)) & ~Exists(since.filter(state=AttemptState.SENT))
+    return ringing.filter(Q(next_at__lt=overdue) | failed | unsent | in_vain).exists()

@@ -1,0 +1,123 @@
+"""A practice's own recordings: kept as files by content, which the phone plays by the hash that a plan names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from nightbell.core.config import load
+from nightbell.core.durable import write_file
+from nightbell.flow.clips import LANGUAGES, manifest
+from nightbell.flow.hours import Kind
+from nightbell.flow.plan import MENU_KEYS, BadPlan, Plan, greeting_of
+from nightbell.line.errors import BadClip
+from nightbell.line.models import Clip, Source
+from nightbell.people.access import Actor, NotFound, demand, write
+from nightbell.people.roles import Act
+
+if TYPE_CHECKING:  # it loads numpy, which who only reads plans need not wait for
+    from nightbell.flow.studio import Finished
+
+NAME, GREETING, KEY = "practice-name", 60.0, 12.0
+LONGEST_NAME = 6.0
+MOST_WORDS = 2000
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+
+
+def longest(clip: str) -> float:
+    """Seconds that a recording in this place may have. Raises BadClip for a place that does not exist."""
+    if clip == NAME:
+        return LONGEST_NAME
+    if clip in {greeting_of(kind) for kind in Kind}:
+        return GREETING
+    if clip in {f"own-key-{key}" for key in MENU_KEYS}:
+        return KEY
+    if clip not in manifest().longest:
+        raise BadClip(
+            "The recording was not kept", f"there is no place {clip[:40]!r}", "choose one of the list"
+        )
+    return manifest().longest[clip]
+
+
+def keep_clip(
+    actor: Actor, clip: str, language: str, finished: Finished, source: str, words: str = ""
+) -> Clip:
+    """Store a recording; callers hear it once a published plan names it. Raises BadClip, OSError (disk full).
+
+    source: 'browser', 'upload', 'speech' or 'phone'; words: what it says, where that is known.
+    """
+    demand(actor, Act.EDIT_LINE)
+    what = "The recording was not kept"
+    if language not in LANGUAGES or source not in Source.values or len(words) > MOST_WORDS:
+        raise BadClip(what, "its language, origin or text is odd", "choose from the list")
+    if finished.seconds > longest(clip):
+        raise BadClip(
+            what,
+            f"it lasts {finished.seconds:.1f} s, and {longest(clip):.0f} s are the most here",
+            "say it shorter",
+        )
+    sha256 = hashlib.sha256(finished.wav).hexdigest()
+    write_file(_file(sha256), finished.wav)  # before the row: what a row names is there
+    with transaction.atomic():
+        made, fresh = Clip.objects.get_or_create(
+            practice_id=actor.practice, clip=clip, language=language, sha256=sha256,
+            defaults={
+                "seconds": finished.seconds, "words": words, "source": source, "made_at": actor.now,
+                "made_by": actor.user,
+            },
+        )  # fmt: skip
+        if fresh:
+            write(actor, "line:clip", detail={"clip": f"{language}/{clip}", "sha256": sha256})
+    return made
+
+
+def clips(actor: Actor) -> list[Clip]:
+    """All recordings of the practice, newest first."""
+    demand(actor, Act.VIEW_LINE)
+    return list(Clip.objects.filter(practice_id=actor.practice).select_related("made_by").order_by("-id"))
+
+
+def clip_bytes(who: Actor | str, sha256: str) -> bytes:
+    """The WAV of a recording. who: an actor, or a practice id. Raises NotFound unless that practice has it."""
+    if isinstance(who, Actor):
+        demand(who, Act.VIEW_LINE)
+    practice = who.practice if isinstance(who, Actor) else who
+    missing = NotFound(
+        "There is no such recording", "it is not your practice's, or its file is gone", "record it"
+    )
+    if not Clip.objects.filter(practice_id=practice, sha256=sha256).exists():
+        raise missing
+    try:
+        return _file(sha256).read_bytes()
+    except OSError as error:
+        raise missing from error
+
+
+def seconds(practice_id: str, plan: Plan) -> dict[str, float]:
+    """How long the plan's own recordings are, by content hash; without those whose file is gone."""
+    wanted = {content for content in plan.clips.values() if _SHA256.match(content)}
+    found = Clip.objects.filter(practice_id=practice_id, sha256__in=wanted).values_list("sha256", "seconds")
+    return {sha256: length for sha256, length in found if _file(sha256).exists()}
+
+
+def check_clips(practice_id: str, plan: Plan) -> None:
+    """Raises BadPlan: a recording for no known place, or one that is not the practice's."""
+    for named in plan.clips:
+        try:
+            longest(named.partition("/")[2])
+        except BadClip as error:
+            raise BadPlan(error.why, "take it out") from error
+    wanted = {content for content in plan.clips.values() if _SHA256.match(content)}
+    found = Clip.objects.filter(practice_id=practice_id, sha256__in=wanted).values_list("sha256", flat=True)
+    if wanted - set(found):
+        raise BadPlan("it names a recording that is not your practice's", "record it again")
+
+
+def _file(sha256: str) -> Path:
+    if not _SHA256.match(sha256):
+        raise ValueError("not a content hash")
+    return load().home / "phone" / "clips" / sha256

@@ -1,0 +1,229 @@
+"""What people do with their line: the draft, the versions, and by way of the neighbours closures and recordings.
+
+Each change is made under the draft's row as a lock, with its audit row in the same transaction; the worker hears
+of it as soon as it is committed and gives it to the phone.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.db import transaction
+
+from nightbell.flow import walk
+from nightbell.flow.plan import Plan, from_dict
+from nightbell.line import rules
+from nightbell.line.calendars import calendar, check_holidays
+from nightbell.line.closures import (
+    ClosureView,
+    add_closure,
+    close_now,
+    closures,
+    remove_closure,
+    reopen_now,
+)
+from nightbell.line.errors import BadClip, BadClosure, NotReady, Stale
+from nightbell.line.models import Draft, Version
+from nightbell.line.recordings import check_clips, clip_bytes, clips, keep_clip, seconds
+from nightbell.line.state import audited, current, first_version, lock, name_of, plan_of, publish_plan
+from nightbell.line.trying import try_number
+from nightbell.mailbox.models import Mailbox
+from nightbell.people.access import Actor, NotFound, demand
+from nightbell.people.roles import Act
+
+__all__ = [
+    "BadClip", "BadClosure", "ClosureView", "DraftView", "NotReady", "Stale", "VersionView", "add_closure",
+    "bring_back", "calendar", "clip_bytes", "clips", "close_now", "closures", "current", "discard", "draft",
+    "first_version", "keep_clip", "plan_of", "publish", "remove_closure", "reopen_now", "report", "save",
+    "try_number", "use_clip", "versions",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class VersionView:
+    """A version as people see it. changes: sentences against the one before; brought_back: whose plan it is again."""
+
+    number: int
+    made_at: datetime
+    made_by: str
+    changes: list[str]
+    live: bool
+    brought_back: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class DraftView:
+    """The plan being edited; the live one, with there False, when nobody has changed anything.
+
+    revision: give it back with the change; base: the version it was made from; changes: against the live one.
+    """
+
+    plan: Plan
+    revision: int
+    base: int
+    changed_at: datetime
+    changed_by: str
+    changes: list[str]
+    report: walk.Report
+    there: bool
+
+
+def versions(actor: Actor, limit: int = 50) -> list[VersionView]:
+    """The last versions, newest first."""
+    demand(actor, Act.VIEW_LINE)
+    live = first_version(actor.user.practice, actor.now)
+    found = Version.objects.filter(practice_id=actor.practice).select_related("made_by").order_by("-number")
+    rows = list(found[: limit + 1])
+    plans, mailboxes = [plan_of(row) for row in rows], _mailboxes(actor)
+    return [
+        VersionView(
+            row.number, row.made_at, name_of(row.made_by),
+            rules.changes(plans[at + 1], plans[at], mailboxes) if at + 1 < len(rows) else [],
+            row.number == live.number, row.brought_back,
+        )
+        for at, row in enumerate(rows[:limit])
+    ]  # fmt: skip
+
+
+def draft(actor: Actor) -> DraftView:
+    """What the editor shows."""
+    demand(actor, Act.VIEW_LINE)
+    live = first_version(actor.user.practice, actor.now)
+    row = Draft.objects.select_related("changed_by").get(practice_id=actor.practice)
+    before = plan_of(live)
+    plan = from_dict(json.loads(row.plan)) if row.plan else before
+    return DraftView(
+        plan,
+        row.revision,
+        row.base if row.plan else live.number,
+        row.changed_at if row.plan else live.made_at,
+        name_of(row.changed_by if row.plan else live.made_by),
+        rules.changes(before, plan, _mailboxes(actor)),
+        report(actor, plan),
+        bool(row.plan),
+    )
+
+
+def report(actor: Actor, plan: Plan) -> walk.Report:
+    """What stands in the way of a plan, and how long its ways are."""
+    return rules.problems(plan, actor.user.practice.zone, seconds(actor.practice, plan), _mailboxes(actor))
+
+
+def save(actor: Actor, revision: int, plan: Plan) -> int:
+    """Keep a draft. Returns its revision. Raises Stale when another was faster, BadPlan when it is none."""
+    demand(actor, Act.EDIT_LINE)
+    plan = _checked(actor, plan)
+    with transaction.atomic():
+        row = _unchanged(actor, revision)
+        _put(actor, row, plan)
+        audited(actor, "line:save", {"revision": row.revision})
+    return row.revision
+
+
+def use_clip(actor: Actor, revision: int, clip: str, language: str, sha256: str) -> int:
+    """Put a kept recording into the draft, or take it out with ''. Returns the revision. Raises as `save`."""
+    demand(actor, Act.EDIT_LINE)
+    with transaction.atomic():
+        row = _unchanged(actor, revision)
+        plan = _plan(actor, row)
+        named = f"{language}/{clip}"
+        used = {one: content for one, content in plan.clips.items() if one != named}
+        plan = _checked(actor, replace(plan, clips=used | ({named: sha256} if sha256 else {})))
+        _put(actor, row, plan)
+        audited(actor, "line:save", {"revision": row.revision, "clip": named, "sha256": sha256})
+    return row.revision
+
+
+def discard(actor: Actor, revision: int) -> None:
+    """Throw the draft away. Raises Stale."""
+    demand(actor, Act.EDIT_LINE)
+    with transaction.atomic():
+        row = _unchanged(actor, revision)
+        _put(actor, row, None)
+        audited(actor, "line:discard", {"revision": row.revision})
+
+
+def publish(actor: Actor, revision: int) -> Version:
+    """Put the draft in force. Raises Stale, NotReady with what stands in the way, NotFound when there is no draft."""
+    demand(actor, Act.EDIT_LINE)
+    # Walked before the lock is held: it takes a while. A draft that changed meanwhile has another revision.
+    seen = Draft.objects.filter(practice_id=actor.practice, revision=revision).first()
+    if seen is not None and seen.plan:
+        _demand_ready(actor, from_dict(json.loads(seen.plan)))
+    with transaction.atomic():
+        row = _unchanged(actor, revision)
+        plan = _plan(actor, row)
+        if plan == plan_of(first_version(actor.user.practice, actor.now)):
+            raise NotFound("There is nothing to publish", "the line is as it was", "change something first")
+        made = publish_plan(actor.user.practice, plan, actor.now, actor.user)
+        _put(actor, row, None)
+        audited(actor, "line:publish", {"version": made.number})
+    return made
+
+
+def bring_back(actor: Actor, number: int) -> Version:
+    """Put an older plan in force again, as a new version. Raises NotFound, NotReady (a mailbox is gone, say).
+
+    A draft stays, but who edits it is told to look again: it would undo this.
+    """
+    demand(actor, Act.EDIT_LINE)
+    old = Version.objects.filter(practice_id=actor.practice, number=number).first()
+    if old is None:
+        raise NotFound("There is no such version", f"the line never had a version {number}", "choose another")
+    plan = plan_of(old)
+    _demand_ready(actor, plan)
+    with transaction.atomic():
+        row = lock(actor.user.practice, actor.now)
+        made = publish_plan(actor.user.practice, plan, actor.now, actor.user, number)
+        row.base = made.number if row.plan else 0
+        _touch(actor, row)
+        audited(actor, "line:bring_back", {"version": made.number, "of": number})
+    return made
+
+
+def _demand_ready(actor: Actor, plan: Plan) -> None:
+    found = report(actor, plan).problems
+    if found:
+        raise NotReady(found)
+
+
+def _unchanged(actor: Actor, revision: int) -> Draft:
+    """The locked draft, as the actor saw it. Raises Stale."""
+    row = lock(actor.user.practice, actor.now)
+    if row.revision != revision:
+        raise Stale(name_of(row.changed_by), row.changed_at)
+    return row
+
+
+def _plan(actor: Actor, row: Draft) -> Plan:
+    if row.plan:
+        return from_dict(json.loads(row.plan))
+    return plan_of(first_version(actor.user.practice, actor.now))
+
+
+def _put(actor: Actor, row: Draft, plan: Plan | None) -> None:
+    if plan is not None and not row.plan:
+        row.base = first_version(actor.user.practice, actor.now).number
+    row.plan = json.dumps(plan.to_dict()) if plan is not None else ""
+    _touch(actor, row)
+
+
+def _touch(actor: Actor, row: Draft) -> None:
+    row.revision += 1
+    row.changed_at, row.changed_by = actor.now, actor.user
+    row.save()
+
+
+def _checked(actor: Actor, plan: Plan) -> Plan:
+    """The plan as it will be read again. Raises BadPlan: its shape, a recording or mailbox that is not the practice's."""
+    plan = from_dict(json.loads(json.dumps(plan.to_dict())))
+    check_holidays(plan)
+    check_clips(actor.practice, plan)
+    rules.check_mailboxes(plan, _mailboxes(actor))
+    return plan
+
+
+def _mailboxes(actor: Actor) -> dict[str, str]:
+    return dict(Mailbox.objects.filter(practice_id=actor.practice).values_list("id", "name"))
