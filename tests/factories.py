@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
@@ -89,8 +90,9 @@ def make_capture(
     answered_at: datetime | None = None,
     finish: bool = True,
     folder: Path | None = None,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> Path:
-    """A sealed capture in the spool, as the phone writes it."""
+    """A sealed capture in the spool, as the phone writes it. marks: (seconds since the sound began, name)."""
     epoch = epochs.current() or epochs.begin(utc_now(), "system:test")
     folder = folder or load().spool
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,6 +109,8 @@ def make_capture(
     if urgent:
         file.append(sealer.add(Mark(3000, "urgent"), 3.0))
     file.append(sealer.add(Mark(5000, "stage:record"), 5.0))
+    for at, name in marks:
+        file.append(sealer.add(Mark(5000 + round(at * 1000), name), 5.0))
     for offset in range(0, len(encoded), 160):
         file.append(sealer.add(AudioPacket(offset, encoded[offset : offset + 160]), 5 + offset / 8000))
     if not finish:

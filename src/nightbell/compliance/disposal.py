@@ -17,8 +17,15 @@ COMPACT_EVERY = timedelta(days=1)
 
 
 def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
-    """Destroy key, sound and PHI columns. Safe to repeat after a crash; the key goes first."""
-    vault.note_disposed(message.id)
+    """Destroy key, sound and PHI columns, and those of its additions. Safe to repeat after a crash; keys go first."""
+    later = list(message.additions.exclude(state=State.DISPOSED).select_related("practice").order_by("id"))
+    for one in (message, *later):
+        vault.note_disposed(one.id)  # all of them before the first goes: `finish_begun` takes the rest along
+    for one in (message, *later):
+        _destroy(one, actor, reason, now)
+
+
+def _destroy(message: Message, actor: str, reason: str, now: datetime) -> None:
     vault.keyring().destroy(message.id)
     faults.point("disposal.key")
     vault.blobs().delete(message.practice_id, message.id)
@@ -26,8 +33,8 @@ def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
     with transaction.atomic():
         Note.objects.filter(message=message).delete()
         Message.objects.filter(pk=message.pk).update(
-            state=State.DISPOSED, caller_sealed=None, peaks_sealed=None, transcript_sealed=None,
-            reasons_sealed=None, audio_bytes=0, wav_bytes=0, needs_alert=False, disposed_at=now,
+            state=State.DISPOSED, caller_sealed=None, callback_sealed=None, peaks_sealed=None,
+            transcript_sealed=None, reasons_sealed=None, parts=[], tags=[], audio_bytes=0, wav_bytes=0, needs_alert=False, disposed_at=now,
         )  # fmt: skip
         DisposalCertificate.objects.get_or_create(
             message=message.id,
@@ -44,7 +51,9 @@ def finish_begun(now: datetime) -> int:
     alive = Message.objects.exclude(state=State.DISPOSED)
     begun = vault.disposed_ids().intersection(alive.values_list("pk", flat=True))
     for message_id in sorted(begun):
-        dispose(alive.select_related("practice").get(pk=message_id), "system:worker", "resumed", now)
+        # An addition may have gone with its first message a moment ago.
+        for message in alive.select_related("practice").filter(pk=message_id):
+            dispose(message, "system:worker", "resumed", now)
     return len(begun)
 
 

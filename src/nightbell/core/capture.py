@@ -83,6 +83,8 @@ class Mark:
     slow                 a relay operator, or a caller who needs time
     short                the short form of a full system
     test                 a call to a draft of the call flow
+    studio:<dialled>     in place of it: a call in which a clip of the practice's own is recorded
+    studio-keep          the clip is to be kept; without this mark it is not
     status:<state>       asked how far a message is, and was told this
     joins:<ULID>         it got worse: belongs to this earlier message
     promise:<clip>:<at>  what the caller is told when all is saved, and until when (RFC 3339 UTC, '-' for no time)

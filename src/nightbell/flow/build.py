@@ -262,6 +262,25 @@ def graph(plan: Plan, situation: Situation, team: bool, caller: bool) -> Graph:
     return _Maker(plan, situation, team, caller).graph()
 
 
+def studio() -> Graph:
+    """Recording a clip by telephone: record, hear it, keep it. Without the key that keeps it nothing is kept."""
+    review = (
+        "~300", "studio-listen", "press-1", "~300", "studio-keep", "press-2", "~300", "review-again", "press-3",
+    )  # fmt: skip
+    keys = {"1": Choice("hear"), "2": Choice("keep", (("studio-keep", ""),)), "3": Choice("again")}
+    nodes: dict[str, Node] = {
+        "first": Say(("~600", "studio-record", "~300"), "take", past="take"),
+        "take": Take(Part.MESSAGE, "review", "unkept", "review"),
+        "review": Ask(review, keys, rounds=("unkept",)),
+        "hear": Hear("review"),
+        "again": Say(("record-again", "~300"), "retake", past="retake"),
+        "retake": Take(Part.MESSAGE, "review", "unkept", "review", again=True),
+        "keep": End(Closing.STUDIO),
+        "unkept": End(Closing.UNKEPT),
+    }
+    return Graph(nodes, "first", "take", TROUBLE, closing=Closing.UNKEPT)
+
+
 def busy(plan: Plan) -> Graph:
     """The short form of a full system: one prompt, one message."""
     nodes: dict[str, Node] = {

@@ -37,11 +37,14 @@ class Closing(StrEnum):
     BUSY = "busy"  # the short form of a full system
     STATUS = "status"  # asked how far we are, left nothing
     WORSE = "worse"  # "it got worse", joined to a first message
+    STUDIO = "studio"  # a recording of the practice's own, kept
+    UNKEPT = "unkept"  # one that nobody kept: nothing is claimed
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where a key leads and what it settles. sets: ('urgency'|'mailbox'|'language'|'callback', value) pairs."""
+    """Where a key leads and what it settles. sets: ('urgency'|'mailbox'|'language'|'callback', value) pairs;
+    a value of '' makes a mark of the name alone."""
 
     to: str
     sets: tuple[tuple[str, str], ...] = ()
@@ -128,10 +131,11 @@ Node = Say | Ask | Digits | Take | Hear | Query | End
 @dataclass(frozen=True, slots=True)
 class Graph:
     """All nodes of one call. start: the first; record: where key 0 leads from anywhere before the tone;
-    trouble: words when nothing can be recorded."""
+    trouble: words when nothing can be recorded; closing: of a call that ends before it comes to an End."""
 
     nodes: Mapping[str, Node]
     start: str
     record: str
     trouble: Words = ()
     labels: Mapping[str, str] = field(default_factory=dict)
+    closing: Closing = Closing.PROMISE

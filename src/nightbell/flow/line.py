@@ -2,6 +2,7 @@
 
 lines entry = {"practice", "zone", "number", "flow", "plan", "holidays": {date: name}, "known_until",
                "closures": [{"starts", "ends", "visits"}], "team", "promise": {"urgent", "routine"}, "test"}
+of a number under which a clip is recorded also "studio": the clip, and "language"
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from nightbell.core.sound import MOST_SECONDS
 from nightbell.flow import build, hours, phrases
+from nightbell.flow.clips import LANGUAGES
 from nightbell.flow.graph import Graph
 from nightbell.flow.hours import Calendar, Closure, Kind, Situation
 from nightbell.flow.model import NO_PROMISE, CallConfig, Promise, Timing
@@ -30,7 +33,8 @@ _MOST_GRAPHS = 400
 @dataclass(frozen=True, slots=True)
 class Line:
     """One practice's line. number: what a called-back patient sees; flow: the version, 0 for a draft; team: somebody
-    can be woken; test: calls are trials and wake nobody."""
+    can be woken; test: calls are trials and wake nobody; studio: the clip that is recorded here, '' on all other
+    lines, and language: in which."""
 
     practice: str = ""
     zone: str = "UTC"
@@ -41,14 +45,22 @@ class Line:
     team: bool = False
     promise: Promise = NO_PROMISE
     test: bool = False
+    studio: str = ""
+    language: str = ""
 
     @staticmethod
     def from_dict(data: Mapping[str, Any]) -> Line:
         """Read an entry of the snapshot. Raises BadPlan, KeyError, TypeError, ValueError for what is none."""
         plan = from_dict(data["plan"])
         zone = str(data["zone"])
-        ZoneInfo(zone)
+        try:
+            ZoneInfo(zone)
+        except OSError as error:  # 'America' is a folder
+            raise ValueError("a time zone") from error
         promise = data["promise"]
+        studio, language = str(data.get("studio", "")), str(data.get("language", ""))
+        if studio and language not in LANGUAGES:
+            raise ValueError("a recording in no language")
         return Line(
             practice=str(data["practice"]),
             zone=zone,
@@ -65,6 +77,8 @@ class Line:
             team=bool(data["team"]),
             promise=Promise(str(promise["urgent"]), str(promise["routine"])),
             test=bool(data["test"]),
+            studio=studio,
+            language=language,
         )
 
     def situation(self, at: datetime) -> Situation:
@@ -82,6 +96,8 @@ class Line:
     ) -> CallConfig:
         """The rules of a call answered at `at`. caller: digits, '' when withheld; language, slow: of an earlier call;
         situation: another than that of `at`, for trying things out."""
+        if self.studio:
+            return self._studio(caller, at, slow)
         plan, situation = self.plan, situation or self.situation(at)
         local = at.astimezone(ZoneInfo(self.zone))
         limit = BUSY_SECONDS if busy else plan.max_seconds
@@ -98,6 +114,19 @@ class Line:
             slow=slow,
             team=self.team,
             timing=replace(Timing(), limit=(limit * 1000, limit * 1000 if busy else _slow_limit(limit))),
+        )
+
+    def _studio(self, caller: str, at: datetime, slow: bool) -> CallConfig:
+        """The rules of a call in which a clip is recorded, on a full system too: it is no patient's."""
+        return CallConfig(
+            graph=build.studio(),
+            languages=(self.language,),
+            answered=at.astimezone(ZoneInfo(self.zone)),
+            caller=caller,
+            number=self.number,
+            own=self.plan.clips,
+            slow=slow,
+            timing=replace(Timing(), limit=(round(MOST_SECONDS * 1000),) * 2),
         )
 
     def promise_at(self, urgent: bool, at: datetime, fresh: bool) -> tuple[Promise, datetime | None]:

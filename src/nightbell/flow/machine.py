@@ -106,7 +106,7 @@ def _settle(turn: Turn, sets: tuple[tuple[str, str], ...]) -> None:
             if turn.state.told is not None and turn.state.told.ref:
                 turn.do(Note(f"joins:{turn.state.told.ref}"))
         else:
-            turn.do(Note(f"{what}:{value}"))
+            turn.do(Note(f"{what}:{value}" if value else what))
 
 
 def _answered(turn: Turn, event: Answered) -> None:

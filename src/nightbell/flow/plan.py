@@ -33,6 +33,15 @@ LINES = ("emergency-988", "emergency-poison")
 MOST_CHOICES = 6
 PROMISES = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
 MAX_SECONDS = (30, 600)
+# What nearly every practice keeps; the others of a country or state are ticked one by one.
+HOLIDAYS = (
+    "New Year's Day",
+    "Memorial Day",
+    "Independence Day",
+    "Labor Day",
+    "Thanksgiving Day",
+    "Christmas Day",
+)
 _CLIP = re.compile(r"(?:en|es)/[a-z0-9-]{1,40}\Z")
 _CONTENT = re.compile(r"[0-9a-f]{64}\Z|builtin:[a-z0-9-]{1,40}\Z")
 _MAILBOX = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}\Z|\Z")
@@ -76,7 +85,7 @@ class Plan:
     week: tuple[Day, ...] = (Day(480, 1020, None),) * 5 + (Day(None, None, None),) * 2
     country: str = "US"
     state: str = ""
-    observed: tuple[str, ...] | None = None
+    observed: tuple[str, ...] | None = HOLIDAYS
     own_days: tuple[OwnDay, ...] = ()
     lines: tuple[str, ...] = ()
     keys: tuple[MenuKey, ...] = (

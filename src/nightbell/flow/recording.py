@@ -21,6 +21,7 @@ from nightbell.flow.model import (
 from nightbell.flow.turn import OVER, Phase, Turn
 
 LOOK_AGAIN = 20  # ms, at the least
+_SAID_AT_ONCE = (Closing.SILENCE, Closing.BUSY, Closing.STATUS, Closing.STUDIO, Closing.UNKEPT)
 
 
 def begin(turn: Turn, node: Take) -> None:
@@ -68,7 +69,9 @@ def watch(turn: Turn, voice_at: int | None) -> None:
     if not node.guided:
         looks += _take_your_time(turn, quiet_since)
     elif not turn.state.heard:
-        looks.append(turn.now + timing.guided_pause[state.slow])  # a short answer must not wait as silence does
+        looks.append(
+            turn.now + timing.guided_pause[state.slow]
+        )  # a short answer must not wait as silence does
     looks += _warn(turn, ends)
     turn.set(wake=max(min(looks), turn.now + LOOK_AGAIN))
 
@@ -145,7 +148,7 @@ def synced(turn: Turn, _event: Synced) -> None:
 def end(turn: Turn, reason: EndReason) -> None:
     """Close the capture, whatever is in it. The caller hears the rest only when it is on disk."""
     node, state = turn.node, turn.state
-    closing = node.closing if isinstance(node, End) else Closing.PROMISE
+    closing = node.closing if isinstance(node, End) else turn.config.graph.closing
     if closing is Closing.SILENCE and state.said:
         closing = Closing.PROMISE  # nothing in the new take, but an earlier one is kept
     elif closing is Closing.SILENCE:
@@ -197,6 +200,10 @@ def saved(turn: Turn, event: Saved) -> None:
 def _first_of_the_last(turn: Turn) -> Words:
     state = turn.state
     closing = Closing(state.closing)
+    if closing is Closing.STUDIO:
+        return ("studio-kept", "~300", "goodbye")
+    if closing is Closing.UNKEPT:
+        return ("goodbye",)
     if state.reason is EndReason.DRAIN:
         return ("saved",)
     if closing is Closing.SILENCE:
@@ -213,7 +220,7 @@ def _last_words(turn: Turn) -> None:
     state = turn.state
     closing = Closing(state.closing)
     turn.set(phase=Phase.LAST)
-    if state.reason is EndReason.DRAIN or closing in (Closing.SILENCE, Closing.BUSY, Closing.STATUS):
+    if state.reason is EndReason.DRAIN or closing in _SAID_AT_ONCE:
         done(turn)
     elif closing is Closing.WORSE:
         noted = ("~250", "worse-noted") if state.rings else ()

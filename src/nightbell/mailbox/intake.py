@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 import wave
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from io import BytesIO
 from pathlib import Path
 
@@ -18,19 +18,15 @@ from django.db import transaction
 
 from nightbell.audit import service as audit
 from nightbell.core import durable, faults
-from nightbell.core.capture import Capture, EndReason
-from nightbell.core.clock import parse_iso
-from nightbell.core.errors import NightbellError
+from nightbell.core.capture import Capture
 from nightbell.core.ids import is_ulid
-from nightbell.mailbox import rules
-from nightbell.mailbox import secrets as sealed
-from nightbell.mailbox.models import Mailbox, Message, Words
-from nightbell.mailbox.values import Reason
-from nightbell.people.models import Practice
+from nightbell.mailbox import joining, marks, parts, rules, third
+from nightbell.mailbox.describe import Sound, describe, home_of, seal_columns
+from nightbell.mailbox.marks import Said
+from nightbell.mailbox.models import Message, Words
 from nightbell.sealing import spool
 from nightbell.sealing.capture import open_capture, peek
 from nightbell.sealing.errors import Busy, KeyUnavailable, NoSuchKey, SealError
-from nightbell.sealing.fields import Place
 from nightbell.sealing.playback import seal_playback
 from nightbell.sip import g711
 from nightbell.store import jobs, vault
@@ -41,20 +37,15 @@ BEGINNING = 65536  # bytes: some seven seconds of sound and all keys before it
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What intake did with one capture: 'stored', 'tidied' (was stored before), 'empty' or 'unreadable'."""
+    """What intake did with one capture: 'stored', 'tidied' (was stored before), 'empty' or 'unreadable'.
+
+    rings: an alert is stored for this call; urgent: for this call or, by it, for another.
+    """
 
     capture: str
     result: str
     urgent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """A capture's audio, decoded. samples: 8000 a second."""
-
-    pcm: bytes
-    wav: bytes
-    samples: int
+    rings: bool = False
 
 
 def take_in(path: Path, now: datetime) -> Taken | None:
@@ -86,9 +77,10 @@ def begins_urgent(path: Path) -> bool | None:
 
 
 def _take(path: Path, data: bytes, epoch_id: str, capture_id: str, now: datetime) -> Taken:
-    if Message.objects.filter(pk=capture_id).exists():
+    before = Message.objects.filter(pk=capture_id).first()
+    if before is not None:
         durable.remove_file(path)
-        return Taken(capture_id, "tidied")
+        return Taken(capture_id, "tidied", rings=before.urgency == "urgent")
     try:
         seed = vault.keyring().get(epoch_id, "epoch")
     except NoSuchKey as error:
@@ -102,17 +94,19 @@ def _take(path: Path, data: bytes, epoch_id: str, capture_id: str, now: datetime
         capture = open_capture(data, seed)
     except SealError as error:
         return _unreadable(path, capture_id, type(error).__name__, now)
-    urgent = _store(capture, now)
+    rings, urgent = _store(capture, now)
     faults.point("intake.stored")
     durable.remove_file(path)
-    return Taken(capture_id, "stored", urgent)
+    return Taken(capture_id, "stored", urgent, rings)
 
 
-def _store(capture: Capture, now: datetime) -> bool:
-    """Blob, key, row: in this order. Returns whether the message is urgent."""
+def _store(capture: Capture, now: datetime) -> tuple[bool, bool]:
+    """Blob, key, row: in this order. Returns whether the message rings, and whether anything does."""
+    said = marks.read(capture.marks)
     sound = decode(capture)
-    practice, mailbox = _home_of(capture)
-    message = _describe(capture, sound, practice, mailbox, now)
+    practice, mailbox = home_of(capture, said)
+    message = describe(capture, said, sound, (practice, mailbox), now)
+    thirds = third.thirds(message, capture.meta.caller)
     key = secrets.token_bytes(32)
     ad = playback_ad(message.id, practice.id)
     if sound.samples:
@@ -122,23 +116,46 @@ def _store(capture: Capture, now: datetime) -> bool:
         faults.point("intake.blob")
     vault.keyring().put(message.id, "message", key)
     faults.point("intake.key")
-    _seal_columns(message, key, capture, sound)
+    seal_columns(message, key, capture, said, sound)
     with transaction.atomic():
-        message.save(force_insert=True)
-        if message.words == Words.PENDING:
-            jobs.enqueue("transcribe", message.id, now)
-        audit.record(
-            practice.id, actor=ACTOR, action="message:received", now=now, message=message.id,
-            detail={"kind": message.kind, "urgency": message.urgency, "end": message.end_reason,
-                    "seconds": round(message.duration_ms / 1000), "mailbox": mailbox.id if mailbox else ""},
-        )  # fmt: skip
+        others = _insert(message, said, thirds, now)
         faults.point("intake.uncommitted")
-    return message.urgency == "urgent"
+    rings = message.urgency == "urgent"
+    return rings, rings or others > 0
+
+
+def _insert(message: Message, said: Said, thirds: set[str], now: datetime) -> int:
+    """The row, and what it does to others. Returns how many stored before ring for it."""
+    first = None
+    if said.joins and not said.test:
+        first = joining.first_of(message.practice_id, said.joins)
+        message.tags = [*message.tags, "worse"]
+    if first is not None:
+        message.joins, message.needs_alert = first, False
+    if message.id in thirds:
+        third.mark(message)
+    message.save(force_insert=True)
+    if message.words == Words.PENDING:
+        jobs.enqueue("transcribe", message.id, now)
+    if said.studio and said.keep:
+        jobs.enqueue("studio", message.id, now)  # line.takeup makes a clip of it
+    audit.record(
+        message.practice_id, actor=ACTOR, action="message:received", now=now, message=message.id,
+        detail={"kind": message.kind, "urgency": message.urgency, "end": message.end_reason,
+                "seconds": round(message.duration_ms / 1000), "mailbox": message.mailbox_id or "",
+                "joins": message.joins_id or "", "third": message.id in thirds},
+    )  # fmt: skip
+    if first is not None:
+        joining.worsen(first, message, now)
+    return third.mark_stored(thirds - {message.id}, now)
 
 
 def decode(capture: Capture) -> Sound:
-    """Lay the packets on their time line and decode them to PCM and a WAV file."""
+    """Lay the packets on their time line, keep what lies in parts, and decode it to PCM and a WAV file."""
     line = rules.lay_out(capture.packets, capture.meta.codec)
+    cut = parts.cut(capture.marks, len(line))
+    if cut is not None:
+        line = b"".join(line[start:end] for start, end in cut.pieces)
     pcm = g711.decode(line, capture.meta.codec)
     out = BytesIO()
     with wave.open(out, "wb") as wav:
@@ -146,73 +163,13 @@ def decode(capture: Capture) -> Sound:
         wav.setsampwidth(2)
         wav.setframerate(rules.RATE)
         wav.writeframes(pcm)
-    return Sound(pcm, out.getvalue(), len(line))
+    kept = cut or parts.Cut((), (), len(line))
+    return Sound(pcm, out.getvalue(), len(line), kept.parts, kept.own if cut else None)
 
 
 def playback_ad(message_id: str, practice_id: str) -> bytes:
     """Associated data of the playback object."""
     return f"playback|{message_id}|{practice_id}".encode()
-
-
-def _home_of(capture: Capture) -> tuple[Practice, Mailbox | None]:
-    """The mailbox that the snapshot named, or the unrouted tray."""
-    if is_ulid(capture.meta.mailbox):
-        mailbox = Mailbox.objects.select_related("practice").filter(pk=capture.meta.mailbox).first()
-        if mailbox is not None:
-            return mailbox.practice, mailbox
-    practice = Practice.objects.filter(pk=capture.meta.practice).first()
-    practice = practice or Practice.objects.filter(takes_unrouted=True).order_by("id").first()
-    practice = practice or Practice.objects.order_by("id").first()
-    if practice is None:
-        raise NightbellError(
-            "A capture has no home", "there is no practice yet", "finish set-up: nightbell practice add"
-        )
-    return practice, None
-
-
-def _describe(
-    capture: Capture, sound: Sound, practice: Practice, mailbox: Mailbox | None, now: datetime
-) -> Message:
-    kind = rules.kind_of(capture, sound.samples)
-    answered = parse_iso(capture.meta.answered_at)
-    urgency = rules.first_urgency(capture, kind)
-    return Message(
-        id=capture.meta.capture,
-        practice=practice,
-        mailbox=mailbox,
-        kind=kind,
-        urgency=urgency,
-        pressed_urgent=rules.pressed_urgent(capture),
-        needs_alert=urgency == "urgent",
-        language=capture.meta.language[:2] or "en",
-        answered_at=answered,
-        received_at=min(now, answered + timedelta(milliseconds=capture.end.at)),
-        stored_at=now,
-        duration_ms=sound.samples * 1000 // rules.RATE,
-        end_reason=capture.end.reason.value,
-        reached=rules.reached(capture),
-        words=Words.PENDING if sound.samples else Words.EMPTY,
-    )
-
-
-def _seal_columns(message: Message, key: bytes, capture: Capture, sound: Sound) -> None:
-    def where(column: str) -> Place:
-        return sealed.place(column, message.id, message.practice_id)
-
-    message.caller_sealed = sealed.seal_text(key, where("caller"), capture.meta.caller)
-    message.peaks_sealed = sealed.seal_bytes(key, where("peaks"), rules.peaks(sound.pcm))
-    message.reasons_sealed = sealed.seal_reasons(key, where("reasons"), _reasons(capture, message), {}, None)
-
-
-def _reasons(capture: Capture, message: Message) -> list[Reason]:
-    reasons = []
-    if message.pressed_urgent:
-        reasons.append(Reason("key", "pressed 1 for urgent", "", 0, 0))
-    if message.kind == "missed":
-        reasons.append(Reason("missed", "possible missed patient", "", 0, 0))
-    if capture.end.reason is EndReason.INTERRUPTED:
-        reasons.append(Reason("interrupted", "the recording was cut short", "", 0, 0))
-    return reasons
 
 
 def _without_header(path: Path, data: bytes, now: datetime) -> Taken:

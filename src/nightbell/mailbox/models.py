@@ -57,6 +57,7 @@ class Urgency(models.TextChoices):
 class Kind(models.TextChoices):
     MESSAGE = "message"
     MISSED = "missed"
+    STATUS = "status"  # asked how far a message is, and left none
 
 
 class Words(models.TextChoices):
@@ -79,7 +80,10 @@ class Outcome(models.TextChoices):
 
 
 class Message(models.Model):
-    """One call, after intake. Its id is the capture's id, which makes intake exactly-once."""
+    """One call, after intake. Its id is the capture's id, which makes intake exactly-once.
+
+    One that `joins` another says that it got worse: it is worked on with that one and has no place of its own.
+    """
 
     id = UlidField()
     practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="messages")
@@ -99,6 +103,15 @@ class Message(models.Model):
     audio_bytes = models.BigIntegerField(default=0)  # of the sealed object; 0: no audio
     wav_bytes = models.BigIntegerField(default=0)
     caller_sealed = models.BinaryField(null=True)
+    callback_sealed = models.BinaryField(null=True)  # the number that the caller confirmed; null: none
+    parts = models.JSONField(default=list)  # {"name", "start_s", "end_s", "earlier"} on the stored sound
+    joins = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="additions")
+    tags = models.JSONField(default=list)  # as marks.Said.tags; 'third', 'worse'
+    promise = models.CharField(
+        max_length=24, blank=True, default=""
+    )  # clip that told the caller what follows
+    promised_by = models.DateTimeField(null=True)
+    flow = models.PositiveIntegerField(default=0)  # version of the call flow, 0 for none
     peaks_sealed = models.BinaryField(null=True)
     words = models.CharField(max_length=8, choices=Words.choices, default=Words.PENDING)
     transcript_sealed = models.BinaryField(null=True)
@@ -153,6 +166,14 @@ class PlayGrant(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["closed_at", "expires_at"], name="grant_open")]
+
+
+class Guess(models.Model):
+    """Questions to the status line that found nothing, since one moment. `key`: what is counted, never a number."""
+
+    key = models.CharField(max_length=80, primary_key=True)
+    since = models.DateTimeField()
+    count = models.PositiveIntegerField(default=0)
 
 
 class SealingEpoch(models.Model):

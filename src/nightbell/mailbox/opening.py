@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TypeVar
 
 from nightbell.core.notice import Word
 from nightbell.core.phi import Phi, Warrant
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.models import Message, Note
-from nightbell.mailbox.values import MessageView, NoteView, Person, Reason, Row
+from nightbell.mailbox.values import MessageView, NoteView, PartView, Person, Reason, Row
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Part
@@ -20,7 +21,9 @@ from nightbell.store import vault
 T = TypeVar("T")
 FIRST_WORDS = 18
 _DAMAGED = Reason("damaged", "cannot be opened whole: tell whoever looks after the system", "", 0, 0)
-_PUBLIC_REASONS = frozenset({"key", "missed", "interrupted", "unsure"})
+_THIRD = Reason("third", "third call in 20 minutes", "", 0, 0)
+_WORSE = Reason("worse", "got worse", "", 0, 0)
+_PUBLIC_REASONS = frozenset({"key", "menu", "third", "worse", "missed", "interrupted", "unsure"})
 
 
 def person(user: User) -> Person:
@@ -28,11 +31,23 @@ def person(user: User) -> Person:
     return Person(user.id, user.name, user.initials, sum(user.id.encode()) % 4 + 1)
 
 
+def kinds_of_reasons(message: Message) -> set[str]:
+    """For a decision, not for anybody's eyes: the kinds alone. Raises KeysAway or a SealError."""
+    if message.reasons_sealed is None:
+        return set()
+    where = sealed.place("reasons", message.id, message.practice_id)
+    opened = sealed.open_reasons(vault.message_key(message.id), where, message.reasons_sealed)
+    return {reason.kind for reason in opened.open(Warrant("internal"))[0]}
+
+
 class Opener:
     """One message, its key and the reader's rights."""
 
-    def __init__(self, actor: Actor, warrant: Warrant, message: Message) -> None:
-        self.actor, self.warrant, self.message = actor, warrant, message
+    def __init__(
+        self, actor: Actor, warrant: Warrant, message: Message, worse_at: datetime | None = None
+    ) -> None:
+        """worse_at: when the last addition came."""
+        self.actor, self.warrant, self.message, self.worse_at = actor, warrant, message, worse_at
         try:
             self.key: bytes | None = vault.message_key(message.id)
         except SealError:
@@ -53,6 +68,17 @@ class Opener:
     def caller(self) -> str | None:
         return self._open("caller", sealed.open_text) if self.actor.sees(Part.NUMBER) else None
 
+    def confirmed(self) -> str | None:
+        """The number that the caller said yes to; None where there is none or the role does not see it."""
+        return self._open("callback", sealed.open_text) if self.actor.sees(Part.NUMBER) else None
+
+    def parts(self) -> tuple[PartView, ...] | None:
+        if not self.actor.sees(Part.AUDIO):
+            return None
+        return tuple(
+            PartView(one["name"], one["start_s"], one["end_s"], one["earlier"]) for one in self.message.parts
+        )
+
     def words(self) -> tuple[Word, ...] | None:
         return self._open("transcript", sealed.open_words) if self.actor.sees(Part.TRANSCRIPT) else None
 
@@ -65,11 +91,18 @@ class Opener:
         found = self._open("reasons", sealed.open_reasons)
         if self.damaged:
             return (_DAMAGED,), {}, None
-        if found is None:
-            return (), {}, None
+        known, marked, number = found or ((), {}, None)
+        # Behind the others: the marked words name their reason by its place.
+        known = (*known, *self._from_other_calls())
         if self.actor.sees(Part.TRANSCRIPT):
-            return found
-        return tuple(r for r in found[0] if r.kind in _PUBLIC_REASONS and not r.quote), {}, None
+            return known, marked, number
+        return tuple(r for r in known if r.kind in _PUBLIC_REASONS and not r.quote), {}, None
+
+    def _from_other_calls(self) -> list[Reason]:
+        """What only the row knows: it was decided when another call came, perhaps while the words were written."""
+        tags = self.message.tags
+        third = [_THIRD] if "third" in tags else []
+        return [*third, *([_WORSE] if "worse" in tags or self.worse_at else [])]
 
     def notes(self) -> tuple[NoteView, ...] | None:
         if not self.actor.sees(Part.NOTES) or self.key is None:
@@ -88,7 +121,7 @@ class Opener:
         """The line of the inbox."""
         message, words = self.message, self.words()
         first = None if words is None else " ".join(w.text.strip() for w in words[:FIRST_WORDS])
-        caller = self.caller()
+        caller, confirmed = self.caller(), self.confirmed()
         return Row(
             id=message.id,
             kind=message.kind,
@@ -103,8 +136,8 @@ class Opener:
             pressed_urgent=message.pressed_urgent,
             has_audio=message.audio_bytes > 0,
             words_status=message.words,
-            callback_number=caller,
-            callback_uncertain=caller is not None and not caller,
+            callback_number=confirmed or caller,
+            callback_uncertain=caller is not None and not (confirmed or caller),
             first_words=first,
             reasons=self.reasons()[0],
             owner=person(message.owner) if message.owner else None,
@@ -112,6 +145,12 @@ class Opener:
             closed_at=message.closed_at,
             outcome=message.outcome,
             unheard=not heard_by_reader,
+            number_from="caller_id" if not confirmed else "seen" if confirmed == caller else "keyed",
+            reached=message.reached,
+            tags=tuple(message.tags),
+            worse_at=self.worse_at,
+            promised_by=message.promised_by,
+            joins=message.joins_id or "",
         )
 
     def view(self, heard_by_reader: bool) -> MessageView:
@@ -126,4 +165,5 @@ class Opener:
             peaks=self.peaks(),
             notes=self.notes(),
             heard_by=tuple((person(h.user), h.first_at, h.heard_ms / 1000) for h in heard),
+            parts=self.parts(),
         )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from nightbell.core.capture import AudioPacket, Capture, Codec, EndReason
+from nightbell.mailbox.marks import Said
 
 RATE = 8000
 SHORTEST_MESSAGE_S = 1.0
 MAX_SAMPLES = RATE * 3600
 BARS = 240
+VOICE_LEVEL = 40  # mean of |sample|, about -58 dBFS: well under a whisper, over the noise of a silent line
+LEAST_VOICE_MS = 120  # a word; a click is shorter
+_FRAME = 160  # samples, 20 ms
+THIRD_WITHIN = timedelta(minutes=20)
 SILENCE = {Codec.PCMU: 0xFF, Codec.PCMA: 0xD5}
 
 
@@ -28,9 +34,32 @@ def lay_out(packets: Sequence[AudioPacket], codec: Codec) -> bytes:
     return bytes(line)
 
 
-def kind_of(capture: Capture, samples: int) -> str:
-    """'missed' when the caller never got to speak for a second, else 'message'."""
-    return "message" if samples >= SHORTEST_MESSAGE_S * RATE else "missed"
+def voiced_ms(pcm: bytes) -> int:
+    """Milliseconds of 16 bit PCM in which somebody may be speaking: all that is louder than a silent line.
+
+    Steady noise counts too. A sick person's whisper must never pass for silence; a noisy line may pass for a voice.
+    """
+    samples = array("h")
+    samples.frombytes(pcm[: len(pcm) // 2 * 2])
+    frames = range(0, len(samples) - _FRAME + 1, _FRAME)
+    least = VOICE_LEVEL * _FRAME // 2
+    return 20 * sum(sum(map(abs, samples[at : at + _FRAME : 2])) > least for at in frames)
+
+
+def kind_of(said: Said, spoken: int | None, samples: int, voiced: int) -> str:
+    """'message', 'missed' when nobody could be heard, or 'status' when somebody asked and left nothing.
+
+    spoken: samples within marked parts, None when none is marked; samples: kept; voiced: milliseconds of them. Whoever
+    was told that there is no message, and left none, may be a patient whom we miss.
+    """
+    if spoken is None:
+        # An older phone knows no parts; a caller who was told a state by a newer one left no sound at all.
+        spoken, heard = samples, True
+    else:
+        heard = voiced >= LEAST_VOICE_MS  # the phone's own ear is duller: a whisper is a message
+    if said.status not in ("", "none") and not spoken and not (said.urgent or said.joins):
+        return "status"
+    return "message" if heard and spoken >= SHORTEST_MESSAGE_S * RATE else "missed"
 
 
 def pressed_urgent(capture: Capture) -> bool:
@@ -44,13 +73,34 @@ def reached(capture: Capture) -> str:
     return stages[-1][:40] if stages else ""
 
 
-def first_urgency(capture: Capture, kind: str) -> str:
-    """Urgency before any words are known: the key decides, and what was cut or missed needs a look."""
-    if pressed_urgent(capture):
+def first_urgency(said: Said, kind: str, end: EndReason) -> str:
+    """Urgency before any words are known: the key decides, and what was cut or missed needs a look.
+
+    A test is never urgent: what rings for it would ring for nobody.
+    """
+    if said.test or kind == "status":
+        return "routine"
+    if said.urgent or said.joins:
         return "urgent"
-    if kind == "missed" or capture.end.reason is EndReason.INTERRUPTED:
+    if said.review or kind == "missed" or end is EndReason.INTERRUPTED:
         return "review"
     return "routine"
+
+
+def digits(number: str) -> str:
+    """A telephone number as it is compared: digits alone, a North American one without its 1. '' for none."""
+    only = "".join(one for one in number if one in "0123456789")
+    return only[1:] if len(only) == 11 and only[0] == "1" else only
+
+
+def third_calls(calls: Sequence[tuple[datetime, str]]) -> set[str]:
+    """Which calls of one caller, (answered at, id), came when two others had come in the 20 minutes before."""
+    ordered = sorted(calls)
+    return {
+        pk
+        for (first, _), (last, pk) in zip(ordered, ordered[2:], strict=False)
+        if last - first <= THIRD_WITHIN
+    }
 
 
 def peaks(pcm: bytes, bars: int = BARS) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
@@ -13,8 +13,9 @@ from nightbell.core.ids import is_ulid, new_ulid
 from nightbell.core.phi import Warrant
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.errors import BadText, NotNow
+from nightbell.mailbox.joining import together
 from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urgency
-from nightbell.mailbox.opening import Opener, person
+from nightbell.mailbox.opening import Opener, kinds_of_reasons, person
 from nightbell.mailbox.values import Mark, MessageView, Page, Person
 from nightbell.people.access import Actor, NotFound, demand, reveal, write
 from nightbell.people.models import User
@@ -59,7 +60,8 @@ def find(actor: Actor, message_id: str, act: Act) -> Message:
 
 
 def _in_view(actor: Actor, view: str, mailbox: str) -> QuerySet[Message]:
-    found = _visible(actor)
+    """An addition ("it got worse") has no line of its own: it stands under the message that it joins."""
+    found = _visible(actor).filter(joins=None)
     if view in ("done", "closed"):
         found = found.filter(state=State.CLOSED)
     elif view in ("new", "acknowledged"):
@@ -117,13 +119,14 @@ def inbox(actor: Actor, view: str = "open", mailbox: str = "", cursor: str = "",
     ordered = [mark.id for mark in marks]
     chosen = ordered[start : start + limit]
     vault.require_keys()
-    heard = set(
-        Hearing.objects.filter(user=actor.user, message_id__in=ordered).values_list("message_id", flat=True)
-    )
+    heard = _heard(actor, ordered)
+    worse = _worse(chosen)
 
     def open_rows(warrant: Warrant) -> Page:
         loaded = Message.objects.select_related("mailbox", "owner").in_bulk(chosen)
-        rows = tuple(Opener(actor, warrant, loaded[i]).row(i in heard) for i in chosen if i in loaded)
+        rows = tuple(
+            Opener(actor, warrant, loaded[i], worse.get(i)).row(i in heard) for i in chosen if i in loaded
+        )
         return Page(
             rows,
             str(marks[start + limit - 1]) if start + limit < len(ordered) else None,
@@ -134,22 +137,49 @@ def inbox(actor: Actor, view: str = "open", mailbox: str = "", cursor: str = "",
     return reveal(actor, Act.LIST, open_rows, detail={"items": chosen, "view": view})
 
 
+def _heard(actor: Actor, ids: list[str]) -> set[str]:
+    """Which of these the reader has heard, with all that was said later."""
+    mine = Hearing.objects.filter(user=actor.user)
+    heard = set(mine.filter(message_id__in=ids).values_list("message_id", flat=True))
+    later = Message.objects.filter(joins_id__in=heard).exclude(Q(state=State.DISPOSED) | Q(audio_bytes=0))
+    unheard = later.exclude(Exists(mine.filter(message=OuterRef("pk"))))
+    return heard - {str(pk) for pk in unheard.values_list("joins_id", flat=True)}
+
+
+def _worse(ids: list[str]) -> dict[str, datetime]:
+    """When the last addition to each of these came."""
+    later = Message.objects.filter(joins_id__in=ids).exclude(state=State.DISPOSED)
+    return {str(pk): at for pk, at in later.order_by("received_at").values_list("joins_id", "received_at")}
+
+
 def message(actor: Actor, message_id: str) -> MessageView:
-    """One message, as far as the role sees it. One audit row."""
+    """One message, as far as the role sees it, with its additions. One audit row each."""
     found = find(actor, message_id, Act.VIEW)
+    view = _opened(actor, found, _worse([found.id]).get(found.id))
+    later = found.additions.exclude(state=State.DISPOSED).select_related("mailbox", "owner", "practice")
+    additions = tuple(_opened(actor, one) for one in later.order_by("received_at", "id"))
+    return replace(view, additions=additions)
+
+
+def _opened(actor: Actor, found: Message, worse_at: datetime | None = None) -> MessageView:
     vault.message_key(found.id)  # fails before the log claims that something was shown
-    heard = found.hearings.filter(user=actor.user).exists()
-    return reveal(actor, Act.VIEW, lambda w: Opener(actor, w, found).view(heard), message=found.id)
+    heard = bool(_heard(actor, [found.id]))
+    return reveal(actor, Act.VIEW, lambda w: Opener(actor, w, found, worse_at).view(heard), message=found.id)
+
+
+def _first(actor: Actor, message_id: str, act: Act) -> Message:
+    """As `find`; for an addition the message that it joins, for they are worked on as one."""
+    found = find(actor, message_id, act)
+    return find(actor, found.joins_id, act) if found.joins_id else found
 
 
 def acknowledge(actor: Actor, message_id: str) -> Taken:
     """Take a message: from now on this person owns it. Compare-and-set; the second one learns who was first."""
-    found = find(actor, message_id, Act.TAKE)
+    found = _first(actor, message_id, Act.TAKE)
     with transaction.atomic():
-        won = Message.objects.filter(pk=found.pk, state=State.NEW).update(
-            state=State.OWNED, owner=actor.user, owned_at=actor.now, needs_alert=False
-        )
+        won = Message.objects.filter(pk=found.pk, state=State.NEW).update(**_taken(actor))
         if won:
+            found.additions.filter(state=State.NEW).update(**_taken(actor))
             write(actor, Act.TAKE, message=found.id)
     if not won:
         found = Message.objects.select_related("owner").get(pk=found.pk)
@@ -163,9 +193,13 @@ def acknowledge(actor: Actor, message_id: str) -> Taken:
     return Taken(person(owner), actor.now if won else found.owned_at or actor.now, owner == actor.user)
 
 
+def _taken(actor: Actor) -> dict[str, object]:
+    return {"state": State.OWNED, "owner": actor.user, "owned_at": actor.now, "needs_alert": False}
+
+
 def note(actor: Actor, message_id: str, text: str) -> None:
     """Add a note, sealed under the message's key. Raises BadText."""
-    found = find(actor, message_id, Act.NOTE)
+    found = _first(actor, message_id, Act.NOTE)
     text = text.strip()
     if not text or len(text) > MAX_NOTE or "\x00" in text:
         raise BadText("The note was not kept", f"a note has 1 to {MAX_NOTE} characters", "shorten or fill it")
@@ -184,7 +218,7 @@ def note(actor: Actor, message_id: str, text: str) -> None:
 
 def close(actor: Actor, message_id: str, outcome: str) -> None:
     """Finish a message with what happened with the patient. Raises BadText or NotNow."""
-    found = find(actor, message_id, Act.CLOSE)
+    found = _first(actor, message_id, Act.CLOSE)
     if outcome not in Outcome.values:
         raise BadText(
             "The message was not closed",
@@ -198,33 +232,57 @@ def close(actor: Actor, message_id: str, outcome: str) -> None:
             "closed_at": actor.now,
             "closed_by": actor.user,
         }
-        open_ones = Message.objects.filter(pk=found.pk, state__in=[State.NEW, State.OWNED])
+        open_ones = together(found.id).filter(state__in=[State.NEW, State.OWNED])
         # An urgent message that nobody owned becomes its closer's: it must not close unowned.
         open_ones.filter(owner=None).update(owner=actor.user, owned_at=actor.now, needs_alert=False)
-        if not open_ones.update(**now_closed):
+        if not open_ones.filter(pk=found.pk).update(**now_closed):
             raise NotNow("This message is already closed", "somebody finished it before", "reload the page")
+        open_ones.update(**now_closed)
         write(actor, Act.CLOSE, message=found.id, detail={"outcome": outcome})
 
 
 def reopen(actor: Actor, message_id: str) -> None:
     """Undo a close; if it is not closed, give the message back so that anybody can take it."""
-    found = find(actor, message_id, Act.CLOSE)
+    found = _first(actor, message_id, Act.CLOSE)
     with transaction.atomic():
-        closed = Message.objects.filter(pk=found.pk, state=State.CLOSED)
-        undone = closed.update(state=State.OWNED, outcome="", closed_at=None, closed_by=None)
-        mine = Message.objects.filter(pk=found.pk, state=State.OWNED)
-        # Reopened for somebody who is locked out it would be nobody's: it rings anew.
-        given_back = _give_back(
-            mine.filter(owner__is_active=False) if undone else mine.filter(owner=actor.user)
-        )
+        all_of_it = together(found.id)
+        closed = all_of_it.filter(state=State.CLOSED)
+        undone = closed.filter(pk=found.pk).exists()
+        if undone:
+            closed.update(state=State.OWNED, outcome="", closed_at=None, closed_by=None)
+        owned = all_of_it.filter(state=State.OWNED)
+        # Reopened for somebody who is locked out, or for nobody, it would be nobody's: it rings anew.
+        nobodys = Q(owner=None) | Q(owner__is_active=False)
+        given_back = _give_back(owned.filter(nobodys) if undone else owned.filter(owner=actor.user))
         if not undone and not given_back:
             raise NotNow("Nothing to undo", "the message is not yours and not closed", "reload the page")
         write(actor, "message:reopen" if undone else "message:release", message=found.id)
 
 
+def make_real(actor: Actor, message_id: str) -> None:
+    """Somebody rang the draft's number in earnest: a manager makes the test a message. It rings when it should have.
+
+    Raises NotNow for what is no test, Forbidden for all but managers.
+    """
+    found = find(actor, message_id, Act.CLOSE)
+    demand(actor, Act.EDIT_LINE, found.id)
+    if "test" not in found.tags:
+        raise NotNow("This is no test call", "it came in by a line that is live", "reload the page")
+    urgency = Urgency.REVIEW
+    if found.pressed_urgent or "red_flag" in kinds_of_reasons(found):
+        urgency = Urgency.URGENT
+    with transaction.atomic():
+        Message.objects.filter(pk=found.pk).update(
+            tags=[tag for tag in found.tags if tag != "test"], urgency=urgency
+        )
+        if urgency == Urgency.URGENT:
+            Message.objects.filter(pk=found.pk, state=State.NEW).update(needs_alert=True)
+        write(actor, "message:real", message=found.id, detail={"urgency": urgency.value})
+
+
 def _give_back(owned: QuerySet[Message]) -> int:
-    """Nobody's again; what is urgent rings."""
-    urgent = Case(When(urgency=Urgency.URGENT, then=Value(True)), default=Value(False))
+    """Nobody's again; what is urgent rings, and an addition by the message that it joins."""
+    urgent = Case(When(urgency=Urgency.URGENT, joins=None, then=Value(True)), default=Value(False))
     return owned.update(state=State.NEW, owner=None, owned_at=None, needs_alert=urgent)
 
 

@@ -143,12 +143,15 @@ def _alive(message: Message) -> QuerySet[Message]:
 
 
 def _raise(message: Message, urgency: str, now: datetime) -> None:
-    """Urgency goes up only; a message that becomes urgent and has no owner yet is due for an alert."""
-    if urgency == message.urgency:
+    """Urgency goes up only; a message that becomes urgent and has no owner yet is due for an alert.
+
+    It may have become urgent by another call while the engine listened. A test never rings.
+    """
+    if urgency == message.urgency or "test" in message.tags:
         return
-    _alive(message).update(urgency=urgency)
-    if urgency == Urgency.URGENT:
-        Message.objects.filter(pk=message.pk, state=State.NEW).update(needs_alert=True)
+    raised = _alive(message).exclude(urgency__in=[urgency, Urgency.URGENT]).update(urgency=urgency)
+    if raised and urgency == Urgency.URGENT:
+        Message.objects.filter(pk=message.pk, state=State.NEW, joins=None).update(needs_alert=True)
 
 
 def _give_up(message: Message, now: datetime) -> None:
@@ -170,7 +173,7 @@ def _reasons(message: Message, key: bytes, found: Sequence[triage.Reason], words
     if message.reasons_sealed is not None:
         # Not shown to anybody: it goes from one sealed column into the next.
         kept = sealed.open_reasons(key, where, message.reasons_sealed).open(Warrant("internal"))[0]
-        reasons = [reason for reason in kept if reason.kind in ("missed", "interrupted")]
+        reasons = [reason for reason in kept if reason.kind in ("menu", "missed", "interrupted")]
     marked: dict[int, int] = {}
     for one in found:
         quote = " ".join(words[i].text.strip() for i in one.indexes)

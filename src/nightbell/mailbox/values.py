@@ -26,7 +26,7 @@ class Person:
 class Reason:
     """Why a message is urgent or needs a look. `quote` is the patient's words ('' for a key press)."""
 
-    kind: str  # 'key', 'red_flag', 'negated', 'unsure', 'missed', 'interrupted'
+    kind: str  # 'key', 'menu', 'third', 'worse', 'red_flag', 'negated', 'unsure', 'missed', 'interrupted'
     label: str
     quote: str
     start: float  # seconds; 0 for a key press
@@ -66,6 +66,22 @@ class Row:
     closed_at: datetime | None
     outcome: str
     unheard: bool  # by this reader
+    number_from: str = "caller_id"  # or 'seen' (caller ID that the caller confirmed), 'keyed'
+    reached: str = ""  # node of the call flow that the caller came to last
+    tags: tuple[str, ...] = ()
+    worse_at: datetime | None = None  # when the last call came that says that it got worse
+    promised_by: datetime | None = None
+    joins: str = ""  # id of the message that this one belongs to
+
+
+@dataclass(frozen=True, slots=True)
+class PartView:
+    """One answer of the caller within the sound, in seconds. earlier: it was said anew afterwards."""
+
+    name: str
+    start: float
+    end: float
+    earlier: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,8 @@ class MessageView:
     peaks: tuple[int, ...] | None = None  # loudness 0..100, one a bar, at most 240
     notes: tuple[NoteView, ...] | None = None
     heard_by: tuple[tuple[Person, datetime, float], ...] = ()  # person, first at, seconds heard
+    parts: tuple[PartView, ...] | None = None
+    additions: tuple[MessageView, ...] = ()  # later calls that say that it got worse, oldest first
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,7 +294,7 @@ def find_forgotten(now: datetime) -> int:
     """
     forgotten = Message.objects.filter(
         ~Exists(Alert.objects.filter(message=OuterRef("pk"), state=AlertState.OPEN)),
-        urgency=Urgency.URGENT, state=State.NEW, needs_alert=False, stored_at__lt=now - STANDSTILL,
+        urgency=Urgency.URGENT, state=State.NEW, joins=None, needs_alert=False, stored_at__lt=now - STANDSTILL,
     )  # fmt: skip
     return forgotten.update(needs_alert=True)
 

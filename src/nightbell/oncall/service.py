@@ -54,6 +54,11 @@ def ladder(message_id: str) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
+def rings(message_id: str) -> bool:
+    """Whether people are being told of this message until one of them has it."""
+    return Alert.objects.filter(message_id=message_id, state=AlertState.OPEN).exists()
+
+
 def _next_rung(alert: Alert) -> Rung:
     order = on_call_ids(alert.practice, alert.next_at)
     telling = rules.tell(rules.read_policy(alert.policy), alert.step - alert.began, order, alert.next_at)

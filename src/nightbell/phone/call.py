@@ -18,7 +18,7 @@ from nightbell.phone.memory import Memory
 from nightbell.phone.recorder import CannotRecord, Recorder, Recording
 from nightbell.phone.session import Peer, Session
 from nightbell.phone.sip_calls import IncomingCall
-from nightbell.phone.snapshot import Number, Snapshot
+from nightbell.phone.snapshot import UNROUTED, Number, Snapshot, plain
 from nightbell.phone.take import Budget, Take
 from nightbell.phone.voice import Voice
 from nightbell.sip.sdp import AudioOffer
@@ -84,9 +84,13 @@ class Call:
         self._up = self._began = False
 
     def _rules(self, busy: bool) -> model.CallConfig:
-        line, caller = self._number.line, callable_number(self._leg.caller)
+        caller, now = callable_number(self._leg.caller), clock.utc_now()
         before = self._house.memory.recall(self._number.practice, self._leg.caller, clock.monotonic())
-        return line.config(caller, clock.utc_now(), before.language, before.slow, busy)
+        try:
+            return self._number.line.config(caller, now, before.language, before.slow, busy)
+        except Exception as error:  # whatever is wrong with a flow, whoever calls can leave a message
+            self._house.log.failure("flow_broken", error, capture=self.capture)
+            return UNROUTED.line.config(caller, now, busy=busy)
 
     @property
     def node(self) -> str:
@@ -128,8 +132,12 @@ class Call:
         longest = LONGEST_BESIDE_MESSAGE + self._number.line.plan.max_seconds
         self._longest = self._loop.call_later(longest, self.drain)
         if self._recording is not None and self._number.line.test:
-            self._recording.note(Mark(0, "test"))
+            self._recording.note(Mark(0, self._trial()))
         self._feed(model.Answered(self._recording is not None))
+
+    def _trial(self) -> str:
+        """The mark of a call that is no patient's."""
+        return f"studio:{plain(self._leg.dialled)}" if self._number.line.studio else "test"
 
     def drain(self) -> None:
         """End now, keeping what there is."""
@@ -260,7 +268,7 @@ class Call:
             return
         self._began = True
         recording.note(Mark(now, "recording"))
-        if not self._number.line.plan.review:
+        if not (self._number.line.plan.review or self._number.line.studio):
             session.record(recording.audio)
             return
         take = self._take = Take(self._house.takes)

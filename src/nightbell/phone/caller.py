@@ -30,7 +30,7 @@ from nightbell.sip.rtp import BadRtp, RtpPacket, pack, unpack
 TICK = 0.02
 FIRST_KEY, NEXT_KEY = 1.5, 1.0  # seconds after the answer, and between two keys; a comma waits as long again
 TONE_HZ, TONE_FRAMES = 1000, 5
-LAST_WORDS = 45.0
+LAST_WORDS = 90.0
 _COS = [math.cos(2 * math.pi * TONE_HZ * n / 8000) for n in range(wav.FRAME)]
 _SIN = [math.sin(2 * math.pi * TONE_HZ * n / 8000) for n in range(wav.FRAME)]
 
@@ -192,9 +192,7 @@ class Caller:
         self._ended.set()
 
     async def _talk(self, leg: OutgoingCall) -> bool:
-        digits, pound = self.options.digits.rstrip(", "), False
-        if digits.endswith("#"):
-            digits, pound = digits[:-1], True
+        digits, pound, after = self.options.digits.partition("#")
         keys = asyncio.create_task(self._press(digits))
         try:
             spoke = await self._speak()
@@ -202,15 +200,17 @@ class Caller:
             keys.cancel()
         if spoke and pound and not self._ended.is_set():
             self._press_one("#")
+            later = asyncio.create_task(self._press(after, NEXT_KEY))
             await self._until_over(LAST_WORDS)
+            later.cancel()
         self.report.lasted = round(clock.monotonic() - self._answered, 2)
         self.report.ended_by = "them" if self._ended.is_set() else "us"
         self.tell("they hung up" if self._ended.is_set() else "hung up")
         leg.hangup()
         return spoke
 
-    async def _press(self, digits: str) -> None:
-        await asyncio.sleep(FIRST_KEY)
+    async def _press(self, digits: str, first: float = FIRST_KEY) -> None:
+        await asyncio.sleep(first)
         for key in digits:
             if key not in ", ":
                 self._press_one(key)
@@ -267,7 +267,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("uri", help="sip:NUMBER@HOST:PORT")
     parser.add_argument("--wav", required=True, type=Path, help="8000 Hz mono WAV, 16-bit PCM or G.711")
     parser.add_argument(
-        "--digits", default="", help="keys to press: before the tone; a last # ends the message"
+        "--digits",
+        default="",
+        help="keys to press before the tone; # ends the message, what follows it is pressed after that",
     )
     parser.add_argument("--transport", choices=("udp", "tcp"), default="udp")
     parser.add_argument("--codec", choices=("pcmu", "pcma"), default="pcmu")
@@ -276,7 +278,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
         "--speak-after", type=float, metavar="S", help="speak S seconds after the answer, tone or not"
     )
     parser.add_argument(
-        "--timeout", type=float, default=120.0, metavar="S", help="for the answer, and for the tone"
+        "--timeout", type=float, default=240.0, metavar="S", help="for the answer, and for the tone"
     )
     parser.add_argument("--bind", default="127.0.0.1", help="our own address")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")

@@ -1,4 +1,8 @@
-"""The worker's end of the control channel: phones connect, say how they are, and get the routing snapshot."""
+"""The worker's end of the control channel: phones connect, say how they are, and get the routing snapshot.
+
+A caller's question how far a message is comes up here too ("status", the one event with PHI: it is never logged)
+and is answered by a thread of its own (server.answers), for the reader must not wait for the database.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import contextlib
 import json
 import math
 import os
+import queue
+import re
 import socket
 import struct
 import threading
@@ -38,7 +44,9 @@ _COUNTS = frozenset(
     ]
 )
 _SECONDS = frozenset(["uptime", "snapshot_age", "worst_lag_ms"])
-_TABLES = frozenset(["rtp", "sip", "captures", "never_confirmed"])
+_TABLES = frozenset(["rtp", "sip", "captures", "never_confirmed", "lines"])
+MOST_QUESTIONS = 200  # that wait for an answer
+_DIGITS = re.compile(r"[0-9]{0,20}\Z")
 
 
 def checked(said: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
@@ -86,11 +94,46 @@ class Phone:
     sending: threading.Lock = field(default_factory=threading.Lock)
 
 
-class ControlServer:
-    """Listens on the Unix socket. `wake` is set whenever a call ended, so that intake need not wait."""
+@dataclass(frozen=True)
+class Question:
+    """How far is the message of this number? number, caller: digits, PHI; asked: monotonic seconds."""
 
-    def __init__(self, path: Path, wake: threading.Event, ringing: threading.Event, log: Log) -> None:
-        """wake: a call ended; ringing: a call began."""
+    phone: Phone
+    capture: str
+    practice: str
+    number: str = field(repr=False)
+    caller: str = field(repr=False)
+    asked: float
+
+
+def question(phone: Phone, event: Mapping[str, object], now: float) -> Question | None:
+    """Read a "status" event; None for what is none."""
+    ids = [str(event.get(name, "")) for name in ("capture", "practice")]
+    numbers = [event.get(name) for name in ("number", "caller")]
+    if not all(is_ulid(one) for one in ids):
+        return None
+    if not all(isinstance(one, str) and _DIGITS.match(one) for one in numbers):
+        return None
+    return Question(phone, ids[0], ids[1], str(numbers[0]), str(numbers[1]), now)
+
+
+class ControlServer:
+    """Listens on the Unix socket. `wake` is set whenever a call ended, so that intake need not wait.
+
+    `questions` holds what callers asked and nobody has answered; `asked` is set when there is one more.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        wake: threading.Event,
+        ringing: threading.Event,
+        log: Log,
+        asked: threading.Event | None = None,
+    ) -> None:
+        """wake: a call ended; ringing: a call began; asked: a caller asked something."""
+        self.questions: queue.Queue[Question] = queue.Queue(MOST_QUESTIONS)
+        self._asked = asked or threading.Event()
         self._path, self._wake, self._ringing, self._log = path, wake, ringing, log
         self._phones: list[Phone] = []
         self._lock = threading.Lock()
@@ -147,6 +190,23 @@ class ControlServer:
             self._ringing.set()
         if name in ("capture_ready", "call_ended"):
             self._wake.set()
+        if name == "status":
+            self._take_question(phone, event)
+
+    def _take_question(self, phone: Phone, event: Mapping[str, object]) -> None:
+        asked = question(phone, event, clock.monotonic())
+        if asked is not None:
+            with contextlib.suppress(queue.Full):
+                self.questions.put_nowait(asked)
+                self._asked.set()
+                return
+        self._log("control_question_refused", kind="malformed" if asked is None else "full")
+        if is_ulid(str(event.get("capture", ""))):
+            self.answer(phone, str(event["capture"]), "none")
+
+    def answer(self, phone: Phone, capture: str, state: str, at: str | None = None, ref: str = "") -> None:
+        """What the caller of a capture is told. at: RFC 3339 UTC; ref: the message."""
+        self.order(phone, "status", {"capture": capture, "state": state, "at": at, "ref": ref})
 
     def _take_health(self, phone: Phone, said: Mapping[str, object]) -> None:
         phone.health, wrong = checked(said)
@@ -177,6 +237,13 @@ class ControlServer:
             self._log("control_send_failed", kind=command)
             with contextlib.suppress(OSError):
                 phone.connection.shutdown(socket.SHUT_RDWR)  # half a line may be out: nothing may follow it
+
+    def taken(self, capture: str, rings: bool) -> None:
+        """Tell all phones that a capture became a message: the one whose caller still waits says so."""
+        with self._lock:
+            phones = list(self._phones)
+        for phone in phones:
+            self.order(phone, "taken", {"capture": capture, "rings": rings})
 
     def health(self) -> list[dict[str, Any]]:
         """What each connected phone last said, with its age in seconds and the names of what was wrong in it."""

@@ -20,10 +20,12 @@ from nightbell.core import clock, durable
 from nightbell.core.config import Config
 from nightbell.core.log import Log
 from nightbell.core.notice import Recogniser
+from nightbell.line.state import CHANGED
 from nightbell.mailbox import epochs, intake, playing, transcribe
 from nightbell.oncall import escalation
 from nightbell.sealing import spool
 from nightbell.server import health, home, metrics, routing, wiring
+from nightbell.server.answers import Answers
 from nightbell.server.control import ControlServer
 from nightbell.store import vault
 
@@ -32,6 +34,7 @@ SENDERS = 3
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
 UPKEEP = 2.0
+LINE = 0.1  # seconds between two looks at whether somebody published a change
 TELL_AGAIN = 60.0  # seconds until the log hears of the same trouble again
 SWITCH = (
     0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
@@ -39,6 +42,7 @@ SWITCH = (
 CHECKPOINT_EVERY = timedelta(minutes=1)
 SWEEP_EVERY, HALF_WRITTEN = timedelta(days=1), timedelta(minutes=10)
 ACTOR = "system:worker"
+WAKES = ("intake", "alerts", "speech", "upkeep", "ringing", "status")
 
 
 class Loop(threading.Thread):
@@ -87,8 +91,13 @@ class Worker:
         self.mode = home.require(config)
         self.recogniser: Recogniser = wiring.recogniser(config, log)
         self.sender = escalation.Sender(wiring.channels(config, self.mode), config.url)
-        self.wakes = {name: threading.Event() for name in ("intake", "alerts", "speech", "upkeep", "ringing")}
-        self.control = ControlServer(config.control_socket, self.wakes["intake"], self.wakes["ringing"], log)
+        self.wakes = {name: threading.Event() for name in WAKES}
+        self.control = ControlServer(
+            config.control_socket, self.wakes["intake"], self.wakes["ringing"], log, self.wakes["status"]
+        )
+        self.answers = Answers(self.control, self.wakes["status"], log)
+        self.publishing = threading.Lock()
+        self.line_seen = 0  # the time of the last change that is on the phones (ns)
         self.next_checkpoint = self.next_sweep = clock.utc_now()
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
@@ -101,7 +110,9 @@ class Worker:
             Loop("alerts", self.escalate, self.wakes["alerts"], log, idle=0.5),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),
             Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600),
+            Loop("status", self.answers.step, self.wakes["status"], log, idle=3600),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
+            Loop("line", self.publish_changed, threading.Event(), log, idle=LINE),
             *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
 
@@ -157,6 +168,8 @@ class Worker:
             self.urgent_at = clock.monotonic()
             self.wakes["alerts"].set()
         self.wakes["speech"].set()
+        if taken.result in ("stored", "tidied"):
+            self.control.taken(taken.capture, taken.rings)
 
     def escalate(self) -> bool:
         """One new alert a round: its notification leaves before the next alert is begun."""
@@ -210,7 +223,19 @@ class Worker:
         return False
 
     def _snapshot(self) -> None:
-        self.control.publish(routing.publish(self.config, clock.utc_now()))
+        with self.publishing:
+            self.control.publish(routing.publish(self.config, clock.utc_now()))
+
+    def publish_changed(self) -> bool:
+        """A change of what callers hear is on the phones at once, not with the next upkeep."""
+        try:
+            changed = (self.config.home / "run" / CHANGED).stat().st_mtime_ns
+        except FileNotFoundError:
+            return False
+        if changed != self.line_seen:
+            self._snapshot()
+            self.line_seen = changed
+        return False
 
     def _epochs(self) -> None:
         now = clock.utc_now()

@@ -167,6 +167,11 @@ def _message(row: Row, view: MessageView | None = None) -> dict[str, Any]:
         "closed_at": row.closed_at,
         "outcome": row.outcome or None,
         "notes": _notes(view),
+        "tags": list(row.tags),
+        "promised_by": row.promised_by,
+        "joins": row.joins or None,
+        "parts": _parts(view),
+        "additions": [one.row.id for one in view.additions] if view else None,
     }
 
 
@@ -188,6 +193,12 @@ def _notes(view: MessageView | None) -> list[dict[str, Any]] | None:
     if view is None or view.notes is None:
         return None
     return [{"author": n.author.name, "at": n.at, "text": n.text} for n in view.notes]
+
+
+def _parts(view: MessageView | None) -> list[dict[str, Any]] | None:
+    if view is None or view.parts is None:
+        return None
+    return [{"name": p.name, "start_s": p.start, "end_s": p.end, "earlier": p.earlier} for p in view.parts]
 
 
 State = Literal["open", "new", "acknowledged", "closed"]

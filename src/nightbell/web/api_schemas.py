@@ -33,9 +33,22 @@ class NoteOut(Schema):  # type: ignore[misc]
     text: str
 
 
+class PartOut(Schema):  # type: ignore[misc]
+    """One answer of the caller, in seconds of the sound. earlier: it was said anew in a later take."""
+
+    name: Literal["message", "name", "dob", "number", "reason", "refill", "worse", "more"]
+    start_s: float
+    end_s: float
+    earlier: bool
+
+
 class MessageOut(Schema):  # type: ignore[misc]
+    """`additions` (ids of later calls that say that it got worse, each to be read by itself) and `parts` are null in
+    lists. `tags`: 'relay', 'short', 'test', 'third', 'worse', 'status:<state>'. `promised_by`: until when the caller
+    was told to expect a call."""
+
     id: str
-    kind: Literal["message", "missed"]
+    kind: Literal["message", "missed", "status"]
     mailbox: str | None
     mailbox_name: str | None
     received_at: datetime
@@ -52,6 +65,11 @@ class MessageOut(Schema):  # type: ignore[misc]
     closed_at: datetime | None
     outcome: str | None
     notes: list[NoteOut] | None = None
+    tags: list[str] = []
+    promised_by: datetime | None = None
+    joins: str | None = None
+    parts: list[PartOut] | None = None
+    additions: list[str] | None = None
 
 
 class MessageList(Schema):  # type: ignore[misc]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from nightbell.mailbox.values import Person, Reason, Row
+from nightbell.mailbox.values import PartView, Person, Reason, Row
 from nightbell.people.roles import Role
 from nightbell.web.format import clock_time, phone, span, stopwatch
 
@@ -36,6 +36,55 @@ _ENDS = {
     "silence": "",
 }
 
+# Nodes of the call flow by how they begin; the longest that fits counts.
+_REACHED = {
+    "first": "during the first words",
+    "language": "during the first words",
+    "busy": "during the first words",
+    "greeting": "during the greeting",
+    "menu": "at the menu",
+    "choosing": "at the menu",
+    "no-key": "at the menu",
+    "callback": "while giving the number",
+    "status": "while asking how far the message is",
+    "ask-": "at the questions",
+    "take": "after the tone",
+    "retake": "after the tone",
+    "more": "after the tone",
+    "brief": "after the tone",
+    "limit": "after the tone",
+    "silence": "after the tone, without a word",
+    "tone": "after the tone",
+    "recording": "after the tone",
+    "hear": "after the message",
+    "again": "after the message",
+    "review": "after the message",
+    "send": "after the message",
+}
+BEFORE_THE_TONE = "before the tone"
+
+PART_WORDS = {
+    "message": "Message",
+    "name": "Name",
+    "dob": "Date of birth",
+    "number": "Number",
+    "reason": "Reason",
+    "refill": "Refill",
+    "worse": "What got worse",
+    "more": "More",
+}
+_STATUS_WORDS = {
+    "none": "left none that we could tell of",
+    "waiting": "we have it, and people are being told",
+    "waiting_open": "we have it, until the practice opens",
+    "left": "we have it",
+    "heard": "it was heard",
+    "owned": "somebody has it",
+    "tried": "we tried to call back",
+    "done": "it is done",
+}
+_TAG_WORDS = {"third": "third call in 20 min", "relay": "relay", "short": "short form", "test": "test call"}
+
 
 @dataclass(frozen=True, slots=True)
 class Tag:
@@ -59,6 +108,7 @@ class RowView:
     says: str
     tray: str
     tags: tuple[Tag, ...]
+    calls: tuple[Tag, ...]  # those of them that tell of the call and not of the words
     custody: str
     custody_word: str
     owner: Person | None
@@ -71,6 +121,40 @@ class RowView:
     has_audio: bool
     length: str
     spanish: bool
+
+
+def reached_words(reached: str) -> str:
+    """How far a caller came, from the last node of the call flow: 'at the menu'."""
+    fitting = [name for name in _REACHED if reached.startswith(name)]
+    return _REACHED[max(fitting, key=len)] if fitting else BEFORE_THE_TONE
+
+
+@dataclass(frozen=True, slots=True)
+class PartChip:
+    """A part of the recording to jump to. start: seconds."""
+
+    text: str
+    start: float
+
+
+def part_chips(parts: tuple[PartView, ...]) -> tuple[PartChip, ...]:
+    """A button for each answer; none where the message is one piece."""
+    if len(parts) < 2 and all(part.name == "message" for part in parts):
+        return ()
+    return tuple(PartChip(_part_text(part), part.start) for part in parts)
+
+
+def _part_text(part: PartView) -> str:
+    text = PART_WORDS.get(part.name, part.name)
+    if not part.earlier:
+        return text
+    return "Earlier take" if part.name == "message" else f"Earlier take: {text.lower()}"
+
+
+def status_told(tags: tuple[str, ...]) -> str:
+    """What the status line said to this caller, '' when nobody asked."""
+    told = next((tag.removeprefix("status:") for tag in tags if tag.startswith("status:")), "")
+    return _STATUS_WORDS.get(told, told)
 
 
 def row_view(row: Row, reader: str, zone: str, now: datetime) -> RowView:
@@ -86,7 +170,8 @@ def row_view(row: Row, reader: str, zone: str, now: datetime) -> RowView:
         said=row.first_words or "",
         says="" if row.first_words else no_words(row),
         tray=row.mailbox or "Unrouted",
-        tags=_tags(row),
+        tags=_tags(row, zone, now),
+        calls=tuple(call_tags(row, zone, now)),
         custody=custody,
         custody_word=word,
         owner=row.owner,
@@ -110,19 +195,20 @@ def number_text(number: str | None) -> str:
 
 
 def _under(row: Row) -> str:
-    if row.kind == "missed" or not row.has_audio:
+    if not row.has_audio:
         return "No recording"
     return f"{stopwatch(row.duration_s)} recorded"
 
 
 def no_words(row: Row) -> str:
     """What stands where the patient's words would be. Never invented text."""
+    if row.kind == "status":
+        return f"Asked how far the message is. Told: {status_told(row.tags) or 'nothing'}."
     if row.kind == "missed" or not row.has_audio:
-        return (
-            f"Hung up after {round(row.duration_s)} s without a message."
-            if row.duration_s >= 1
-            else "Hung up before the tone."
-        )
+        hung_up = f"Hung up {reached_words(row.reached)}"
+        if row.duration_s >= 1:
+            return f"{hung_up}: no voice made out in {round(row.duration_s)} s. Listen."
+        return f"{hung_up}."
     if row.words_status == "pending":
         return "Words follow in a moment. The recording is ready."
     if row.words_status == "ready" and row.first_words is None:
@@ -145,26 +231,47 @@ def quote(reason: Reason) -> str:
     return f"“{reason.quote.rstrip('.,;:!? ')}” at {stopwatch(reason.start)}"
 
 
-def _tags(row: Row) -> tuple[Tag, ...]:
+def _tags(row: Row, zone: str, now: datetime) -> tuple[Tag, ...]:
     tone = "urgent" if row.urgency == "urgent" else "review"
     tags = [Tag(quote(reason), tone) for reason in flags(row.reasons)[:MOST_TAGS]]
     for reason in row.reasons:
         if reason.kind == "key" and row.state != "closed":
             tags.insert(0, Tag("pressed 1", "urgent"))
-        elif reason.kind not in ("key", "red_flag", "missed") and row.urgency == "review":
+        elif reason.kind not in _SAID_ELSEWHERE and row.urgency == "review":
             tags.append(Tag(reason.label, "review"))
+    tags = [*call_tags(row, zone, now), *tags]
     if row.language == "es":
         tags.append(Tag("Spanish"))
     if row.kind == "missed":
         tags.append(Tag("possible missed patient"))
-    if row.state == "closed":
+    if row.state == "closed" and row.outcome:
         tags.append(Tag(OUTCOME_WORDS.get(row.outcome, row.outcome)))
     return tuple(tags)
 
 
+_SAID_ELSEWHERE = frozenset(["key", "red_flag", "missed", "third", "worse"])
+
+
+def call_tags(row: Row, zone: str, now: datetime) -> list[Tag]:
+    """What the call flow and other calls say of this one; the gravest first."""
+    tags = []
+    if row.worse_at or "worse" in row.tags:
+        at = clock_time(row.worse_at or row.received_at, zone, now)
+        tags.append(Tag(f"got worse {at}", "urgent" if row.state != "closed" else ""))
+    urgent = {"third"} if row.state != "closed" else set()
+    tags += [Tag(_TAG_WORDS[tag], "urgent" if tag in urgent else "") for tag in row.tags if tag in _TAG_WORDS]
+    if row.kind != "status" and status_told(row.tags):
+        tags.append(Tag("asked how far it is"))
+    if row.promised_by:
+        past = row.promised_by < now and row.state != "closed"
+        told = f"told: call back by {clock_time(row.promised_by, zone, now)}"
+        tags.append(Tag(told, "urgent" if past else ""))
+    return tags
+
+
 def _custody(row: Row) -> tuple[str, str]:
     if row.state == "closed":
-        return "done", OUTCOME_WORDS.get(row.outcome, "Done")
+        return "done", "Asked only" if row.kind == "status" else OUTCOME_WORDS.get(row.outcome, "Done")
     if row.state == "acknowledged":
         return "progress", "In progress"
     return ("new", "New") if row.unheard else ("heard", "Heard by you")
@@ -243,6 +350,10 @@ ACTIONS = {
     "audit:query": "Looked at this log",
     "audit:export": "Exported this log",
     "message:transcribed": "Words written down",
+    "message:worse": "A caller said that it got worse",
+    "message:third": "A third call in 20 minutes",
+    "message:real": "Made a test call a message",
+    "status:ask": "A caller asked how far a message is",
     "alert:start": "Alert started",
     "alert:step": "Alert went on",
     "alert:owned": "Alert ended: owned",

@@ -186,7 +186,7 @@ def test_the_inbox_pages_through_many_messages(
     from nightbell.web.views import inbox
 
     monkeypatch.setattr(inbox, "PAGE", 2)
-    ids = {make_message(house.mailbox, seconds=1.2).id for _ in range(5)}
+    ids = {make_message(house.mailbox, seconds=1.2, caller=f"+1503555014{n}").id for n in range(5)}
     client, seen, address = browser(Role.CLINICIAN), set(), "/"
     for _ in range(3):
         page = client.get(address).content.decode()

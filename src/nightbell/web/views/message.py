@@ -24,7 +24,17 @@ from nightbell.web.doors import actor_of, allows
 from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
 from nightbell.web.format import clock_time, dial, phone, stopwatch
-from nightbell.web.present import OUTCOME_WORDS, OUTCOMES, end_note, flags, quote, row_view, told, why
+from nightbell.web.present import (
+    OUTCOME_WORDS,
+    OUTCOMES,
+    end_note,
+    flags,
+    part_chips,
+    quote,
+    row_view,
+    told,
+    why,
+)
 from nightbell.web.sound import sound_response
 from nightbell.web.wave import bars, mark
 from nightbell.web.words import pieces
@@ -35,7 +45,9 @@ TOASTS = {
     "note": ("Your note is kept.", ""),
     "close": ("Closed, with what happened.", "reopen"),
     "reopen": ("It is open again.", ""),
+    "real": ("It is a message now. If it is urgent it rings.", ""),
 }
+_ACTS = (Act.PLAY, Act.TAKE, Act.NOTE, Act.CLOSE, Act.EDIT_LINE)
 
 
 def _known(message_id: str) -> str:
@@ -50,6 +62,8 @@ def message(request: HttpRequest, message_id: str) -> HttpResponse:
     """`/m/<id>/`."""
     actor = actor_of(request)
     view = mailbox.message(actor, _known(message_id))
+    if view.row.joins:  # it is worked on with the one that it joins, and heard there
+        return HttpResponseRedirect(reverse("message", args=[view.row.joins]))
     did = request.GET.get("did", "")
     return render(request, "pages/message.html", _context(actor, view) | {"toast": _toast(message_id, did)})
 
@@ -64,13 +78,10 @@ def _toast(message_id: str, did: str) -> dict[str, str] | None:
 def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     row, zone = view.row, actor.user.practice.zone
     ladder = oncall.ladder(row.id)
-    shown = row_view(row, actor.user.id, zone, actor.now)
     return {
         "now": actor.now,
         "zone": zone,
         "here": row.mailbox_id or "open",
-        "row": row,
-        "r": shown,
         "agrees": _agreement(view),
         "number": phone(row.callback_number or ""),
         "tel": dial(row.callback_number or ""),
@@ -78,17 +89,32 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
         "why": why(row.reasons),
         "hear": next((reason.start for reason in flags(row.reasons)), None),
         "sees_words": actor.sees(Part.TRANSCRIPT),
-        "pieces": pieces(view.words or (), view.word_reasons, view.number_span),
-        "end_note": end_note(row),
-        "may": {act.name.lower(): actor.may(act) for act in (Act.PLAY, Act.TAKE, Act.NOTE, Act.CLOSE)},
+        "may": {act.name.lower(): actor.may(act) for act in _ACTS},
         "notes": view.notes,
         "outcomes": OUTCOMES,
-        "outcome_word": OUTCOME_WORDS.get(row.outcome, ""),
+        "outcome_word": OUTCOME_WORDS.get(row.outcome, "Asked only" if row.kind == "status" else ""),
         "closed_at": clock_time(row.closed_at, zone, actor.now) if row.closed_at else "",
         "owned_at": clock_time(row.owned_at, zone, actor.now) if row.owned_at else "",
         "trail": trail(view, zone, ladder),
         "ladder": ladder if row.urgency == "urgent" and row.state == "new" else (),
+        "additions": [_addition(actor, one) for one in view.additions],
+    } | _sound(actor, view)
+
+
+def _sound(actor: Actor, view: MessageView) -> dict[str, Any]:
+    """What stands under one recording."""
+    return {
+        "row": view.row,
+        "r": row_view(view.row, actor.user.id, actor.user.practice.zone, actor.now),
+        "pieces": pieces(view.words or (), view.word_reasons, view.number_span),
+        "end_note": end_note(view.row),
+        "chips": part_chips(view.parts or ()),
     } | _drawing(view)
+
+
+def _addition(actor: Actor, view: MessageView) -> dict[str, Any]:
+    at = clock_time(view.row.received_at, actor.user.practice.zone, actor.now)
+    return _sound(actor, view) | {"heading": f"Got worse, {at}", "why": why(view.row.reasons)}
 
 
 def _agreement(view: MessageView) -> tuple[str, str]:
@@ -97,6 +123,13 @@ def _agreement(view: MessageView) -> tuple[str, str]:
     if row.callback_number is None:
         return "Your role does not see it", ""
     spoken = spoken_number(view.words, row.language) if view.words else None
+    if row.number_from != "caller_id":
+        known = (
+            "Keyed in by the caller" if row.number_from == "keyed" else "Caller ID, confirmed by the caller"
+        )
+        if spoken is None or dial(spoken.number) == dial(row.callback_number):
+            return known, ""
+        return f"{known}. Heard in the message: {phone(spoken.number)}. Check it by ear", "review"
     if spoken is None:
         return (
             ("From caller ID", "") if row.callback_number else ("The caller hid it and said none", "review")
@@ -134,8 +167,16 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
     row = view.row
     events: list[tuple[Any, str, str]] = []
     kind = "Left by caller" if row.has_audio else "Call without a message"
+    if row.kind == "status":
+        kind = "Asked how far the message is"
     length = f", {stopwatch(row.duration_s)}, sealed while spoken" if row.has_audio else ""
     events.append((row.received_at, "", kind + length))
+    for one in view.additions:
+        events.append(
+            (one.row.received_at, "Got worse", f": the caller rang again, {stopwatch(one.row.duration_s)}")
+        )
+        for who, first_at, _ in one.heard_by:
+            events.append((first_at, f"Heard by {who.name}", ", what got worse"))
     for rung in ladder:
         if rung.state == "done":
             events.append((rung.at, "", f"Told {rung.name}: {told(rung.channel, rung.answer)}"))
@@ -223,6 +264,13 @@ def close(request: HttpRequest, message_id: str) -> HttpResponse:
 @allows(Act.CLOSE)
 def reopen(request: HttpRequest, message_id: str) -> HttpResponse:
     return _do(request, message_id, "reopen", mailbox.reopen)
+
+
+@require_POST
+@allows(Act.EDIT_LINE)
+def make_real(request: HttpRequest, message_id: str) -> HttpResponse:
+    """Somebody called the draft in earnest."""
+    return _do(request, message_id, "real", mailbox.make_real)
 
 
 @require_GET

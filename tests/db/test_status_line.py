@@ -1,0 +1,161 @@
+"""A caller asks how far the message is; a stranger learns nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from unittest import mock
+
+import pytest
+from django.db import connection
+from tests.factories import CALLER, House, make_message
+
+from nightbell.audit.errors import AuditClosed
+from nightbell.audit.models import Event
+from nightbell.core.clock import utc_now
+from nightbell.core.ids import new_ulid
+from nightbell.mailbox import playing, service, status
+from nightbell.mailbox.models import Guess, Message
+from nightbell.mailbox.status import NONE, StatusAnswer, ask
+from nightbell.oncall import escalation
+from nightbell.oncall import service as oncall
+from nightbell.people.roles import Role
+
+NUMBER = "5035550148"
+LEFT = ((0, "callback:seen"), (0, "recording"), (0, "part:message"))
+
+
+def asked(house: House, number: str = NUMBER, caller: str = CALLER, hours: float = 0) -> StatusAnswer:
+    return ask(house.practice.id, number, caller, utc_now() + timedelta(hours=hours), oncall.rings)
+
+
+def test_it_tells_how_far_a_message_is_from_left_to_done(house: House) -> None:
+    message, actor = make_message(house.mailbox, urgent=True, marks=LEFT), house.actor(Role.CLINICIAN)
+    assert asked(house) == StatusAnswer("waiting", message.received_at, message.id), "the alert is due"
+    escalation.start_due(utc_now())
+    assert asked(house).state == "waiting"
+    playing.sound(actor, message.id, 0, 1000)
+    heard = message.hearings.get().first_at
+    assert asked(house) == StatusAnswer("heard", heard, message.id)
+    service.acknowledge(actor, message.id)
+    assert asked(house) == StatusAnswer("owned", heard, message.id)
+    service.close(actor, message.id, "left_word")
+    message.refresh_from_db()
+    assert asked(house) == StatusAnswer("tried", message.closed_at, message.id)
+    Message.objects.update(outcome="reached")
+    assert asked(house) == StatusAnswer("done", None, message.id)
+
+
+def test_what_got_worse_and_nobody_heard_is_waiting_again(house: House) -> None:
+    first = make_message(house.mailbox, marks=LEFT)
+    assert asked(house).state == "waiting_open"
+    playing.sound(house.actor(Role.CLINICIAN), first.id, 0, 1000)
+    assert asked(house).state == "heard"
+    make_message(house.mailbox, urgent=True, marks=((0, f"joins:{first.id}"), *LEFT))
+    assert (asked(house).state, asked(house).ref) == ("waiting", first.id)
+
+
+def test_it_tells_of_the_newest_message(house: House) -> None:
+    now = utc_now()
+    new = make_message(house.mailbox, marks=LEFT, answered_at=now - timedelta(hours=1))
+    make_message(house.mailbox, marks=LEFT, answered_at=now - timedelta(hours=9))
+    assert asked(house).ref == new.id
+    assert asked(house, hours=24 * 13).ref == new.id
+    assert asked(house, hours=24 * 14) == NONE
+
+
+def test_who_does_not_call_from_the_number_learns_nothing(house: House, other: House) -> None:
+    make_message(house.mailbox, marks=LEFT)
+    assert asked(house).ref
+    for number, caller in (
+        (NUMBER, "+12125550199"),
+        (NUMBER, ""),
+        ("2125550199", CALLER),
+        ("", ""),
+        ("", CALLER),
+    ):
+        assert asked(house, number, caller) == NONE
+    assert asked(other) == NONE
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        LEFT[1:],  # the number was seen, but nobody said yes to it
+        ((0, "callback:skipped"), *LEFT[1:]),
+        ((0, "callback:2125550199"), *LEFT[1:]),
+        ((0, "test"), *LEFT),
+        ((0, "callback:seen"), (0, "recording"), (0, "part:message"), (0.5, "part-end")),
+    ],
+)
+def test_a_message_that_is_none_or_not_theirs_is_not_told_of(
+    house: House, marks: tuple[tuple[float, str], ...]
+) -> None:
+    make_message(house.mailbox, marks=marks)
+    assert asked(house) == NONE
+
+
+def test_it_opens_as_much_for_a_stranger_as_for_the_caller(house: House) -> None:
+    for number in ("2125550101", "2125550102", NUMBER):
+        make_message(house.mailbox, marks=((0, f"callback:{number}"), *LEFT[1:]))
+    looked = []
+    for number, caller in ((NUMBER, CALLER), ("2125550199", CALLER), (NUMBER, "+12125550199")):
+        with mock.patch.object(status.vault, "message_key", wraps=status.vault.message_key) as key:
+            asked(house, number, caller)
+        looked.append(key.call_count)
+    assert looked == [3, 3, 3]
+
+
+def test_each_question_is_a_row_and_no_number_is_written_down(house: House) -> None:
+    message = make_message(house.mailbox, marks=LEFT)
+    asked(house)
+    asked(house, "2125550199")
+    rows = Event.objects.filter(action="status:ask").order_by("seq")
+    assert [(e.actor, e.outcome, e.message) for e in rows] == [
+        ("caller", "ok", message.id), ("caller", "none", ""),
+    ]  # fmt: skip
+    leaves = b"".join(bytes(event.leaf) for event in Event.objects.all())
+    keys = "".join(Guess.objects.values_list("key", flat=True))
+    for number in (NUMBER, "2125550199"):
+        assert number.encode() not in leaves
+        assert number not in keys
+
+
+def test_nothing_is_told_when_the_log_takes_no_row(house: House) -> None:
+    make_message(house.mailbox, marks=LEFT)
+    with mock.patch.object(status.audit, "record", side_effect=AuditClosed("x")), pytest.raises(AuditClosed):
+        asked(house)
+    with pytest.raises(AuditClosed):
+        ask(new_ulid(), NUMBER, CALLER, utc_now(), oncall.rings)
+
+
+def test_five_misses_an_hour_are_looked_at_and_then_nothing_is(house: House) -> None:
+    make_message(house.mailbox, marks=LEFT)
+    for _ in range(20):
+        assert asked(house).ref, "who is told something may ask again"
+    for n in range(5):
+        assert asked(house, f"212555010{n}") == NONE
+    assert asked(house) == NONE
+    assert asked(house, hours=1.01).ref
+
+
+def test_a_thousand_guesses_learn_nothing(house: House) -> None:
+    """From one number, and from many: neither the answer nor the work done tells of a message."""
+    make_message(house.mailbox, marks=LEFT)
+    for caller in ("+12125550199", CALLER):
+        with mock.patch.object(status.vault, "message_key", wraps=status.vault.message_key) as key:
+            answers = {asked(house, f"503555{n:04d}", caller) for n in range(500) if n != 148}
+        assert answers == {NONE}
+        assert key.call_count == 5
+    with mock.patch.object(status.vault, "message_key", wraps=status.vault.message_key) as key:
+        answers = {asked(house, NUMBER, f"+1212555{n:04d}") for n in range(100)}
+    assert answers == {NONE}
+    assert key.call_count == 60 - 10, "ten of the practice's sixty were spent above"
+    assert Event.objects.filter(action="status:ask", outcome="ok").count() == 0
+
+
+def test_of_two_for_the_last_try_one_gets_it(house: House) -> None:
+    now = utc_now()
+    assert [status._spend("k", 3, now) for _ in range(5)] == [True, True, True, False, False]
+    assert status._spend("k", 3, now + timedelta(hours=2))
+    assert connection.vendor
+    assert Guess.objects.get().count == 1
