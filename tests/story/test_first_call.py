@@ -78,7 +78,7 @@ class Placed:
         data = REFILL.read_bytes()
         file = pcap(folder / "message.pcap", spoken(data[data.index(b"data") + 8 :]))
         scenario = folder / "call.xml"
-        scenario.write_text(SCENARIO.replace("PCAP", str(file)).replace('"10500"', '"21500"'))
+        scenario.write_text(SCENARIO.replace("PCAP", str(file)).replace('"13500"', '"24500"'))
         call = subprocess.run(
             ["sipp", f"127.0.0.1:{stack.environment['NIGHTBELL_SIP_PORT']}", "-sf", str(scenario),
              "-s", _number(stack, practice, mailbox), "-m", "1", "-l", "1", "-t", transport, "-i", "127.0.0.1",

@@ -85,10 +85,17 @@ class Closure(models.Model):
 
 
 class TryNumber(models.Model):
-    """A number under which a draft can be called for a short time."""
+    """A number that can be called for a short time: to try a draft, or to record a clip.
+
+    One for a recording outlives its time, for the call may be taken in late: what came of it is kept here.
+    """
 
     dialled = models.CharField(max_length=40, primary_key=True)
     practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="+")
     made_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     made_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    clip = models.CharField(max_length=40, blank=True, default="")  # what is recorded; '': the draft is tried
+    language = models.CharField(max_length=2, blank=True, default="")
+    kept = models.ForeignKey(Clip, null=True, on_delete=models.PROTECT, related_name="+")  # what came of it
+    trouble = models.TextField(blank=True, default="")  # why the last recording could not be used, in words

@@ -51,9 +51,18 @@ def keep_clip(
     source: 'browser', 'upload', 'speech' or 'phone'; words: what it says, where that is known.
     """
     demand(actor, Act.EDIT_LINE)
+    if source not in Source.values or len(words) > MOST_WORDS:
+        raise BadClip("The recording was not kept", "its origin or text is odd", "choose from the list")
+    sha256 = store(clip, language, finished)
+    with transaction.atomic():
+        return name(actor, clip, language, sha256, finished.seconds, source, words)
+
+
+def store(clip: str, language: str, finished: Finished) -> str:
+    """The file of a recording, durably, before any row names it. Returns its SHA-256. Raises BadClip, OSError."""
     what = "The recording was not kept"
-    if language not in LANGUAGES or source not in Source.values or len(words) > MOST_WORDS:
-        raise BadClip(what, "its language, origin or text is odd", "choose from the list")
+    if language not in LANGUAGES:
+        raise BadClip(what, "its language is not known", "choose from the list")
     if finished.seconds > longest(clip):
         raise BadClip(
             what,
@@ -61,17 +70,22 @@ def keep_clip(
             "say it shorter",
         )
     sha256 = hashlib.sha256(finished.wav).hexdigest()
-    write_file(_file(sha256), finished.wav)  # before the row: what a row names is there
-    with transaction.atomic():
-        made, fresh = Clip.objects.get_or_create(
-            practice_id=actor.practice, clip=clip, language=language, sha256=sha256,
-            defaults={
-                "seconds": finished.seconds, "words": words, "source": source, "made_at": actor.now,
-                "made_by": actor.user,
-            },
-        )  # fmt: skip
-        if fresh:
-            write(actor, "line:clip", detail={"clip": f"{language}/{clip}", "sha256": sha256})
+    write_file(_file(sha256), finished.wav)
+    return sha256
+
+
+def name(
+    actor: Actor, clip: str, language: str, sha256: str, seconds: float, source: str, words: str, message: str = ""
+) -> Clip:
+    """The row of a stored recording, with its audit row, last in the caller's transaction. message: it came as that."""
+    made, fresh = Clip.objects.get_or_create(
+        practice_id=actor.practice, clip=clip, language=language, sha256=sha256,
+        defaults={
+            "seconds": seconds, "words": words, "source": source, "made_at": actor.now, "made_by": actor.user,
+        },
+    )  # fmt: skip
+    if fresh:
+        write(actor, "line:clip", message, detail={"clip": f"{language}/{clip}", "sha256": sha256})
     return made
 
 

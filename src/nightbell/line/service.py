@@ -28,7 +28,7 @@ from nightbell.line.errors import BadClip, BadClosure, NotReady, Stale
 from nightbell.line.models import Draft, Version
 from nightbell.line.recordings import check_clips, clip_bytes, clips, keep_clip, seconds
 from nightbell.line.state import audited, current, first_version, lock, name_of, plan_of, publish_plan
-from nightbell.line.trying import try_number
+from nightbell.line.trying import record_number, recorded, try_number
 from nightbell.mailbox.models import Mailbox
 from nightbell.people.access import Actor, NotFound, demand
 from nightbell.people.roles import Act
@@ -36,8 +36,8 @@ from nightbell.people.roles import Act
 __all__ = [
     "BadClip", "BadClosure", "ClosureView", "DraftView", "NotReady", "Stale", "VersionView", "add_closure",
     "bring_back", "calendar", "clip_bytes", "clips", "close_now", "closures", "current", "discard", "draft",
-    "first_version", "keep_clip", "plan_of", "publish", "remove_closure", "reopen_now", "report", "save",
-    "try_number", "use_clip", "versions",
+    "first_version", "keep_clip", "plan_of", "publish", "record_number", "recorded", "remove_closure",
+    "reopen_now", "report", "save", "try_number", "use_clip", "versions",
 ]  # fmt: skip
 
 

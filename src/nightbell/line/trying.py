@@ -1,4 +1,4 @@
-"""Calling a draft before anybody else hears it: a number that leads to it for a quarter of an hour."""
+"""Numbers that lead somewhere for a quarter of an hour: to a draft before anybody else hears it, or to recording a clip."""
 
 from __future__ import annotations
 
@@ -7,28 +7,64 @@ from datetime import datetime, timedelta
 
 from django.db import transaction
 
+from nightbell.flow.clips import LANGUAGES
+from nightbell.line.errors import BadClip
 from nightbell.line.models import TryNumber
+from nightbell.line.recordings import longest
 from nightbell.line.state import audited, first_version, lock
 from nightbell.people.access import Actor, demand
 from nightbell.people.roles import Act
 
 VALID = timedelta(minutes=15)
+KEPT = timedelta(days=30)  # a recording may wait for its keys; and the page tells what came of it
 
 
 def try_number(actor: Actor) -> TryNumber:
     """A fresh number for the practice's draft, or for the live plan when there is none; an older one ends."""
+    return _made(actor)
+
+
+def record_number(actor: Actor, clip: str, language: str) -> TryNumber:
+    """A fresh number under which a clip is recorded; an older one of the same person ends. Raises BadClip."""
+    longest(clip)  # a place that there is
+    if language not in LANGUAGES:
+        raise BadClip("There is no number", "its language is not known", "choose one of the list")
+    return _made(actor, clip, language)
+
+
+def recorded(actor: Actor, clip: str, language: str) -> TryNumber | None:
+    """The actor's last number for this clip: what was kept, or what was wrong; None when there is none."""
+    demand(actor, Act.EDIT_LINE)
+    mine = TryNumber.objects.filter(practice_id=actor.practice, made_by=actor.user).exclude(clip="")
+    here = mine.filter(clip=clip, language=language).select_related("kept")
+    return here.order_by("-made_at", "pk").first()
+
+
+def _made(actor: Actor, clip: str = "", language: str = "") -> TryNumber:
     demand(actor, Act.EDIT_LINE)
     first_version(actor.user.practice, actor.now)
     with transaction.atomic():
         lock(actor.user.practice, actor.now)
-        TryNumber.objects.filter(practice_id=actor.practice).delete()
-        TryNumber.objects.filter(expires_at__lte=actor.now).delete()
+        _end_older(actor, clip)
         made = TryNumber.objects.create(
             dialled=_free(), practice_id=actor.practice, made_by=actor.user, made_at=actor.now,
-            expires_at=actor.now + VALID,
+            expires_at=actor.now + VALID, clip=clip, language=language,
         )  # fmt: skip
-        audited(actor, "line:try", {"until": made.expires_at.isoformat()})
+        detail = {"until": made.expires_at.isoformat()}
+        audited(actor, "line:try", detail | ({"clip": f"{language}/{clip}"} if clip else {}))
     return made
+
+
+def _end_older(actor: Actor, clip: str) -> None:
+    """Of the practice's trials there is one; of recordings one a person, and what came of the others is kept."""
+    practices = TryNumber.objects.filter(practice_id=actor.practice)
+    if clip:
+        mine = practices.filter(made_by=actor.user, expires_at__gt=actor.now).exclude(clip="")
+        mine.update(expires_at=actor.now)
+    else:
+        practices.filter(clip="").delete()
+    TryNumber.objects.filter(clip="", expires_at__lte=actor.now).delete()
+    TryNumber.objects.filter(expires_at__lte=actor.now - KEPT).delete()
 
 
 def _free() -> str:
@@ -39,5 +75,5 @@ def _free() -> str:
 
 
 def in_force(now: datetime) -> list[TryNumber]:
-    """The numbers that lead to a draft now."""
+    """The numbers that lead somewhere now."""
     return list(TryNumber.objects.filter(expires_at__gt=now).order_by("dialled"))

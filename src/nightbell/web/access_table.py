@@ -27,7 +27,8 @@ API: dict[str, Act] = {
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address. `path` has {id} where a message, {token} where an alert, {row} where a schedule entry goes."""
+    """One address. `path` has {id} where a message, {token} where an alert, {row} where a schedule entry or a closing
+    goes; [language], [name] of a prompt and [number] of a version mean one's own practice's, or everybody's."""
 
     path: str
     need: Act | Door
@@ -58,8 +59,11 @@ def _plain(route: str) -> str:
         ("token", "token"),
         ("override_id", "row"),
         ("shift_id", "row"),
+        ("closure_id", "row"),
     ):
         route = route.replace(f"<str:{name}>", f"{{{short}}}")
+    for kind, name in (("str", "language"), ("str", "name"), ("int", "number")):
+        route = route.replace(f"<{kind}:{name}>", f"[{name}]")
     return "/" + route
 
 

@@ -24,12 +24,16 @@ from nightbell.audit.errors import AuditClosed
 from nightbell.core.errors import NightbellError, TemporaryError
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
+from nightbell.core.sound import BadSound, SoundUnavailable
+from nightbell.flow.plan import BadPlan
+from nightbell.line.errors import BadClip, BadClosure, NotReady, Stale
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.oncall.errors import BadShift
 from nightbell.people.access import Forbidden, NotFound
 from nightbell.sealing.blobs import NoSuchBlob
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError, StaleKeyring
 from nightbell.store.vault import KeysAway
+from nightbell.web.uploads import TooLargeFile
 
 log = Log("web")
 API = "/api/"
@@ -83,16 +87,20 @@ _LOST = Answer(
     _DAMAGED.mend,
 )
 _LARGE = Answer(413, "That is too much at once", "The text is longer than this page takes.", "Shorten it.")
+_LARGE_FILE = Answer(
+    413, "This file is too large", "A recording may have 20 MB.", "Save it as MP3, or cut it to length, and upload that."
+)
 _ROLE = Answer(403, "Your role does not do this", "", "Ask your office manager.")
 _BROKEN = Answer(400, "The request cannot be read", "", "Go back, reload the page and try again.")
 
-# Order matters: TooManyFilesSent and RequestDataTooBig are kinds of SuspiciousOperation, most of sealing's of SealError.
+# Order matters: TooManyFilesSent, TooLargeFile and RequestDataTooBig are kinds of SuspiciousOperation, most of sealing's of SealError.
 _FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
     ((NotFound, Http404, NoSuchKey), _GONE),
     ((AuditClosed, OperationalError, InterfaceError, InternalError), _CLOSED),
     ((KeysAway, KeyUnavailable, StaleKeyring), _KEYS),
     ((NoSuchBlob,), _LOST),
     ((SealError,), _DAMAGED),
+    ((TooLargeFile,), _LARGE_FILE),
     ((RequestDataTooBig, TooManyFilesSent), _LARGE),
     ((PermissionDenied,), _ROLE),
     ((SuspiciousOperation, BadRequest, UnreadablePostError), _BROKEN),
@@ -102,6 +110,13 @@ _TOLD: tuple[tuple[type[NightbellError], int], ...] = (
     (NotNow, 409),
     (BadText, 422),
     (BadShift, 422),
+    (Stale, 409),
+    (NotReady, 409),
+    (BadPlan, 422),
+    (BadSound, 422),
+    (BadClip, 422),
+    (BadClosure, 422),
+    (SoundUnavailable, 503),
     (TemporaryError, 503),
 )
 

@@ -16,7 +16,7 @@ from nightbell.web import factors
 from nightbell.web.api import api_urls
 from nightbell.web.doors import Door, guarded
 from nightbell.web.views import account as own
-from nightbell.web.views import audit, inbox, message, oncall, setup, status
+from nightbell.web.views import audit, callflow, callflow_more, callflow_sound, inbox, message, oncall, setup, status
 
 ULID = "<str:message_id>"
 
@@ -68,6 +68,28 @@ _ACCOUNT = [
     ),
 ]  # fmt: skip
 
+_LINE = [
+    path("line/", callflow.editor, name="line"),
+    path("line/edit", callflow.edit, name="line_edit"),
+    path("line/publish", callflow.publish, name="line_publish"),
+    path("line/discard", callflow.discard, name="line_discard"),
+    path("line/number", callflow.try_number, name="line_number"),
+    path("line/close", callflow.close_now, name="line_close"),
+    path("line/open", callflow.reopen_now, name="line_open"),
+    path("line/closure", callflow.add_closure, name="line_closure"),
+    path("line/closure/<str:closure_id>/remove", callflow.remove_closure, name="line_closure_remove"),
+    path("line/recording", callflow_sound.record, name="line_recording"),
+    path("line/recording/use", callflow_sound.use, name="line_use"),
+    path("line/clip/<str:language>/<str:name>.wav", callflow_sound.clip, name="line_clip"),
+    path("line/hear", callflow_sound.hear, name="line_hear"),
+    path("line/try", callflow_more.trying, name="line_try"),
+    path("line/try/step", callflow_more.try_step, name="line_try_step"),
+    path("line/versions", callflow_more.versions, name="line_versions"),
+    path("line/versions/<int:number>", callflow_more.version, name="line_version"),
+    path("line/versions/<int:number>/back", callflow_more.bring_back, name="line_bring_back"),
+    path("line/heard", callflow_more.heard, name="line_heard"),
+]
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", inbox.inbox, name="inbox"),
     path("pulse/", inbox.pulse, name="pulse"),
@@ -79,6 +101,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(f"m/{ULID}/note", message.note, name="note"),
     path(f"m/{ULID}/close", message.close, name="close"),
     path(f"m/{ULID}/reopen", message.reopen, name="reopen"),
+    path(f"m/{ULID}/real", message.make_real, name="make_real"),
     path("n/<str:token>", message.from_notification, name="notification"),
     path("audit/", audit.audit, name="audit"),
     path("audit/export", audit.export, name="audit_export"),
@@ -87,6 +110,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oncall/override/<str:override_id>/remove", oncall.remove_override, name="remove_override"),
     path("oncall/shift", oncall.add_shift, name="add_shift"),
     path("oncall/shift/<str:shift_id>/remove", oncall.remove_shift, name="remove_shift"),
+    *_LINE,
     path("setup/<str:token>", setup.setup, name="setup"),
     path("status/", status.status, name="status"),
     path("healthz", status.healthz, name="healthz"),

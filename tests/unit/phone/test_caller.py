@@ -9,7 +9,8 @@ from tests.phone.house import speech, write_wav
 from tests.ports import free_port
 
 from nightbell.core.capture import Codec
-from nightbell.phone import caller, voice as prompts
+from nightbell.flow.clips import manifest
+from nightbell.phone import caller, voice
 
 
 def heard(frames: list[bytes], codec: Codec = Codec.PCMU) -> caller.ToneEar:
@@ -21,16 +22,16 @@ def heard(frames: list[bytes], codec: Codec = Codec.PCMU) -> caller.ToneEar:
 
 @pytest.mark.parametrize("codec", Codec)
 def test_it_hears_the_tone_and_its_end(codec: Codec) -> None:
-    tone = list(prompts.packaged("tone", codec))
+    tone = list(voice.packaged("tone", codec))
     assert heard(tone[:15], codec).heard
     assert not heard(tone[:15], codec).over
-    assert heard(tone + list(prompts.pause(100, codec)), codec).over
+    assert heard(tone + list(voice.pause(100, codec)), codec).over
 
 
 def test_it_takes_no_word_of_ours_for_the_tone() -> None:
-    for name in prompts.manifest().hashes:
+    for name in manifest().hashes:
         if name != "tone.ulaw":
-            assert not heard(list(prompts.packaged(name.removesuffix(".ulaw"), Codec.PCMU))).heard, name
+            assert not heard(list(voice.packaged(name.removesuffix(".ulaw"), Codec.PCMU))).heard, name
 
 
 @pytest.mark.parametrize(

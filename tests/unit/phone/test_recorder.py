@@ -75,6 +75,53 @@ def test_it_has_what_was_said_on_file_within_a_second_without_being_asked(
     finished(recorder, recording)
 
 
+def test_it_has_all_that_was_said_on_file_when_it_says_that_it_is_synced(
+    recorder: Recorder, tmp_path: Path
+) -> None:
+    recording = opened(recorder)
+    for number in range(1000):
+        recording.audio(number * 160, bytes([number % 256]) * 160, time.monotonic())
+    recording.note(Mark(20_000, "part-end"))
+    synced = threading.Event()
+    cut: list[bytes] = []
+
+    def tell() -> None:
+        cut.append((tmp_path / f"{recording.capture}.part").read_bytes())  # what a power cut now would leave
+        synced.set()
+
+    recording.sync(tell)
+    recorder.wake()
+    assert synced.wait(5)
+    left = open_capture(cut[0], PRIVATE)
+    assert [packet.offset for packet in left.packets] == [number * 160 for number in range(1000)]
+    assert left.marks == (Mark(20_000, "part-end"),)
+    assert left.end.reason is EndReason.INTERRUPTED
+    recording.audio(1000 * 160, b"x" * 160, 0)
+    assert finished(recorder, recording)
+    whole = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
+    assert len(whole.packets) == 1001
+    assert whole.complete
+
+
+def test_it_tells_of_a_sync_once_and_never_after_a_failure(recorder: Recorder) -> None:
+    failed: list[int] = []
+    told: list[int] = []
+    whole, broken = opened(recorder), opened(recorder, failed)
+    os.close(broken.file._handle)
+    broken.file._handle = os.open("/dev/full", os.O_WRONLY)
+    broken.audio(0, b"x" * 160, 0)
+    broken.sync(lambda: told.append(2))
+    whole.sync(lambda: told.append(1))
+    recorder.wake()
+    for _ in range(100):
+        if failed and told:
+            break
+        time.sleep(0.02)
+    assert finished(recorder, whole)
+    assert told == [1]
+    assert failed == [1]
+
+
 def test_it_drops_what_comes_after_the_end(recorder: Recorder, tmp_path: Path) -> None:
     recording = opened(recorder)
     recording.audio(0, b"x" * 160, 0)

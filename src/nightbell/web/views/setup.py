@@ -12,6 +12,7 @@ from django.views.decorators.http import require_http_methods
 
 from nightbell.core import clock
 from nightbell.core.config import load
+from nightbell.line.state import first_version
 from nightbell.oncall.founding import found, set_fallback
 from nightbell.people import first_run
 from nightbell.people.access import NotFound
@@ -88,3 +89,4 @@ def _make(given: dict[str, str]) -> None:
             now,
         )
         set_fallback(practice, manager, actor, now)
+        first_version(practice, now, actor)

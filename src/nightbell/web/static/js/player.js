@@ -1,16 +1,17 @@
 // The player: sound by Range from the sealed recording, words that light up with it, and an honest count of what was heard.
 import { busy, stopwatch } from "./page.js";
 
-const box = document.querySelector("[data-player]");
 const SPEEDS = [1, 1.25, 1.5, 2, 0.75];
 
-if (box) {
+// One recording with its words. The first on a page is the message itself: keys and the line "heard by you" are its.
+const player = (box, main) => {
+  const sheet = box.closest("[data-sound]");
   const audio = box.querySelector("audio");
   const length = Number(box.dataset.length);
   const wave = box.querySelector(".nb-wave");
   const bars = [...wave.querySelectorAll("rect:not([data-mark]):not(.head)")];
   const head = wave.querySelector(".head");
-  const words = [...document.querySelectorAll("[data-words] [data-at]")];
+  const words = [...sheet.querySelectorAll("[data-words] [data-at]")];
   const playButton = box.querySelector("[data-play]");
   const nowText = box.querySelector("[data-now]");
   const trouble = box.querySelector("[data-trouble]");
@@ -63,6 +64,7 @@ if (box) {
     wanted = null;
   });
   audio.addEventListener("play", () => {
+    for (const other of document.querySelectorAll("audio")) if (other !== audio) other.pause();
     box.classList.add("is-playing");
     playButton.setAttribute("aria-label", "Pause");
     requestAnimationFrame(frame);
@@ -108,13 +110,18 @@ if (box) {
   });
 
   for (const button of document.querySelectorAll("[data-hear]")) {
+    const own = button.closest("[data-sound]");
+    if (own ? own !== sheet : !main) continue;
     button.addEventListener("click", () => {
       const from = Math.max(0, Number(button.dataset.hear) - 0.4);
       const to = button.dataset.until ? Number(button.dataset.until) + 0.3 : null;
       play(from, to);
     });
   }
-  for (const button of document.querySelectorAll("[data-last]")) {
+  for (const button of sheet.querySelectorAll("[data-part]")) {
+    button.addEventListener("click", () => play(Number(button.dataset.part)));
+  }
+  for (const button of main ? document.querySelectorAll("[data-last]") : []) {
     button.addEventListener("click", () => {
       const end = audio.currentTime > 0 && !audio.ended ? audio.currentTime : length;
       play(Math.max(0, end - Number(button.dataset.last)));
@@ -157,7 +164,7 @@ if (box) {
     return sum;
   };
   const tellHere = () => {
-    const line = document.getElementById("heard-now");
+    const line = main && document.getElementById("heard-now");
     if (!line || heard() < 0.2) return;
     line.hidden = false;
     line.querySelector("[data-heard]").textContent = stopwatch(heard() + 0.3);
@@ -173,6 +180,7 @@ if (box) {
   };
   audio.addEventListener("ended", tellServer);
   addEventListener("pagehide", tellServer);
+  if (!main) return;
 
   document.addEventListener("keydown", (event) => {
     if (busy(event)) return;
@@ -185,7 +193,9 @@ if (box) {
   });
 
   if (location.hash === "#listen") playButton.focus();
-}
+};
+
+for (const [index, box] of document.querySelectorAll("[data-player]").entries()) player(box, index === 0);
 
 document.addEventListener("keydown", (event) => {
   if (busy(event)) return;
