@@ -284,8 +284,9 @@ def studio() -> Graph:
 def busy(plan: Plan) -> Graph:
     """The short form of a full system: one prompt, one message."""
     nodes: dict[str, Node] = {
-        "busy": Say(("~300", "busy-short", "~300"), "take", past="take"),
-        "take": Take(Part.MESSAGE, "send", "send", "send"),
+        "busy": Say(("~300", "busy-short", "~300"), "take", past="take", sets=(("short", ""),)),
+        "take": Take(Part.MESSAGE, "send", "silence-end", "send"),
         "send": End(Closing.BUSY),
+        "silence-end": End(Closing.SILENCE),
     }
     return Graph(nodes, "busy", "busy", TROUBLE)

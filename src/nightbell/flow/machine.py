@@ -57,7 +57,7 @@ def enter(turn: Turn, name: str) -> None:
     turn.set(node=name, phase=Phase.WORDS, wake=None, asked_more=False)
     turn.count(name)
     if isinstance(node, Ask) and turn.counted(name) > VISITS:
-        enter(turn, node.rounds[-1] if node.rounds else turn.config.graph.record)
+        enter(turn, node.rounds[-1] if turn.state.recorded else turn.config.graph.record)
     elif isinstance(node, Take):
         recording.begin(turn, node)
     elif isinstance(node, End):
@@ -83,7 +83,8 @@ def _begin_number(turn: Turn, node: Digits) -> None:
     if turn.counted(tries) > 2:
         enter(turn, node.skip)
         return
-    turn.set(entered="")
+    # A number keyed in early counts; one key alone is a nervous second press of the key before.
+    turn.set(entered="", kept=turn.state.kept if len(turn.state.kept) > 1 else "")
     turn.say(node.words)
     _act_on_keys_if_free(turn)
 
@@ -199,7 +200,8 @@ def _dial(turn: Turn, node: Digits, key: str) -> bool:
     elif key.isdigit():
         turn.set(entered=turn.state.entered + key)
     entered = turn.state.entered
-    if key == "#" or len(entered) == PHONE_NUMBER + entered.startswith("1"):
+    # Whoever was asked to press any key may have done so before the number: one key more is waited for.
+    if key == "#" or len(entered) == PHONE_NUMBER + entered.startswith("1") + turn.state.asked_more:
         _number_given(turn, node)
         return True
     turn.wait(turn.config.timing.digits)
@@ -208,6 +210,8 @@ def _dial(turn: Turn, node: Digits, key: str) -> bool:
 
 def _number_given(turn: Turn, node: Digits) -> None:
     entered = turn.state.entered
+    if turn.state.asked_more and len(entered) > PHONE_NUMBER and not is_number(entered.removeprefix("1")):
+        entered = entered[1:]
     if len(entered) == PHONE_NUMBER + 1 and entered.startswith("1"):
         entered = entered[1:]
     turn.set(entered=entered)

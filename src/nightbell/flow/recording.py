@@ -131,8 +131,8 @@ def _limit(turn: Turn, node: Take) -> None:
     """Told only when it is true: what was said is on disk first. A second limit ends the message."""
     _close_part(turn)
     turn.set(said=True, reason=EndReason.LIMIT)
-    turn.count("limit")
-    if turn.counted("limit") > 2:
+    turn.count("limits")
+    if turn.counted("limits") > 1:
         end(turn, EndReason.LIMIT)
         return
     turn.set(phase=Phase.SYNCING, used=0)
@@ -157,8 +157,6 @@ def end(turn: Turn, reason: EndReason) -> None:
     listened = state.phase not in (Phase.TONE, Phase.RECORDING)
     if state.recorded and not state.said and listened and reason is not EndReason.DRAIN:
         turn.do(Note("unheard"))
-    if closing is Closing.BUSY:
-        turn.do(Note("short"))
     turn.silence()
     turn.set(phase=Phase.SAVING, reason=reason, closing=closing.value, wake=None, kept="")
     promised = closing is Closing.PROMISE and not state.gone and reason is not EndReason.DRAIN
@@ -190,7 +188,7 @@ def saved(turn: Turn, event: Saved) -> None:
     if state.gone:
         done(turn)
         return
-    if state.reason is EndReason.DRAIN and not state.recorded:
+    if state.reason is EndReason.DRAIN and not state.said:
         trouble(turn)  # we stop, and this caller has said nothing yet: nothing of theirs is "saved"
         return
     turn.set(phase=Phase.CLOSING, promise=event.promise)

@@ -141,6 +141,7 @@ class Call:
 
     def drain(self) -> None:
         """End now, keeping what there is."""
+        self._tick()  # whether somebody is speaking decides what may be said
         self._feed(model.Drain())
         if self._session is not None and not self._session.confirmed:
             self._feed(model.HungUp())  # nothing is played to it, so nothing would come to its end

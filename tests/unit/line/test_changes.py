@@ -11,7 +11,7 @@ from nightbell.flow.hours import Day
 from nightbell.flow.plan import MenuKey, OwnDay, Plan
 from nightbell.line.rules import changes
 
-BASE = Plan()
+BASE = Plan(observed=None)
 WEEK = BASE.week
 KEYS = BASE.keys
 BOXES = {"01J00000000000000000000001": "Refills"}

@@ -147,7 +147,7 @@ def test_it_refuses_a_malformed_one_though_it_is_signed(house: House, change: di
 @pytest.mark.parametrize(
     "change",
     [
-        {"zone": "Nowhere/None"}, {"zone": "/etc/passwd"}, {"plan": {}}, {"plan": 7},
+        {"zone": "Nowhere/None"}, {"zone": "America"}, {"studio": "x", "language": "de"}, {"zone": "/etc/passwd"}, {"plan": {}}, {"plan": 7},
         {"plan": LINE["plan"] | {"languages": ["de"]}}, {"plan": LINE["plan"] | {"max_seconds": 1}},
         {"plan": LINE["plan"] | {"keys": [{"key": "0"}]}},
         {"plan": LINE["plan"] | {"clips": {"en/practice-name": "../../etc/passwd"}}},

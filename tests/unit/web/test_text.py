@@ -8,7 +8,8 @@ import pytest
 
 from nightbell.mailbox.values import Person, Reason, Row
 from nightbell.web import format as form
-from nightbell.web.present import action_word, flags, row_view, rung_words, short_name, why
+from nightbell.web.actions import action_word
+from nightbell.web.present import flags, row_view, rung_words, short_name, why
 
 NOW = datetime(2026, 11, 24, 12, 41, tzinfo=UTC)  # Tuesday 07:41 in New York
 ZONE = "America/New_York"
