@@ -287,3 +287,26 @@ def test_it_takes_a_message_from_whoever_has_no_number_to_ask_with() -> None:
 def test_it_has_no_status_line_where_the_plan_has_none() -> None:
     plan = Plan(keys=Plan().keys[:2])
     assert not [name for name in config_of(plan).graph.nodes if name.startswith("status")]
+
+
+def test_the_key_that_asks_for_more_time_is_no_digit_of_the_number() -> None:
+    caller = at_callback("").to("callback", Phase.DIGITS)
+    while not caller.said("more-time"):
+        caller.wait(1_000)
+    caller.press("5" + GIVEN)
+    assert caller.at[0] == "callback-confirm"
+    assert caller.state.entered == GIVEN
+
+
+def test_a_number_keyed_in_after_more_time_needs_no_extra_key() -> None:
+    caller = at_callback("").to("callback", Phase.DIGITS)
+    while not caller.said("more-time"):
+        caller.wait(1_000)
+    caller.press(GIVEN).to("callback-confirm")
+    assert caller.state.entered == GIVEN
+
+
+def test_a_nervous_second_key_is_no_digit_of_the_number() -> None:
+    caller = Caller(config_of(caller="")).answered().press("11").to("callback.free-urgent", Phase.DIGITS)
+    assert caller.state.entered == ""
+    assert caller.said("ask-callback")

@@ -11,6 +11,7 @@ from nightbell.core.capture import EndReason
 from nightbell.flow.model import (
     NO_PROMISE,
     Answered,
+    Drain,
     Failed,
     HangUp,
     Hold,
@@ -25,6 +26,7 @@ from nightbell.flow.model import (
     Sync,
     Synced,
     Taken,
+    Tick,
     Told,
 )
 from nightbell.flow.plan import Plan
@@ -377,3 +379,22 @@ def test_it_stops_speaking_when_the_message_ends() -> None:
     caller = at_tone().wait(12_000)
     assert caller.state.playing is not None
     assert StopPlay() in caller.send(Key("#"))
+
+
+def test_a_full_system_does_not_tell_a_silent_caller_that_something_is_saved() -> None:
+    caller = Caller(config_of(busy=True)).answered().over()
+    assert not caller.said("busy-saved")
+    assert caller.said("silence-end")
+    assert "short" in [note.partition(":")[0] for note in caller.notes()]
+
+
+def test_a_drain_tells_nobody_who_was_silent_that_something_is_saved() -> None:
+    silent, speaking = at_tone().to("take", Phase.RECORDING), at_tone().to("take", Phase.RECORDING)
+    speaking.speak(1_000)
+    for caller in (silent, speaking):
+        caller.send(Tick(caller.now if caller is speaking else None))
+        caller.send(Drain())
+        caller.over()
+    assert not silent.said("saved")
+    assert silent.said("trouble")
+    assert speaking.said("saved")
