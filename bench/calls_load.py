@@ -212,7 +212,7 @@ def lost_frames(house: House, lines: list[Line]) -> tuple[int, int, int]:
 def phone_run(calls: int, seconds: float) -> dict[str, Any]:
     """One real phone process with so many calls at once."""
     root = Path(tempfile.mkdtemp(prefix="nightbell-bench-"))
-    house = House(root, max_seconds=1800)
+    house = House(root, max_seconds=600)
     (house.folder / "snapshot.json").write_bytes(
         house.signed(1, limits={"max_calls": 5000, "drain_seconds": 1})
     )

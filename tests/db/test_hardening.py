@@ -166,7 +166,7 @@ def test_the_line_promises_a_team_only_when_somebody_can_be_told(house: House) -
     epochs.begin(utc_now(), "system:test")
 
     def promised(channels: bool = True) -> bool:
-        return bool(routing.payload(utc_now(), channels)["numbers"]["5035550100"]["on_call"])
+        return bool(routing.payload(utc_now(), channels)["lines"][house.practice.id]["team"])
 
     assert promised()
     assert not promised(channels=False)

@@ -222,11 +222,29 @@ def test_a_backup_lets_nobody_in(place: Place) -> None:
     assert place.scene(messages) == "[]"
 
 
+def keep_recording() -> None:
+    """A practice's own recording; prints the name of its file."""
+    from tests.factories import Role
+
+    from nightbell.core.clock import utc_now
+    from nightbell.flow.studio import Finished
+    from nightbell.line import service
+    from nightbell.people.access import Actor
+    from nightbell.people.models import User
+
+    actor = Actor(User.objects.get(role=Role.MANAGER), "", "", utc_now())
+    finished = Finished(b"RIFF own", 2.0, -16.0, -3.0, (0.0, 0.0))
+    print(service.keep_clip(actor, "practice-name", "en", finished, "browser").sha256)
+
+
 def test_a_call_that_ended_before_is_in_the_backup_whatever_intake_does_meanwhile(place: Place) -> None:
+    name, clips = place.scene(keep_recording), place.home / "phone" / "clips"
     ended = place.scene(take_in_during_backup)
     shutil.rmtree(place.home / "blobs")
+    shutil.rmtree(clips)
     assert place.restore("data").returncode == 0
     assert place.scene(messages) == ended
+    assert (clips / name).read_bytes() == b"RIFF own", "callers hear the practice in its own words again"
 
 
 def test_what_waits_in_a_backup_does_not_come_back_after_it_was_destroyed(place: Place) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import QuerySet
 
 from nightbell.flow import hours, phrases
 from nightbell.flow.hours import Calendar
@@ -18,8 +18,7 @@ from nightbell.flow.model import Promise
 from nightbell.flow.plan import Plan
 from nightbell.line.calendars import calendar
 from nightbell.mailbox.models import Kind, Message, Outcome, State, Urgency
-from nightbell.oncall.escalation import MAX_TRIES, STANDSTILL
-from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
+from nightbell.oncall.escalation import standing_still
 from nightbell.people.models import Practice
 
 LAST, ENOUGH = 20, 5  # messages that are looked at; fewer than ENOUGH prove nothing
@@ -92,7 +91,7 @@ def promise(practice: Practice, plan: Plan, now: datetime, team: bool) -> Promis
     """What the practice's callers are told now. team: somebody can be woken."""
     took, oldest = _urgent_spans(practice, now)
     return Promise(
-        urgent(team, team and _stands_still(practice, now), plan.promise, took, oldest),
+        urgent(team, team and standing_still(now, practice.id) > 0, plan.promise, took, oldest),
         routine(calendar(practice, plan, now, BACK), _routine_spans(practice, now), now),
         team,
     )
@@ -120,25 +119,3 @@ def _real(messages: QuerySet[Message]) -> Iterator[Span]:
     for came, closed, tags in messages.values_list("received_at", "closed_at", "tags")[:MOST]:
         if TEST not in tags:
             yield came, closed
-
-
-def _stands_still(practice: Practice, now: datetime) -> bool:
-    """Whether an alert of the practice is overdue or all that was sent for it failed: as oncall's auditor sees it."""
-    ringing = Alert.objects.filter(practice=practice, state=AlertState.OPEN, message__state=State.NEW)
-    overdue = now - STANDSTILL
-    if Message.objects.filter(practice=practice, needs_alert=True, stored_at__lt=overdue).exists():
-        return True
-    if not ringing.exists():  # nearly always: what follows is asked for every practice every two seconds
-        return False
-    latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
-    failed = Exists(latest.filter(state=AttemptState.FAILED)) & ~Exists(
-        latest.exclude(state=AttemptState.FAILED)
-    )
-    unsent = Exists(
-        Attempt.objects.filter(alert=OuterRef("pk"), state=AttemptState.PENDING).filter(
-            Q(retry_at__lt=overdue) | Q(tries__gt=MAX_TRIES)
-        )
-    )
-    since = Attempt.objects.filter(alert=OuterRef("pk"), step__gte=OuterRef("began"))
-    in_vain = Exists(since.filter(recorded_at__lt=overdue)) & ~Exists(since.filter(state=AttemptState.SENT))
-    return ringing.filter(Q(next_at__lt=overdue) | failed | unsent | in_vain).exists()

@@ -55,7 +55,7 @@ def keep_clip(
         raise BadClip("The recording was not kept", "its origin or text is odd", "choose from the list")
     sha256 = store(clip, language, finished)
     with transaction.atomic():
-        return name(actor, clip, language, sha256, finished.seconds, source, words)
+        return enter(actor, clip, language, sha256, finished.seconds, source, words)
 
 
 def store(clip: str, language: str, finished: Finished) -> str:
@@ -74,8 +74,15 @@ def store(clip: str, language: str, finished: Finished) -> str:
     return sha256
 
 
-def name(
-    actor: Actor, clip: str, language: str, sha256: str, seconds: float, source: str, words: str, message: str = ""
+def enter(
+    actor: Actor,
+    clip: str,
+    language: str,
+    sha256: str,
+    seconds: float,
+    source: str,
+    words: str,
+    message: str = "",
 ) -> Clip:
     """The row of a stored recording, with its audit row, last in the caller's transaction. message: it came as that."""
     made, fresh = Clip.objects.get_or_create(

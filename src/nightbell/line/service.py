@@ -13,7 +13,7 @@ from datetime import datetime
 from django.db import transaction
 
 from nightbell.flow import walk
-from nightbell.flow.plan import Plan, from_dict
+from nightbell.flow.plan import BadPlan, Plan, from_dict
 from nightbell.line import rules
 from nightbell.line.calendars import calendar, check_holidays
 from nightbell.line.closures import (
@@ -76,15 +76,29 @@ def versions(actor: Actor, limit: int = 50) -> list[VersionView]:
     live = first_version(actor.user.practice, actor.now)
     found = Version.objects.filter(practice_id=actor.practice).select_related("made_by").order_by("-number")
     rows = list(found[: limit + 1])
-    plans, mailboxes = [plan_of(row) for row in rows], _mailboxes(actor)
+    plans, mailboxes = [_readable(row) for row in rows], _mailboxes(actor)
     return [
         VersionView(
             row.number, row.made_at, name_of(row.made_by),
-            rules.changes(plans[at + 1], plans[at], mailboxes) if at + 1 < len(rows) else [],
+            _changes(plans[at + 1], plans[at], mailboxes) if at + 1 < len(rows) else [],
             row.number == live.number, row.brought_back,
         )
         for at, row in enumerate(rows[:limit])
     ]  # fmt: skip
+
+
+def _readable(version: Version) -> Plan | None:
+    """None for one whose stored form is damaged: the others must still be there to be brought back."""
+    try:
+        return plan_of(version)
+    except BadPlan:
+        return None
+
+
+def _changes(before: Plan | None, after: Plan | None, mailboxes: dict[str, str]) -> list[str]:
+    if after is None:
+        return ["This version is damaged and cannot be read"]
+    return rules.changes(before, after, mailboxes) if before is not None else []
 
 
 def draft(actor: Actor) -> DraftView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -14,7 +14,7 @@ from django.db.models import Max
 from nightbell.audit import service as audit
 from nightbell.core.config import load
 from nightbell.flow.clips import LANGUAGES
-from nightbell.flow.plan import Plan, from_dict
+from nightbell.flow.plan import BadPlan, Plan, from_dict
 from nightbell.line.models import Draft, Version
 from nightbell.people.access import Actor, NotFound, write
 from nightbell.people.models import Practice, User
@@ -34,13 +34,29 @@ def current(practice_id: str) -> Version:
 
 def plan_of(version: Version) -> Plan:
     """Its plan. Raises BadPlan when what is stored is damaged."""
-    return from_dict(json.loads(version.plan))
+    return read_plan(version.plan)
+
+
+def read_plan(text: str) -> Plan:
+    """A plan as it is stored. Raises BadPlan."""
+    try:
+        return from_dict(json.loads(text))
+    except json.JSONDecodeError as error:
+        raise BadPlan("its stored form is damaged (not JSON)", "go back to an older version") from error
+
+
+def older_plans(live: Version) -> Iterator[tuple[Plan, int]]:
+    """The plans of versions before this one that can be read, the newest first, each with its number."""
+    older = Version.objects.filter(practice_id=live.practice_id, number__lt=live.number)
+    for version in older.order_by("-number").iterator():
+        with contextlib.suppress(BadPlan):
+            yield plan_of(version), version.number
 
 
 def draft_plan(live: Version) -> Plan:
-    """The plan in the making, or the live one when there is none."""
+    """The plan in the making, or the live one when there is none. Raises BadPlan."""
     row = Draft.objects.filter(practice_id=live.practice_id).first()
-    return from_dict(json.loads(row.plan)) if row is not None and row.plan else plan_of(live)
+    return read_plan(row.plan) if row is not None and row.plan else plan_of(live)
 
 
 def name_of(user: User | None) -> str:
@@ -78,7 +94,7 @@ def first_version(
         lock(practice, now)
         with contextlib.suppress(NotFound):
             return current(practice.id)  # somebody was faster
-        made = publish_plan(practice, plan or _usual(practice), now, None)
+        made = publish_plan(practice, plan or usual(practice), now, None)
         Flag.objects.filter(name=_flag(practice)).delete()
         audit.record(
             practice.id, actor=actor, action="line:publish", now=now, detail={"version": made.number}
@@ -87,7 +103,7 @@ def first_version(
     return made
 
 
-def _usual(practice: Practice) -> Plan:
+def usual(practice: Practice) -> Plan:
     """The plan of a practice that has decided nothing: its language first, ordinary hours, the usual menu."""
     plan = Plan()
     first = [practice.language] if practice.language in LANGUAGES else []

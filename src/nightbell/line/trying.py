@@ -21,11 +21,13 @@ KEPT = timedelta(days=30)  # a recording may wait for its keys; and the page tel
 
 def try_number(actor: Actor) -> TryNumber:
     """A fresh number for the practice's draft, or for the live plan when there is none; an older one ends."""
+    demand(actor, Act.EDIT_LINE)
     return _made(actor)
 
 
 def record_number(actor: Actor, clip: str, language: str) -> TryNumber:
     """A fresh number under which a clip is recorded; an older one of the same person ends. Raises BadClip."""
+    demand(actor, Act.EDIT_LINE)
     longest(clip)  # a place that there is
     if language not in LANGUAGES:
         raise BadClip("There is no number", "its language is not known", "choose one of the list")
@@ -41,7 +43,6 @@ def recorded(actor: Actor, clip: str, language: str) -> TryNumber | None:
 
 
 def _made(actor: Actor, clip: str = "", language: str = "") -> TryNumber:
-    demand(actor, Act.EDIT_LINE)
     first_version(actor.user.practice, actor.now)
     with transaction.atomic():
         lock(actor.user.practice, actor.now)

@@ -299,15 +299,23 @@ def find_forgotten(now: datetime) -> int:
     return forgotten.update(needs_alert=True)
 
 
-def standing_still(now: datetime) -> int:
-    """The auditor: open alerts without a step in the near past or future, and urgent messages without an alert."""
-    stuck = Alert.objects.filter(
-        state=AlertState.OPEN, message__state=State.NEW, next_at__lt=now - STANDSTILL
-    )
+def standing_still(now: datetime, practice_id: str = "") -> int:
+    """The auditor: open alerts without a step in the near past or future, and urgent messages without an alert.
+
+    practice_id: of one practice alone, '' for all.
+    """
+    ringing = Alert.objects.filter(state=AlertState.OPEN, message__state=State.NEW)
     waiting = Message.objects.filter(needs_alert=True, stored_at__lt=now - STANDSTILL)
     unsent = Attempt.objects.filter(
         Q(retry_at__lt=now - STANDSTILL) | Q(tries__gt=MAX_TRIES), state=AttemptState.PENDING
     )
+    if practice_id:
+        ringing, waiting = ringing.filter(practice_id=practice_id), waiting.filter(practice_id=practice_id)
+        unsent = unsent.filter(alert__practice_id=practice_id)
+    found = waiting.count() + unsent.count()
+    if not ringing.exists():  # nearly always: what follows is asked for each practice every two seconds
+        return found
+    stuck = ringing.filter(next_at__lt=now - STANDSTILL)
     latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
     failed = Exists(latest.filter(state=AttemptState.FAILED)) & ~Exists(
         latest.exclude(state=AttemptState.FAILED)
@@ -316,8 +324,7 @@ def standing_still(now: datetime) -> int:
     in_vain = Exists(since.filter(recorded_at__lt=now - STANDSTILL)) & ~Exists(
         since.filter(state=AttemptState.SENT)
     )
-    untold = Alert.objects.filter(failed | in_vain, state=AlertState.OPEN, message__state=State.NEW)
-    return stuck.count() + waiting.count() + unsent.count() + untold.count()
+    return found + stuck.count() + ringing.filter(failed | in_vain).count()
 
 
 def tick(sender: Sender, now: datetime, log: Log) -> int:

@@ -1,6 +1,6 @@
 """Backup and restore of an installation on SQLite. Data first, keyring second; never into one folder.
 
-A data backup holds content as sealed bytes only, and no log-in. The keyring backup holds wrapped entries that open only with the
+A data backup holds content as sealed bytes only, and no log-in; a practice's own recordings are no content. The keyring backup holds wrapped entries that open only with the
 period key and the key file; neither is ever in a backup folder (NIGHTBELL_PERIOD_SLOT keeps the one copy). On PostgreSQL use its own tools for the database
 and this command for the rest.
 """
@@ -40,7 +40,7 @@ from nightbell.server.home import SNAPSHOT_SIGNER, stamp
 from nightbell.store import vault
 from nightbell.store.models import Flag
 
-PARTS = ("blobs", "tls", "checkpoints")
+PARTS = ("blobs", "tls", "checkpoints", "phone/clips")
 PAIR = "backup.json"
 FILES = ("home.json", "demo.json")
 
@@ -53,7 +53,7 @@ def save(config: Config, target: Path, keyring_target: Path, actor: str, now: da
     """Write a backup. Returns the number of blobs. Both folders must be new or empty, and apart."""
     if config.database != "sqlite":
         raise BadBackup(
-            "The backup was not made", "the database is on PostgreSQL", "use pg_dump and copy blobs/"
+            "The backup was not made", "the database is on PostgreSQL", "use pg_dump and copy blobs/ and phone/clips/"
         )
     with _told(
         "The backup was not made", "see that there is room and that it may be written, and give new folders"

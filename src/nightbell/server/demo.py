@@ -16,7 +16,7 @@ from nightbell.core.config import Config
 from nightbell.core.durable import write_file
 from nightbell.core.errors import RefusedStart
 from nightbell.flow.hours import Day
-from nightbell.flow.plan import MenuKey, Plan
+from nightbell.flow.plan import HOLIDAYS, MenuKey, Plan
 from nightbell.line.state import first_version
 from nightbell.mailbox.models import Mailbox, Number
 from nightbell.oncall.models import Schedule, Shift
@@ -43,6 +43,7 @@ PRACTICES: list[dict[str, Any]] = [
         "mailboxes": ["Nurse line"],
         "plan": Plan(
             week=(*((Day(480, 1020, None),) * 5), Day(540, 720, None), Day(None, None, None)), state="CA",
+            observed=(*HOLIDAYS, "Day After Thanksgiving"),
             keys=(
                 MenuKey("1", "menu-urgent", urgency="urgent"), MenuKey("2", "menu-routine", asks="guided"),
                 MenuKey("3", "menu-status", does="status"),

@@ -48,6 +48,7 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
             ", ".join(report.get("channels", [])) or "no way is set up: nobody can be woken (NIGHTBELL_SMTP)",
         ),
         "phone": _phones(report.get("phones", [])),
+        "lines": _lines(report.get("lines_damaged", [])),
         "work": _work(report),
         **_seen_from_here(config, now),
     }
@@ -106,6 +107,12 @@ def _disk(config: Config) -> dict[str, Any]:
             tight.append(name)
     says = f"{', '.join(tight)}: nearly full, make room" if tight else "room enough"
     return _check(not tight, f"{says} ({least:.0%} free)")
+
+
+def _lines(damaged: list[str]) -> dict[str, Any]:
+    """Red when callers hear an older line than the one in force. damaged: codes of practices."""
+    says = f"{', '.join(damaged)}: the stored line is damaged, callers hear an older one; bring a version back"
+    return _check(not damaged, says if damaged else "all can be read")
 
 
 def _work(report: dict[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,11 @@ from nightbell.core.clock import iso
 from nightbell.core.config import Config
 from nightbell.core.durable import write_file
 from nightbell.core.errors import NightbellError
-from nightbell.flow.plan import Plan
+from nightbell.flow.plan import BadPlan, Plan
 from nightbell.line.calendars import calendar
-from nightbell.line.models import TryNumber
+from nightbell.line.models import TryNumber, Version
 from nightbell.line.promise import promise
-from nightbell.line.state import draft_plan, first_version, plan_of
+from nightbell.line.state import draft_plan, first_version, older_plans, plan_of, usual
 from nightbell.line.trying import in_force
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Mailbox, Number
@@ -33,23 +33,22 @@ from nightbell.store.models import Flag
 DRAFT = ":draft"
 
 
-def payload(now: datetime, channels: bool = True) -> dict[str, Any]:
-    """channels: whether there is any way to wake somebody. Everything but version and time, so that a change can be
-    told from a mere new second."""
+def payload(now: datetime, channels: bool = True, damaged: list[str] | None = None) -> dict[str, Any]:
+    """channels: whether there is any way to wake somebody; damaged: here come the codes of practices whose plan cannot
+    be read. Everything but version and time, so that a change can be told from a mere new second."""
     epoch = epochs.current()
     if epoch is None:
         raise NightbellError(
             "There is no sealing key epoch", "set-up did not finish", "run: nightbell migrate"
         )
     trying = in_force(now)
-    tried = {number.practice_id for number in trying}
     lines: dict[str, Any] = {}
     for practice in Practice.objects.order_by("id"):
-        team = channels and _somebody(practice, now)
-        version = first_version(practice, now)
-        lines[practice.id] = _line(practice, plan_of(version), version.number, team, now)
-        if practice.id in tried:
-            lines[practice.id + DRAFT] = _line(practice, draft_plan(version), 0, team, now)
+        mine = [number for number in trying if number.practice_id == practice.id]
+        found, whole = _lines(practice, mine, channels and _somebody(practice, now), now)
+        lines |= found
+        if not whole and damaged is not None:
+            damaged.append(practice.code)
     numbers = {
         one.dialled: {
             "practice": one.mailbox.practice_id,
@@ -63,8 +62,45 @@ def payload(now: datetime, channels: bool = True) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _lines(
+    practice: Practice, trying: list[TryNumber], team: bool, now: datetime
+) -> tuple[dict[str, Any], bool]:
+    """The entries of one practice, and whether all its plans could be read: if not, an older one answers."""
+    live = first_version(practice, now)
+    entry, whole = _in_force(practice, live, team, now)
+    lines = {practice.id: entry}
+    for one in trying:
+        if one.clip:
+            lines[_key(one)] = entry | {"flow": 0, "test": True, "studio": one.clip, "language": one.language}
+            continue
+        try:
+            lines[_key(one)] = _line(practice, draft_plan(live), 0, team, now) | {"test": True}
+        except BadPlan:
+            lines[_key(one)], whole = entry | {"flow": 0, "test": True}, False
+    return lines, whole
+
+
+def _in_force(practice: Practice, live: Version, team: bool, now: datetime) -> tuple[dict[str, Any], bool]:
+    """The live version; should it be damaged, the newest that is whole, for patients call whatever is stored.
+    With none left it is the usual plan, as version 0."""
+    try:
+        return _line(practice, plan_of(live), live.number, team, now), True
+    except BadPlan:
+        for plan, number in older_plans(live):
+            try:
+                return _line(practice, plan, number, team, now), False
+            except BadPlan:  # a state whose holidays are not known any more
+                continue
+        return _line(practice, usual(practice), 0, team, now), False
+
+
+def _key(one: TryNumber) -> str:
+    """The name of the line that such a number leads to."""
+    return f"{one.practice_id}:{one.dialled}" if one.clip else one.practice_id + DRAFT
+
+
 def _line(practice: Practice, plan: Plan, flow: int, team: bool, now: datetime) -> dict[str, Any]:
-    """One entry as flow.line reads it. flow: the version's number, 0 for a draft."""
+    """One entry as flow.line reads it. flow: the version's number. Raises BadPlan: a state without a calendar."""
     days, said = calendar(practice, plan, now), promise(practice, plan, now, team)
     return {
         "practice": practice.id,
@@ -80,18 +116,18 @@ def _line(practice: Practice, plan: Plan, flow: int, team: bool, now: datetime) 
         ],
         "team": team,
         "promise": {"urgent": said.urgent, "routine": said.routine},
-        "test": flow == 0,
+        "test": False,
     }
 
 
 def _try_numbers(trying: list[TryNumber]) -> dict[str, Any]:
-    """Numbers that lead to a draft: to the practice's first mailbox, should somebody leave word."""
+    """Numbers that lead to a draft or a recording: to the practice's first mailbox, should somebody leave word."""
     found: dict[str, Any] = {}
     for one in trying:
         mailbox = Mailbox.objects.filter(practice_id=one.practice_id).order_by("position", "id").first()
         if mailbox is not None:
             found[one.dialled] = {
-                "practice": one.practice_id, "mailbox": mailbox.id, "line": one.practice_id + DRAFT,
+                "practice": one.practice_id, "mailbox": mailbox.id, "line": _key(one),
             }  # fmt: skip
     return found
 
@@ -107,9 +143,12 @@ def _somebody(practice: Practice, now: datetime) -> bool:
     )
 
 
-def publish(config: Config, now: datetime) -> bytes:
-    """The signed file in force; a new version only when something changed. Written where a phone starts from."""
-    body = payload(now, bool(config.smtp) or home.stamp(config) == home.DEMO)
+def publish(config: Config, now: datetime, damaged: list[str] | None = None) -> bytes:
+    """The signed file in force; a new version only when something changed. Written where a phone starts from.
+
+    damaged: as in `payload`.
+    """
+    body = payload(now, bool(config.smtp) or home.stamp(config) == home.DEMO, damaged)
     text = json.dumps(body, sort_keys=True)
     path = config.home / "phone" / "issued.json"
     try:

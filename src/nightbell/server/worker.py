@@ -20,6 +20,7 @@ from nightbell.core import clock, durable
 from nightbell.core.config import Config
 from nightbell.core.log import Log
 from nightbell.core.notice import Recogniser
+from nightbell.line import takeup
 from nightbell.line.state import CHANGED
 from nightbell.mailbox import epochs, intake, playing, transcribe
 from nightbell.oncall import escalation
@@ -98,6 +99,7 @@ class Worker:
         self.answers = Answers(self.control, self.wakes["status"], log)
         self.publishing = threading.Lock()
         self.line_seen = 0  # the time of the last change that is on the phones (ns)
+        self.damaged: list[str] = []  # codes of practices whose stored line cannot be read
         self.next_checkpoint = self.next_sweep = clock.utc_now()
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
@@ -112,7 +114,7 @@ class Worker:
             Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600),
             Loop("status", self.answers.step, self.wakes["status"], log, idle=3600),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
-            Loop("line", self.publish_changed, threading.Event(), log, idle=LINE),
+            Loop("line", self.keep_line, threading.Event(), log, idle=LINE),
             *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
 
@@ -223,8 +225,18 @@ class Worker:
         return False
 
     def _snapshot(self) -> None:
+        damaged: list[str] = []
         with self.publishing:
-            self.control.publish(routing.publish(self.config, clock.utc_now()))
+            self.control.publish(routing.publish(self.config, clock.utc_now(), damaged))
+            for code in damaged:
+                if code not in self.damaged:
+                    self.log("line.damaged", code=code)
+            self.damaged = damaged
+
+    def keep_line(self) -> bool:
+        """Changes go to the phones, and recordings by telephone become clips."""
+        self.publish_changed()
+        return takeup.run_one(clock.utc_now, self.log)
 
     def publish_changed(self) -> bool:
         """A change of what callers hear is on the phones at once, not with the next upkeep."""
@@ -282,6 +294,7 @@ class Worker:
             "standing_still": stuck,
             "channels": sorted(self.sender.channels),
             "phones": self.control.health(),
+            "lines_damaged": self.damaged,
             "loops": {loop.name: loop.trouble or "ok" for loop in self.loops},
             "trouble": trouble,
         }

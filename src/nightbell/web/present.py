@@ -83,7 +83,13 @@ _STATUS_WORDS = {
     "tried": "we tried to call back",
     "done": "it is done",
 }
-_TAG_WORDS = {"third": "third call in 20 min", "relay": "relay", "short": "short form", "test": "test call"}
+_TAG_WORDS = {
+    "third": "third call in 20 min",
+    "relay": "relay",
+    "short": "short form",
+    "test": "test call",
+    "studio": "recording for callers",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,54 +334,3 @@ def rung_words(state: str, channel: str, answer: str) -> str:
 def end_note(row: Row) -> str:
     """What a listener must know about how the recording ended."""
     return _ENDS.get(row.end_reason, "")
-
-
-def action_word(action: str) -> str:
-    """'message:play' as a person says it."""
-    return ACTIONS.get(action, action.replace(":", ", ").replace("_", " "))
-
-
-ACTIONS = {
-    "message:list": "Looked at the inbox",
-    "message:view": "Opened a message",
-    "message:play": "Played a message",
-    "message:play_ended": "Stopped playing",
-    "message:acknowledge": "Took a message",
-    "message:note": "Wrote a note",
-    "message:close": "Closed a message",
-    "message:reopen": "Reopened a message",
-    "message:release": "Gave a message back",
-    "message:unrouted": "Looked at unrouted messages",
-    "message:received": "A message came in",
-    "audit:query": "Looked at this log",
-    "audit:export": "Exported this log",
-    "message:transcribed": "Words written down",
-    "message:worse": "A caller said that it got worse",
-    "message:third": "A third call in 20 minutes",
-    "message:real": "Made a test call a message",
-    "status:ask": "A caller asked how far a message is",
-    "alert:start": "Alert started",
-    "alert:step": "Alert went on",
-    "alert:owned": "Alert ended: owned",
-    "notification:sent": "Notification sent",
-    "notification:failed": "Notification failed",
-    "notification:open": "Followed a notification",
-    "schedule:override": "Put somebody on call",
-    "schedule:override_removed": "Undid a change on call",
-    "schedule:shift": "Added a shift",
-    "schedule:shift_removed": "Removed a shift",
-    "user:create": "Added a person",
-    "practice:create": "Added the practice",
-    "session:login": "Signed in",
-    "session:login_failed": "Sign-in refused",
-    "session:second_factor_failed": "Wrong code or passkey",
-    "session:logout": "Signed out",
-    "session:password_changed": "Changed a password",
-    "session:authenticator_added": "Added a second factor",
-    "session:authenticator_removed": "Removed a second factor",
-    "session:authenticator_reset": "Made new recovery codes",
-    "schedule:view": "Looked at the schedule",
-    "schedule:edit": "Changed the schedule",
-    "notification:view": "Looked at notifications",
-    "system:status": "Looked at the status",
-}

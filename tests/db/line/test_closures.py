@@ -116,7 +116,7 @@ def test_closures_that_overlap_keep_nobody_from_publishing(house: House) -> None
 
 
 def test_the_calendar_knows_this_year_and_the_next(house: House) -> None:
-    plan = Plan(state="TX")
+    plan = Plan(state="TX", observed=None)
     days = service.calendar(house.practice, plan, datetime(2027, 1, 1, 4, 0, tzinfo=UTC))  # still 2026 there
     assert days.known_until.isoformat() == "2027-12-31"
     assert {day.year for day in days.holidays} == {2026, 2027}

@@ -29,16 +29,6 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
-            name='TryNumber',
-            fields=[
-                ('dialled', models.CharField(max_length=40, primary_key=True, serialize=False)),
-                ('made_at', models.DateTimeField()),
-                ('expires_at', models.DateTimeField()),
-                ('made_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('practice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='people.practice')),
-            ],
-        ),
-        migrations.CreateModel(
             name='Clip',
             fields=[
                 ('id', nightbell.store.ids.UlidField(default=nightbell.core.ids.new_ulid, editable=False, primary_key=True, serialize=False)),
@@ -55,6 +45,20 @@ class Migration(migrations.Migration):
             options={
                 'indexes': [models.Index(fields=['practice', 'sha256'], name='clip_content')],
             },
+        ),
+        migrations.CreateModel(
+            name='TryNumber',
+            fields=[
+                ('dialled', models.CharField(max_length=40, primary_key=True, serialize=False)),
+                ('made_at', models.DateTimeField()),
+                ('expires_at', models.DateTimeField()),
+                ('clip', models.CharField(blank=True, default='', max_length=40)),
+                ('language', models.CharField(blank=True, default='', max_length=2)),
+                ('trouble', models.TextField(blank=True, default='')),
+                ('kept', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='line.clip')),
+                ('made_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('practice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='people.practice')),
+            ],
         ),
         migrations.CreateModel(
             name='Closure',

@@ -23,8 +23,8 @@ from nightbell.people.access import Actor
 from nightbell.people.audit_log import AuditItem
 from nightbell.people.models import User
 from nightbell.people.roles import Act
+from nightbell.web.actions import action_word
 from nightbell.web.doors import actor_of, allows
-from nightbell.web.present import action_word
 
 EXPORT_LIMIT = 50_000
 _CURSOR = re.compile(r"[0-9]{1,18}\Z")
