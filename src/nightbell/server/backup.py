@@ -53,7 +53,9 @@ def save(config: Config, target: Path, keyring_target: Path, actor: str, now: da
     """Write a backup. Returns the number of blobs. Both folders must be new or empty, and apart."""
     if config.database != "sqlite":
         raise BadBackup(
-            "The backup was not made", "the database is on PostgreSQL", "use pg_dump and copy blobs/ and phone/clips/"
+            "The backup was not made",
+            "the database is on PostgreSQL",
+            "use pg_dump and copy blobs/ and phone/clips/",
         )
     with _told(
         "The backup was not made", "see that there is room and that it may be written, and give new folders"

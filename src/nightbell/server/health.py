@@ -111,7 +111,9 @@ def _disk(config: Config) -> dict[str, Any]:
 
 def _lines(damaged: list[str]) -> dict[str, Any]:
     """Red when callers hear an older line than the one in force. damaged: codes of practices."""
-    says = f"{', '.join(damaged)}: the stored line is damaged, callers hear an older one; bring a version back"
+    says = (
+        f"{', '.join(damaged)}: the stored line is damaged, callers hear an older one; bring a version back"
+    )
     return _check(not damaged, says if damaged else "all can be read")
 
 

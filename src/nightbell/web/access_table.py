@@ -107,6 +107,7 @@ def as_markdown() -> str:
             "",
             "- *yes*: with one's own practice. Another practice's message, alert or schedule entry looks like one that does",
             "  not exist (404), for everybody.",
+            "- [language], [name] and [number] name prompts of everybody's and versions of one's own practice.",
             "- *–*: refused (403), with a row in the log. *open*: no log-in, and nothing of a patient behind it.",
             "- Every page but the open ones asks for a second factor. `/` leads roles without messages to their own first page.",
             '- Messages of numbers that nobody configured ("unrouted") exist for the manager of the first practice alone.',

@@ -88,7 +88,10 @@ _LOST = Answer(
 )
 _LARGE = Answer(413, "That is too much at once", "The text is longer than this page takes.", "Shorten it.")
 _LARGE_FILE = Answer(
-    413, "This file is too large", "A recording may have 20 MB.", "Save it as MP3, or cut it to length, and upload that."
+    413,
+    "This file is too large",
+    "A recording may have 20 MB.",
+    "Save it as MP3, or cut it to length, and upload that.",
 )
 _ROLE = Answer(403, "Your role does not do this", "", "Ask your office manager.")
 _BROKEN = Answer(400, "The request cannot be read", "", "Go back, reload the page and try again.")

@@ -16,7 +16,17 @@ from nightbell.web import factors
 from nightbell.web.api import api_urls
 from nightbell.web.doors import Door, guarded
 from nightbell.web.views import account as own
-from nightbell.web.views import audit, callflow, callflow_more, callflow_sound, inbox, message, oncall, setup, status
+from nightbell.web.views import (
+    audit,
+    callflow,
+    callflow_more,
+    callflow_sound,
+    inbox,
+    message,
+    oncall,
+    setup,
+    status,
+)
 
 ULID = "<str:message_id>"
 

@@ -1,0 +1,163 @@
+"""From a call that recorded a clip to the clip: exactly once, whatever is killed when.
+
+Intake leaves a job for each recording that its caller kept. The file comes first; then, in one transaction, the job
+ends, the clip has its row and the message is closed. A run that died before that begins anew and writes the same file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+
+from nightbell.core import faults
+from nightbell.core.log import Log
+from nightbell.core.sound import BadSound
+from nightbell.line import recordings
+from nightbell.line.errors import BadClip
+from nightbell.line.models import Source, TryNumber
+from nightbell.mailbox.intake import playback_ad
+from nightbell.mailbox.models import Message, State
+from nightbell.mailbox.playing import BYTES_A_SECOND, WAV_HEADER
+from nightbell.people.access import Actor, Forbidden, demand, write
+from nightbell.people.roles import Act
+from nightbell.sealing.errors import KeyUnavailable, SealError
+from nightbell.sealing.playback import PlaybackReader
+from nightbell.store import jobs, vault
+
+if TYPE_CHECKING:  # it loads numpy, which a worker without such a call need not wait for
+    from nightbell.flow.studio import Finished
+
+JOB, TAG = "studio", "studio:"
+LEASE = timedelta(seconds=30)  # making a clip of two minutes takes a second or two
+KEYS_AWAY = timedelta(seconds=20)
+UNUSABLE = (BadSound, BadClip, Forbidden, SealError)  # trying again changes nothing
+
+
+def run_one(clock: Callable[[], datetime], log: Log) -> bool:
+    """Take up one recording, if one is due. Returns whether there was."""
+    claim = jobs.claim([JOB], clock(), LEASE)
+    if claim is None:
+        return False
+    message = Message.objects.filter(pk=claim.key).exclude(state=State.DISPOSED).first()
+    number = _number(message) if message is not None else None
+    if message is None or number is None:
+        _pass_over(message, claim, clock())
+        return True
+    actor = Actor(number.made_by, "", "", clock())
+    try:
+        _take_up(message, number, actor, claim)
+        log("clip.taken_up", message=message.id, attempt=claim.attempts)
+    except (vault.KeysAway, KeyUnavailable) as error:
+        log.failure("clip.waits", error, message=message.id)
+        jobs.postpone(claim, clock(), KEYS_AWAY, type(error).__name__)
+    except UNUSABLE as error:
+        log.failure("clip.unusable", error, message=message.id)
+        _refuse(message, number, actor, claim, _words(error))
+    except Exception as error:
+        # It may be the moment's fault (a full disk, a busy database).
+        log.failure("clip.failed", error, message=message.id, attempt=claim.attempts)
+        if claim.attempts < jobs.MAX_ATTEMPTS:
+            jobs.fail(claim, clock(), type(error).__name__)
+        else:
+            _refuse(message, number, actor, claim, _words(error))
+    return True
+
+
+def _number(message: Message) -> TryNumber | None:
+    """The number that was called, if it is the practice's. None also when the test was made a real message."""
+    dialled = next((tag.removeprefix(TAG) for tag in message.tags if tag.startswith(TAG)), "")
+    if "test" not in message.tags:
+        return None
+    found = TryNumber.objects.filter(pk=dialled, practice_id=message.practice_id).exclude(clip="")
+    return found.select_related("made_by__practice").first()
+
+
+def _words(error: Exception) -> str:
+    """For the person who recorded it."""
+    if isinstance(error, Forbidden):
+        return "Whoever asked for the number may not change the line any more."
+    if isinstance(error, (BadSound, BadClip)):
+        return str(error)
+    return "The recording could not be read or stored. Record it again."
+
+
+def _take_up(message: Message, number: TryNumber, actor: Actor, claim: jobs.Claim) -> None:
+    if claim.attempts > jobs.MAX_ATTEMPTS:  # it killed its worker each time
+        raise BadSound("The recording", "it could not be read", "record it again")
+    demand(actor, Act.EDIT_LINE, message.id)
+    if not actor.user.is_active:
+        raise Forbidden("The recording was not kept", "its log-in is locked", "let somebody else record it")
+    _keep(message, number, actor, _finished(message, number), claim)
+
+
+def _finished(message: Message, number: TryNumber) -> Finished:
+    """The last take, trimmed and levelled. Raises BadSound, BadClip, KeysAway, a SealError."""
+    import numpy as np
+
+    from nightbell.flow import studio
+
+    pcm = _last_take(message)
+    samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32) / 32768
+    return studio.finish(samples, BYTES_A_SECOND // 2, recordings.longest(number.clip))
+
+
+def _last_take(message: Message) -> bytes:
+    """PCM16 of the parts that count, on the time line of the stored sound."""
+    if not message.audio_bytes:
+        return b""
+    blobs = vault.blobs()
+    reader = PlaybackReader(
+        vault.message_key(message.id),
+        playback_ad(message.id, message.practice_id),
+        lambda offset, size: blobs.read_range(message.practice_id, message.id, offset, size),
+        message.audio_bytes,
+    )
+    reader.seek(WAV_HEADER)
+    pcm = reader.read()
+    spans = [(_bytes(one["start_s"]), _bytes(one["end_s"])) for one in message.parts if not one["earlier"]]
+    return b"".join(pcm[start:end] for start, end in spans)
+
+
+def _bytes(seconds: float) -> int:
+    return round(seconds * BYTES_A_SECOND / 2) * 2
+
+
+def _keep(message: Message, number: TryNumber, actor: Actor, finished: Finished, claim: jobs.Claim) -> None:
+    sha256 = recordings.store(number.clip, number.language, finished)
+    faults.point("takeup.file")
+    with transaction.atomic():
+        if not jobs.finish(claim, actor.now):
+            return  # the lease ran out and somebody else does it
+        if not _close(message, actor.now):
+            return  # disposed of meanwhile: nothing of it must come back
+        kept = recordings.enter(
+            actor, number.clip, number.language, sha256, finished.seconds, Source.PHONE.value, "", message.id
+        )
+        TryNumber.objects.filter(pk=number.pk).update(kept=kept, trouble="")
+        faults.point("takeup.uncommitted")
+
+
+def _refuse(message: Message, number: TryNumber, actor: Actor, claim: jobs.Claim, words: str) -> None:
+    """Nothing came of it: the number says why."""
+    with transaction.atomic():
+        if not jobs.finish(claim, actor.now):
+            return
+        _close(message, actor.now)
+        TryNumber.objects.filter(pk=number.pk).update(trouble=words)
+        write(actor, "line:clip", message.id, "failed", {"clip": f"{number.language}/{number.clip}"})
+
+
+def _pass_over(message: Message | None, claim: jobs.Claim, now: datetime) -> None:
+    """No number of this practice's knows of it any more: the call stays, closed, like one that was not kept."""
+    with transaction.atomic():
+        if jobs.finish(claim, now) and message is not None and "test" in message.tags:
+            _close(message, now)
+
+
+def _close(message: Message, now: datetime) -> bool:
+    tags = [tag for tag in message.tags if not tag.startswith(TAG)] + ["studio"]
+    found = Message.objects.filter(pk=message.pk).exclude(state=State.DISPOSED)
+    return bool(found.update(state=State.CLOSED, closed_at=now, tags=tags))

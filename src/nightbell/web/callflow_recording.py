@@ -1,0 +1,134 @@
+"""A practice's own recordings: the part of a panel that shows one, and the way from a file or a text to a clip."""
+
+from __future__ import annotations
+
+import wave
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from nightbell.core.sound import MOST_LETTERS, BadSound, Decoded, SoundUnavailable
+from nightbell.line import recordings
+from nightbell.line.models import Clip
+from nightbell.web import callflow, callflow_sound
+from nightbell.web.callflow_data import Desk
+from nightbell.web.callflow_words import BUILTIN, seconds_words
+from nightbell.web.format import clock_time
+from nightbell.web.wave import bars
+
+if TYPE_CHECKING:
+    from nightbell.flow.studio import Finished
+    from nightbell.web.callflow_page import Place, Trouble
+
+SOURCES = {
+    "browser": "Recorded here", "upload": "Uploaded", "speech": "Spoken by the machine", "phone": "Recorded by phone",
+}  # fmt: skip
+_HINTS = {
+    "practice-name": "Your practice's name alone. It follows “You have reached”.",
+    "own-key": "Only the choice, such as: For the vaccine clinic. We add “press” and the key, so it may move.",
+    "own-greeting": "All of the greeting, with your name. The 911 words come before it, the menu after it.",
+}
+
+
+def recording(
+    desk: Desk, view: callflow.View, place: Place, clip: str, trouble: Trouble | None
+) -> dict[str, Any]:
+    """The part for one clip in the chosen language. `used`: in the draft; `take`: just made, not yet used."""
+    content = view.plan.own(clip, place.language)
+    found = next(
+        (one for one in desk.clips if one.sha256 == content and one.language == place.language), None
+    )
+    take = next((one for one in desk.clips if one.id == place.take and one.clip == clip), None)
+    typed = (
+        trouble.typed
+        if trouble and trouble.part == "recording" and trouble.typed.get("clip") == clip
+        else None
+    )
+    speaker = callflow_sound.SPEAKER
+    return {
+        "clip": clip,
+        "language": place.language,
+        "longest": round(recordings.longest(clip)),
+        "hint": next((words for start, words in _HINTS.items() if clip.startswith(start)), ""),
+        "builtin": content.removeprefix(BUILTIN) if content.startswith(BUILTIN) else "",
+        "builtin_words": view.book.text(f"{place.language}/{clip}") if content.startswith(BUILTIN) else "",
+        "used": _shown(desk, found) if found else None,
+        "take": _shown(desk, take) | _level(desk, take) if take and take.sha256 != content else None,
+        "words": typed.get("words", "") if typed else found.words if found else "",
+        "errors": trouble.errors if typed and trouble else {},
+        "speaks": speaker is not None and speaker.available(),
+        "letters": MOST_LETTERS,
+    }  # fmt: skip
+
+
+def _shown(desk: Desk, clip: Clip) -> dict[str, Any]:
+    return {
+        "sha256": clip.sha256,
+        "words": clip.words,
+        "seconds": seconds_words(clip.seconds),
+        "source": SOURCES.get(clip.source, "Recorded"),
+        "by": clip.made_by.name if clip.made_by else "Nightbell",
+        "at": clock_time(clip.made_at, desk.practice.zone, desk.now),
+        "address": f"/line/clip/{clip.language}/{clip.clip}.wav?own={clip.sha256}",
+        "bars": bars(_peaks(desk.own(clip.sha256)), clip.seconds, ()),
+    }
+
+
+def _peaks(wav: bytes) -> list[int]:
+    from nightbell.flow.studio import peaks  # numpy: only for who looks at recordings
+
+    return peaks(wav, 90)
+
+
+def _level(desk: Desk, clip: Clip) -> dict[str, str]:
+    """How loud it is, in words, against the other prompts."""
+    import numpy as np
+
+    from nightbell.flow import studio
+
+    samples = np.frombuffer(desk.own(clip.sha256)[44:], "<i2").astype(np.float64) / 32768
+    below = studio.TARGET_LUFS - studio.loudness(samples, studio.RATE)
+    if below > studio.TOLERANCE:
+        return {
+            "level": f"{below:.0f} dB below the other prompts: its loudest moments stand out",
+            "quiet": "yes",
+        }
+    return {"level": "As loud as the other prompts", "quiet": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What somebody brought: a file, or words to be spoken."""
+
+    file: bytes
+    words: str
+    source: str  # 'browser', 'upload', 'speech'
+
+
+def finished(brought: Brought, clip: str, language: str) -> Finished:
+    """Decode or speak it, then trim and level it. Raises BadSound, SoundUnavailable, BadClip."""
+    import numpy as np
+
+    from nightbell.flow import studio
+
+    sound = _spoken(brought.words, language) if brought.source == "speech" else _decoded(brought.file)
+    samples = np.frombuffer(sound.samples, np.float32)
+    return studio.finish(samples, sound.rate, recordings.longest(clip))
+
+
+def _decoded(data: bytes) -> Decoded:
+    if not data:
+        raise BadSound("the recording", "there is no file", "record something, or choose a file")
+    if callflow_sound.DECODER is None:
+        raise SoundUnavailable("recordings", "this server cannot read sound files", "use our voice")
+    return callflow_sound.DECODER.decode(data)
+
+
+def _spoken(words: str, language: str) -> Decoded:
+    if callflow_sound.SPEAKER is None:
+        raise SoundUnavailable("recordings", "this server has no voice of its own", "record it yourself")
+    import numpy as np
+
+    with wave.open(BytesIO(callflow_sound.SPEAKER.speak(words, language))) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+        return Decoded((samples.astype(np.float32) / 32768).tobytes(), file.getframerate())

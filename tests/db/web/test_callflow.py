@@ -1,0 +1,421 @@
+"""The pages of the line: edited in a draft, published as a version, tried out, heard."""
+
+from __future__ import annotations
+
+import json
+import wave
+from collections.abc import Callable
+from datetime import timedelta
+from html.parser import HTMLParser
+from io import BytesIO
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.db.web.conftest import Https
+from tests.factories import House, make_message, tone
+
+from nightbell.core.clock import utc_now
+from nightbell.core.sound import Decoded
+from nightbell.flow.plan import MenuKey
+from nightbell.line import service as lines
+from nightbell.line.models import Clip, Closure, Version
+from nightbell.mailbox.models import Message
+from nightbell.people.roles import Role
+from nightbell.web import callflow_forms, callflow_sound, gave_up
+
+Browser = Callable[[Role], Https]
+
+
+class Forms(HTMLParser):
+    """The fields of each form of a page, by the form's address and part."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, Any]]] = []
+        self.select = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        has = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.found.append((has.get("action", ""), {}))
+        elif not self.found:
+            return
+        elif tag == "input" and has.get("type") in ("checkbox", "radio"):
+            if "checked" in has:
+                self.fields.setdefault(has["name"], []).append(has["value"])
+        elif tag == "input" and has.get("name"):
+            self.fields[has["name"]] = has.get("value", "")
+        elif tag == "select":
+            self.select = has.get("name", "")
+        elif tag == "option" and ("selected" in has or self.select not in self.fields):
+            self.fields[self.select] = has.get("value", "")
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return self.found[-1][1]
+
+    def of(self, part: str) -> dict[str, Any]:
+        fields = next(fields for _, fields in self.found if fields.get("part") == part)
+        fields.pop("csrfmiddlewaretoken")
+        return fields
+
+
+def panel(client: Https, node: str, part: str = "", **more: str) -> dict[str, Any]:
+    """The form of a panel as the page gives it."""
+    page = client.get("/line/", {"node": node, "at": "closed"} | more).content.decode()
+    return Forms(page).of(part or node)
+
+
+def seconds_of(wav: bytes) -> float:
+    with wave.open(BytesIO(wav)) as file:
+        assert (file.getframerate(), file.getsampwidth()) == (8000, 2)
+        return file.getnframes() / 8000
+
+
+def draft(house: House) -> lines.DraftView:
+    return lines.draft(house.actor(Role.MANAGER))
+
+
+def test_the_page_shows_what_a_caller_hears_from_the_top(house: House, browser: Browser) -> None:
+    page = browser(Role.CLINICIAN).get("/line/?at=closed").content.decode()
+    steps = [
+        "911 words",
+        "Para español",
+        "Our office is closed right now.",
+        "If you are sick or hurt",
+        "Review",
+        "Promise",
+    ]
+    places = [page.index(words) for words in steps]
+    assert places == sorted(places)
+    assert "No dead ends." in page and "always first" in page
+    assert "Keep in the draft" not in page and "Publish" not in page, "a clinician may look, not change"
+    assert "No lunch break is set" in browser(Role.MANAGER).get("/line/?at=lunch&lang=es").content.decode()
+
+
+def test_hours_are_changed_in_the_draft_and_heard_after_publishing(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    fields = panel(client, "hours")
+    answer = client.post(
+        "/line/edit", fields | {"opens-0": "8:30 am", "lunch-0": "12:00", "lunch-end-0": "13:00"}
+    )
+    assert answer.status_code == 302 and "#panel" in answer["Location"]
+    assert (
+        draft(house).plan.week[0].opens == 510
+        and lines.plan_of(lines.current(house.practice.id)).week[0].opens == 480
+    )
+    page = client.get("/line/?confirm=publish").content.decode()
+    assert "Monday now opens 8:30" in page and "Publish version 2?" in page
+    answer = client.post("/line/publish", {"revision": draft(house).revision})
+    assert answer.status_code == 302
+    assert lines.plan_of(lines.current(house.practice.id)).week[0].opens == 510
+
+
+def test_monday_is_copied_to_the_weekdays(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post(
+        "/line/edit", panel(client, "hours") | {"opens-0": "07:00", "opens-2": "nonsense", "copy": "yes"}
+    )
+    assert [day.opens for day in draft(house).plan.week] == [420] * 5 + [None, None]
+
+
+def test_a_wrong_time_is_told_at_its_field_and_nothing_is_lost(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    answer = client.post("/line/edit", panel(client, "hours") | {"opens-1": "half past", "closes-3": "18:15"})
+    page = answer.content.decode()
+    assert answer.status_code == 422 and "Nothing was changed" in page
+    assert "Tue: “half past” is no time." in page and 'value="half past"' in page and 'value="18:15"' in page
+    assert not draft(house).there
+
+
+def test_a_form_that_is_none_of_ours_changes_nothing(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    for part in ("", "x", *callflow_forms.PARTS, "holidays", "key"):
+        sent = {
+            "part": part,
+            "revision": "999",
+            "opens-0": "25:99",
+            "state": "ZZ",
+            "second": "call me",
+            "day": "soon",
+        }
+        assert client.post("/line/edit", sent).status_code in (409, 422), part
+    for sent in ({"from_day": "9999-12-31", "from_time": "x"}, {"to_day": "0001-01-01", "to_time": "24:00"}):
+        assert client.post("/line/closure", sent).status_code == 422
+    assert not draft(house).there and not Closure.objects.exists()
+
+
+def test_two_managers_at_once_lose_nothing(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    mine = panel(client, "promise")
+    client.post("/line/edit", panel(client, "hours") | {"opens-0": "07:15"})  # the other one is faster
+    answer = client.post("/line/edit", mine | {"promise": "60"})
+    page = answer.content.decode()
+    assert answer.status_code == 409
+    assert f"{house.people[Role.MANAGER].name} changed the draft" in page and "Load theirs" in page
+    again = Forms(page).of("promise")
+    assert again["promise"] == "60", "what was chosen stands there still"
+    assert client.post("/line/edit", again).status_code == 302
+    assert (draft(house).plan.promise, draft(house).plan.week[0].opens) == (60, 435)
+
+
+def test_publishing_an_older_sight_of_the_draft_is_refused(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/edit", panel(client, "promise") | {"promise": "60"})
+    seen = draft(house).revision
+    client.post("/line/edit", panel(client, "promise") | {"promise": "45"})
+    assert client.post("/line/publish", {"revision": seen}).status_code == 409
+    assert Version.objects.filter(practice=house.practice).count() == 1
+
+
+def test_the_menu_gains_moves_and_loses_a_choice(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    new = panel(client, "key-new", "key")
+    assert new["key"] == "4"
+    client.post(
+        "/line/edit",
+        new | {"stem": "menu-refill", "mailbox": house.second.id, "asks": "refill", "does": "message"},
+    )
+    assert draft(house).plan.keys[-1] == MenuKey("4", "menu-refill", mailbox=house.second.id, asks="refill")
+    client.post("/line/edit", panel(client, "menu", "key-moved") | {"old": "4", "way": "up"})
+    assert [k.key for k in draft(house).plan.keys] == ["1", "2", "4", "3"]
+    answer = client.post("/line/edit", panel(client, "key-4", "key") | {"key": "1"})
+    assert answer.status_code == 422 and "Key 1 has a choice already" in answer.content.decode()
+    client.post("/line/edit", panel(client, "key-4", "key-gone"))
+    assert [k.key for k in draft(house).plan.keys] == ["1", "2", "3"]
+
+
+def test_words_of_its_own_that_are_missing_stand_in_the_way(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/edit", panel(client, "key-2", "key") | {"stem": "own"})
+    page = client.get("/line/").content.decode()
+    assert "stand in the way of publishing" in page and "node=key-2&amp;lang=es" in page
+    assert client.post("/line/publish", {"revision": draft(house).revision})["Location"].endswith("#report")
+    assert Version.objects.filter(practice=house.practice).count() == 1
+
+
+def test_closing_at_once_needs_no_publishing(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/close", {"visits": "yes"})
+    assert Closure.objects.get(practice=house.practice).visits
+    assert "You are closed now" in browser(Role.FRONT_DESK).get("/line/").content.decode()
+    client.post("/line/open")
+    assert "You are closed now" not in client.get("/line/").content.decode()
+
+
+def test_a_closing_that_is_over_is_refused_with_what_was_typed(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    here = utc_now().astimezone(ZoneInfo(house.practice.zone)).date()
+    past = {
+        "from_day": here - timedelta(days=3),
+        "from_time": "9:15 am",
+        "to_day": here - timedelta(days=2),
+        "to_time": "17:00",
+    }
+    answer = client.post("/line/closure", past | {"node": "closures"})
+    page = answer.content.decode()
+    assert answer.status_code == 422 and "This is over already" in page and 'value="9:15 am"' in page
+    client.post("/line/closure", past | {"to_day": here + timedelta(days=2)})
+    assert Closure.objects.filter(practice=house.practice).count() == 1
+
+
+def test_holidays_are_of_the_state_and_ticked_one_by_one(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/edit", panel(client, "holidays") | {"state": "CA"})
+    assert (draft(house).plan.state, draft(house).plan.observed) == ("CA", None)
+    fields = panel(client, "holidays")
+    fields["observed"].remove("Christmas Day")
+    client.post("/line/edit", fields)
+    observed = draft(house).plan.observed
+    assert observed is not None and "Christmas Day" not in observed and "Labor Day" in observed
+    client.post(
+        "/line/edit", panel(client, "holidays", "own-day") | {"day": "2027-06-04", "name": "Staff day"}
+    )
+    assert draft(house).plan.own_days[0].name == "Staff day"
+
+
+class Ear:
+    """Decodes whatever it gets to the same two seconds of a tone."""
+
+    def decode(self, data: bytes) -> Decoded:
+        import numpy as np
+
+        samples = np.frombuffer(tone(2.0), "<i2").astype(np.float32) / 32768
+        return Decoded(samples.tobytes(), 8000)
+
+
+@pytest.fixture
+def ear() -> Any:
+    before, callflow_sound.DECODER = callflow_sound.DECODER, Ear()
+    yield
+    callflow_sound.DECODER = before
+
+
+def test_an_own_recording_is_levelled_heard_and_then_used(house: House, browser: Browser, ear: None) -> None:
+    client = browser(Role.MANAGER)
+    sent = {
+        "clip": "own-greeting-closed",
+        "at": "closed",
+        "node": "greeting",
+        "lang": "en",
+        "how": "upload",
+        "words": "We are shut.",
+    }
+    answer = client.post("/line/recording", sent | {"file": BytesIO(b"RIFF....")})
+    made = Clip.objects.get(practice=house.practice)
+    assert f"take={made.id}" in answer["Location"] and not draft(house).there
+    page = client.get(answer["Location"].partition("#")[0]).content.decode()
+    assert "As loud as the other prompts" in page and "Use it" in page and "We are shut." in page
+    sound = client.get(f"/line/clip/en/own-greeting-closed.wav?own={made.sha256}")
+    assert "immutable" in sound["Cache-Control"]
+    assert seconds_of(sound.content) == pytest.approx(2.0, abs=0.3)
+    use = {"clip": made.clip, "sha256": made.sha256, "lang": "en", "revision": draft(house).revision}
+    assert client.post("/line/recording/use", use).status_code == 302
+    assert draft(house).plan.clips == {"en/own-greeting-closed": made.sha256}
+    assert "Until it is there, callers hear ours" in client.get("/line/?at=closed").content.decode()
+
+
+def test_a_recording_of_another_practice_cannot_be_heard(
+    house: House, other: House, browser: Browser, ear: None
+) -> None:
+    from tests.db.web.conftest import signed_in
+
+    sent = {"clip": "practice-name", "lang": "en", "how": "upload", "file": BytesIO(b"x")}
+    signed_in(other.people[Role.MANAGER]).post("/line/recording", sent)
+    theirs = Clip.objects.get(practice=other.practice).sha256
+    assert browser(Role.MANAGER).get(f"/line/clip/en/practice-name.wav?own={theirs}").status_code == 404
+    assert browser(Role.MANAGER).get("/line/clip/en/no-such.wav").status_code == 404
+
+
+def test_a_file_that_is_too_large_or_no_file_is_told_clearly(
+    house: House, browser: Browser, ear: None
+) -> None:
+    client = browser(Role.MANAGER)
+    sent = {"clip": "practice-name", "node": "greeting", "lang": "en", "how": "upload"}
+    answer = client.post("/line/recording", sent | {"file": BytesIO(bytes(20_100_000))})
+    assert answer.status_code == 413 and "20 MB" in answer.content.decode()
+    answer = client.post("/line/recording", sent | {"words": "Maple Street"})
+    page = answer.content.decode()
+    assert answer.status_code == 422 and "There is no file." in page and "Maple Street</textarea>" in page
+
+
+def test_what_callers_hear_now_is_one_sound(house: House, browser: Browser) -> None:
+    assert 20 < seconds_of(browser(Role.FRONT_DESK).get("/line/hear?lang=es").content) < 60
+
+
+# Trying a call.
+
+
+def step(client: Https, *events: list[Any], **setting: Any) -> Any:
+    data = {"which": "live", "caller": "5035550134", "events": list(events)} | setting
+    answer = client.post("/line/try/step", json.dumps(data), content_type="application/json")
+    return answer.json() | {"http": answer.status_code}
+
+
+def test_a_call_is_tried_to_its_end(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    first = step(client, [0, "answered", None])
+    assert first["label"] == "The first words" and first["actions"][0]["pieces"][0]["text"].startswith(
+        "If this is"
+    )
+    assert all(one["url"].startswith("/line/clip/") or not one["url"] for one in first["actions"][0]["clips"])
+    # 911 cannot be cut: the key is kept until it was said.
+    events: list[list[Any]] = [[0, "answered", None], [100, "key", "1"], [4000, "played", 1]]
+    now = step(client, *events)
+    assert now["label"] == "Words for urgent callers"
+    for _ in range(40):
+        plays = [one for one in now["actions"] if one["do"] == "play"]
+        at = events[-1][0] + 5000
+        if now["done"]:
+            break
+        if now["recording"]:
+            events += [[at, "tick", at - 1000], [at + 3000, "hung_up", None]]
+        else:
+            events.append(
+                [at, "played", plays[-1]["token"]] if plays else [max(at, now["wake"]), "tick", None]
+            )
+        now = step(client, *events)
+    assert now["ended"]["kind"] == "message"
+    facts = dict(now["ended"]["facts"])
+    assert (
+        facts["To"] == "Nurse line"
+        and facts["Urgency"].startswith("Urgent")
+        and "(503) 555-0134" in facts["Call back"]
+    )
+    assert Message.objects.count() == 0, "nothing of a call that is tried is kept"
+
+
+def test_hanging_up_before_the_tone_is_a_missed_patient(house: House, browser: Browser) -> None:
+    ended = step(browser(Role.MANAGER), [0, "answered", None], [900, "hung_up", None])["ended"]
+    assert ended["kind"] == "missed" and "the first words" in ended["why"]
+
+
+NO_CALLS: list[Any] = [
+    [],
+    [[0, "answered", None]] * 401,
+    [[0, "answered", None], [31 * 60_000, "tick", None]],
+    [[5, "answered", None], [4, "tick", None]],
+    [[0, "answered", None], [1, "key", "77"]],
+    [[0, "answered", None], [True, "key", "7"]],
+    [[0, "explode", None]],
+    [[0, "played", "x"]],
+    "no list",
+    None,
+]
+
+
+def test_what_is_no_call_is_refused_in_words(browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    for events in NO_CALLS:
+        answer = client.post(
+            "/line/try/step", json.dumps({"events": events}), content_type="application/json"
+        )
+        assert answer.status_code == 422 and answer.json()["title"] == "This call cannot go on", events
+    answer = client.post("/line/try/step", "{", content_type="application/json")
+    assert answer.status_code == 422
+    started = [[0, "answered", None]]
+    for at in ("soon", "2001-01-01T00:00", "9999-12-31T23:59"):
+        assert step(client, *started, at=at)["http"] == 422
+
+
+# Versions, and who gave up.
+
+
+def test_an_old_version_comes_back_with_two_clicks(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/edit", panel(client, "promise") | {"promise": "60"})
+    client.post("/line/publish", {"revision": draft(house).revision})
+    page = client.get("/line/versions?back=1").content.decode()
+    assert (
+        "Urgent callers are now promised a call within 60 minutes" in page and "Bring back version 1?" in page
+    )
+    assert Version.objects.count() == 2, "asking changes nothing"
+    client.post("/line/versions/1/back")
+    assert lines.plan_of(lines.current(house.practice.id)).promise == 30
+    assert "Brought back version 1." in client.get("/line/versions").content.decode()
+    assert (
+        client.get("/line/versions/2").status_code == 200
+        and client.get("/line/versions/9").status_code == 404
+    )
+
+
+def test_it_counts_who_gave_up_where(house: House, other: House, browser: Browser) -> None:
+    for reached in ("menu", "menu-again", "callback-enter.guided", "record", "what-nobody-knows"):
+        row = make_message(house.mailbox, pcm=b"")
+        Message.objects.filter(pk=row.pk).update(reached=reached, kind="missed")
+    make_message(house.mailbox)
+    make_message(other.mailbox, pcm=b"")
+    old = make_message(house.mailbox, pcm=b"")
+    Message.objects.filter(pk=old.pk).update(received_at=utc_now() - timedelta(days=31), kind="missed")
+    found = gave_up.picture(gave_up.counted(house.practice.id, utc_now() - timedelta(days=30)))
+    assert {place.name: place.count for place in found.places if place.count} == {
+        "The first words": 1, "Menu": 2, "Call-back number": 1, "After the tone": 1,
+    }  # fmt: skip
+    assert (found.messages, found.missed) == (1, 5)
+    assert "of 6 calls" in browser(Role.DISPATCHER).get("/line/heard").content.decode()
+
+
+def test_nobody_called_is_said(browser: Browser) -> None:
+    assert "Nobody has called" in browser(Role.IT_ADMIN).get("/line/heard").content.decode()
