@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import ssl
@@ -30,6 +31,36 @@ DRAIN_S = 75.0
 READY_S = 60.0
 PREPARE_AGAIN_S = 5.0
 PHONE_STANDS_S = 2.0  # one that finds its port taken ends sooner
+
+
+class Stop:
+    """Set by SIGTERM or SIGINT, waited for by the main thread. A pipe in place of an Event: a handler that runs
+    while this very thread holds the Event's lock would wait for it for ever."""
+
+    def __init__(self) -> None:
+        self._told = False
+        self._end, self._start = os.pipe()
+
+    def on_signals(self) -> None:
+        """From now on both signals set it."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.set()
+
+    def set(self) -> None:
+        if not self._told:  # one byte is enough, and a full pipe would block
+            self._told = True
+            os.write(self._start, b"\0")
+
+    def is_set(self) -> bool:
+        return self._told
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether it is set, after so many seconds at most; None: waits until it is."""
+        select.select([self._end], [], [], seconds)
+        return self._told
 
 
 @dataclass
@@ -62,15 +93,14 @@ class Supervisor:
     def __init__(self, config: Config, log: Log) -> None:
         self.config, self.log = config, log
         self.parts: list[Part] = []
-        self.stopping = threading.Event()
+        self.stopping = Stop()
 
     def run(self, prepare: Callable[[], str]) -> int:
         """Raises what `prepare` raises, unless the phone could be started without it: then it is tried again.
 
         prepare: makes database, keyring and routing fit to run; gives what to print when all is ready.
         """
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        self.stopping.on_signals()
         everything = parts(self.config)
         if (self.config.home / "phone" / SNAPSHOT).exists():
             # After a power cut the line answers first: no database and no key may keep callers waiting.
@@ -111,9 +141,6 @@ class Supervisor:
             while clock.monotonic() < deadline and not self.stopping.wait(0.1):
                 self._watch()
         return ""
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stopping.set()
 
     def _start(self, part: Part) -> None:
         try:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, close_old_connections, connection
@@ -25,6 +23,7 @@ from nightbell.oncall import escalation
 from nightbell.sealing import spool
 from nightbell.server import health, home, metrics, routing, wiring
 from nightbell.server.control import ControlServer
+from nightbell.server.supervisor import Stop
 from nightbell.store import vault
 
 IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
@@ -262,13 +261,8 @@ class Worker:
         }
 
     def run(self) -> int:
-        stop = threading.Event()
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            stop.set()
-
-        signal.signal(signal.SIGTERM, on_signal)
-        signal.signal(signal.SIGINT, on_signal)
+        stop = Stop()
+        stop.on_signals()
         self.control.start()
         metrics.start(self.config, self.log)
         for loop in self.loops:
@@ -278,11 +272,11 @@ class Worker:
         for loop in self.loops:
             loop.stopping.set()
             loop.wake.set()
-        for loop in self.loops:
-            loop.join(timeout=5)
         close = getattr(self.recogniser, "close", None)
         if close is not None:
-            close()
+            close()  # before the joins: its loop may be in the middle of a long message, or of loading the model
+        for loop in self.loops:
+            loop.join(timeout=5)
         return 0
 
 
