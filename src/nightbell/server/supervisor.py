@@ -34,32 +34,34 @@ PHONE_STANDS_S = 2.0  # one that finds its port taken ends sooner
 
 
 class Stop:
-    """Set by SIGTERM or SIGINT, waited for by the main thread. A pipe in place of an Event: a handler that runs
-    while this very thread holds the Event's lock would wait for it for ever."""
+    """Set by SIGTERM or SIGINT, waited for by the main thread.
+
+    Not an Event: a handler that runs while this very thread holds the Event's lock waits for it for ever. And the
+    signal itself fills the pipe: one that comes just before the main thread falls asleep, or to another thread, would
+    run no handler until something else wakes it.
+    """
 
     def __init__(self) -> None:
         self._told = False
         self._end, self._start = os.pipe()
+        os.set_blocking(self._start, False)
 
     def on_signals(self) -> None:
-        """From now on both signals set it."""
+        """From now on both signals set it. In the main thread only."""
+        signal.set_wakeup_fd(self._start, warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._on_signal)
         signal.signal(signal.SIGINT, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.set()
-
-    def set(self) -> None:
-        if not self._told:  # one byte is enough, and a full pipe would block
-            self._told = True
-            os.write(self._start, b"\0")
+        self._told = True
 
     def is_set(self) -> bool:
         return self._told
 
-    def wait(self, seconds: float | None = None) -> bool:
-        """Whether it is set, after so many seconds at most; None: waits until it is."""
-        select.select([self._end], [], [], seconds)
+    def wait(self, seconds: float) -> bool:
+        """Whether it is set, after so many seconds at most."""
+        if not self._told and select.select([self._end], [], [], seconds)[0]:
+            os.read(self._end, 64)
         return self._told
 
 

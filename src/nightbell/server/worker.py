@@ -41,19 +41,31 @@ ACTOR = "system:worker"
 
 
 class Loop(threading.Thread):
-    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second."""
+    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second.
+
+    at_once: False waits for `wake` before the first step.
+    """
 
     def __init__(
-        self, name: str, step: Callable[[], bool], wake: threading.Event, log: Log, idle: float = IDLE
+        self,
+        name: str,
+        step: Callable[[], bool],
+        wake: threading.Event,
+        log: Log,
+        idle: float = IDLE,
+        at_once: bool = True,
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self.step, self.wake, self.log, self.idle = step, wake, log, idle
+        self.step, self.wake, self.log, self.idle, self.at_once = step, wake, log, idle, at_once
         self.stopping = threading.Event()
         self.beat = clock.monotonic()
         self.trouble = ""
         self.told = ("", 0.0)  # what the log was told last, and when: keys may be away for days
 
     def run(self) -> None:
+        if not self.at_once:
+            self.wake.wait()
+            self.wake.clear()
         while not self.stopping.is_set():
             self.beat = clock.monotonic()
             try:
@@ -99,7 +111,7 @@ class Worker:
             Loop("intake", self.take_in, self.wakes["intake"], log),
             Loop("alerts", self.escalate, self.wakes["alerts"], log, idle=0.5),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),
-            Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600),
+            Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600, at_once=False),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
             *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
@@ -268,7 +280,8 @@ class Worker:
         for loop in self.loops:
             loop.start()
         self.log("worker.ready")
-        stop.wait()
+        while not stop.wait(60.0):
+            pass
         for loop in self.loops:
             loop.stopping.set()
             loop.wake.set()
