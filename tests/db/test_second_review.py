@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from django.core.cache import cache
+from tests.db.hashing import QuickHasher
 from tests.db.test_escalation import Night, Pager
 from tests.db.web.conftest import signed_in
 from tests.factories import House, make_message
@@ -30,7 +32,7 @@ from nightbell.mailbox.models import Message, State
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert, Attempt, AttemptState
 from nightbell.people import tokens
-from nightbell.people.models import Practice
+from nightbell.people.models import Practice, User
 from nightbell.people.practices import BadPerson, add_practice, add_user, lock_out, start_anew
 from nightbell.people.roles import Role
 from nightbell.phone.snapshot import verify
@@ -124,6 +126,30 @@ def test_a_part_that_cannot_be_started_is_tried_again_and_ends_nothing(
     assert all(part.process is None and part.next_start > 0 for part in keeper.parts)
 
 
+STORM = """
+import os, signal, sys, threading, time
+from nightbell.server.supervisor import Stop
+for round in range(400):
+    stop = Stop()
+    stop.on_signals()
+    other = threading.Thread(target=lambda: (time.sleep(round % 20 * 1e-5), os.kill(os.getpid(), signal.SIGTERM)))
+    other.start()
+    began = time.monotonic()
+    while not stop.wait(20):
+        pass
+    assert time.monotonic() - began < 5, round
+    other.join()
+    os.close(stop._end), os.close(stop._start)
+"""
+
+
+def test_a_stop_is_heard_at_whatever_moment_the_signal_comes() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STORM], check=False, timeout=60, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_refused_start_leaves_a_folder_that_can_be_used(tmp_path: Path) -> None:
     wrong = dataclasses.replace(load(), home=tmp_path / "home", keys=tmp_path / "home" / "keys")
     with pytest.raises(RefusedStart, match="NIGHTBELL_KEYS"):
@@ -147,11 +173,21 @@ def test_a_demo_whose_making_was_cut_short_is_made_anew(db: None, monkeypatch: p
         demo.fill(load(), utc_now())
         ids = {p["id"] for p in json.loads(written.read_text("utf-8"))["practices"]}
         assert ids == set(Practice.objects.values_list("pk", flat=True))
+        _log_in_hashes_slowly(json.loads(written.read_text("utf-8"))["users"][0])
         written.unlink()
         with pytest.raises(RefusedStart, match=r"demo\.json is gone"):
             demo.fill(load(), utc_now())
     finally:
         written.unlink(missing_ok=True)
+
+
+def _log_in_hashes_slowly(person: dict[str, str]) -> None:
+    """A demo's password is hashed in one round until somebody comes in with it."""
+    rounds = [int(User.objects.get(login=person["login"]).password.split("$")[1])]
+    assert not User.objects.get(login=person["login"]).check_password("another")
+    assert User.objects.get(login=person["login"]).check_password(person["password"])
+    rounds.append(int(User.objects.get(login=person["login"]).password.split("$")[1]))
+    assert rounds == [1, QuickHasher.iterations]
 
 
 def test_a_clean_up_that_failed_is_tried_again_at_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

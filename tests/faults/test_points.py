@@ -27,8 +27,11 @@ UPKEEP = ("checkpoint.row",)
 POINTS = (*SPEECH, *ALERTS, *INTAKE, *UPKEEP)
 
 
-def _start(stack: Stack, part: str, point: str = "") -> subprocess.Popen[bytes]:
+def _start(stack: Stack, part: str, point: str = "", words: bool = True) -> subprocess.Popen[bytes]:
+    """words: False gives it no speech model, where nothing asks for words any more. Then no job may wait for them:
+    without a model it would be given up."""
     more = {"NIGHTBELL_KILL_AT": point} if point else {}
+    more |= {} if words else {"NIGHTBELL_MODELS": str(stack.root / "no-models")}
     with stack.log.open("ab") as out:
         return subprocess.Popen(
             [sys.executable, "-m", "nightbell.server.cli", part],
@@ -43,7 +46,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def _work_until(stack: Stack, query: str, message: str) -> None:
     """A worker runs until there is a row."""
-    worker = _start(stack, "worker")
+    worker = _start(stack, "worker", words=False)
     try:
         wait_for(query, lambda: ledger.rows(stack, query, message), 30)
     finally:
@@ -153,7 +156,7 @@ def test_urgent_callers_come_first_and_a_bad_capture_blocks_nobody(
     [urgent] = [offer(stack, capture) for capture in fill(stack, folder, 1, 2.0, "--silent", "--urgent")]
     unreadable = stack.home / "phone" / "spool" / "01AAAAAAAAAAAAAAAAAAAAAAAA.cap"  # the oldest of all
     unreadable.mkdir()
-    worker = _start(stack, "worker")
+    worker = _start(stack, "worker", words=False)
     try:
         wait_for("all but the bad one", lambda: ledger.spool(stack) == [unreadable.name], 30)
         hour_ago = time.time() - 3600
@@ -248,7 +251,7 @@ def test_files_that_were_half_written_at_a_kill_are_swept(stack: Stack, messages
         path.write_bytes(b"x")
     hour_ago = time.time() - 3600
     os.utime(old, (hour_ago, hour_ago))
-    worker = _start(stack, "worker")
+    worker = _start(stack, "worker", words=False)
     try:
         wait_for("the sweep", lambda: not old.exists(), 30)
     finally:

@@ -8,8 +8,6 @@ import os
 import sys
 from collections.abc import Callable
 
-from django.db import DatabaseError
-
 from nightbell import __version__
 from nightbell.core.clock import utc_now
 from nightbell.core.config import Config, check_keys_apart, load
@@ -160,7 +158,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
-    except DatabaseError as error:
+    except Exception as error:
+        if not _of_the_database(error):
+            raise
         said = (str(error).splitlines() or ["no more is known"])[0][:200]
         print(
             f"nightbell {options.command}: the database cannot be used: {said}. Start it or mend NIGHTBELL_DATABASE, "
@@ -168,6 +168,12 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _of_the_database(error: Exception) -> bool:
+    """Django is loaded only when something else needed it: the parts that do without start sooner."""
+    django = sys.modules.get("django.db")
+    return django is not None and isinstance(error, django.DatabaseError)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import ssl
@@ -30,6 +31,38 @@ DRAIN_S = 75.0
 READY_S = 60.0
 PREPARE_AGAIN_S = 5.0
 PHONE_STANDS_S = 2.0  # one that finds its port taken ends sooner
+
+
+class Stop:
+    """Set by SIGTERM or SIGINT, waited for by the main thread.
+
+    Not an Event: a handler that runs while this very thread holds the Event's lock waits for it for ever. And the
+    signal itself fills the pipe: one that comes just before the main thread falls asleep, or to another thread, would
+    run no handler until something else wakes it.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+        self._end, self._start = os.pipe()
+        os.set_blocking(self._start, False)
+
+    def on_signals(self) -> None:
+        """From now on both signals set it. In the main thread only."""
+        signal.set_wakeup_fd(self._start, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._told = True
+
+    def is_set(self) -> bool:
+        return self._told
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it is set, after so many seconds at most."""
+        if not self._told and select.select([self._end], [], [], seconds)[0]:
+            os.read(self._end, 64)
+        return self._told
 
 
 @dataclass
@@ -62,15 +95,14 @@ class Supervisor:
     def __init__(self, config: Config, log: Log) -> None:
         self.config, self.log = config, log
         self.parts: list[Part] = []
-        self.stopping = threading.Event()
+        self.stopping = Stop()
 
     def run(self, prepare: Callable[[], str]) -> int:
         """Raises what `prepare` raises, unless the phone could be started without it: then it is tried again.
 
         prepare: makes database, keyring and routing fit to run; gives what to print when all is ready.
         """
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
+        self.stopping.on_signals()
         everything = parts(self.config)
         if (self.config.home / "phone" / SNAPSHOT).exists():
             # After a power cut the line answers first: no database and no key may keep callers waiting.
@@ -111,9 +143,6 @@ class Supervisor:
             while clock.monotonic() < deadline and not self.stopping.wait(0.1):
                 self._watch()
         return ""
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.stopping.set()
 
     def _start(self, part: Part) -> None:
         try:

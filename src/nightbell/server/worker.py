@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from django.db import DatabaseError, OperationalError, close_old_connections, connection
@@ -28,6 +26,7 @@ from nightbell.sealing import spool
 from nightbell.server import health, home, metrics, routing, wiring
 from nightbell.server.answers import Answers
 from nightbell.server.control import ControlServer
+from nightbell.server.supervisor import Stop
 from nightbell.store import vault
 
 IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
@@ -47,19 +46,31 @@ WAKES = ("intake", "alerts", "speech", "upkeep", "ringing", "status")
 
 
 class Loop(threading.Thread):
-    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second."""
+    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second.
+
+    at_once: False waits for `wake` before the first step.
+    """
 
     def __init__(
-        self, name: str, step: Callable[[], bool], wake: threading.Event, log: Log, idle: float = IDLE
+        self,
+        name: str,
+        step: Callable[[], bool],
+        wake: threading.Event,
+        log: Log,
+        idle: float = IDLE,
+        at_once: bool = True,
     ) -> None:
         super().__init__(name=name, daemon=True)
-        self.step, self.wake, self.log, self.idle = step, wake, log, idle
+        self.step, self.wake, self.log, self.idle, self.at_once = step, wake, log, idle, at_once
         self.stopping = threading.Event()
         self.beat = clock.monotonic()
         self.trouble = ""
         self.told = ("", 0.0)  # what the log was told last, and when: keys may be away for days
 
     def run(self) -> None:
+        if not self.at_once:
+            self.wake.wait()
+            self.wake.clear()
         while not self.stopping.is_set():
             self.beat = clock.monotonic()
             try:
@@ -111,7 +122,7 @@ class Worker:
             Loop("intake", self.take_in, self.wakes["intake"], log),
             Loop("alerts", self.escalate, self.wakes["alerts"], log, idle=0.5),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),
-            Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600),
+            Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600, at_once=False),
             Loop("status", self.answers.step, self.wakes["status"], log, idle=3600),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
             Loop("line", self.keep_line, threading.Event(), log, idle=LINE),
@@ -300,27 +311,23 @@ class Worker:
         }
 
     def run(self) -> int:
-        stop = threading.Event()
-
-        def on_signal(number: int, frame: FrameType | None) -> None:
-            stop.set()
-
-        signal.signal(signal.SIGTERM, on_signal)
-        signal.signal(signal.SIGINT, on_signal)
+        stop = Stop()
+        stop.on_signals()
         self.control.start()
         metrics.start(self.config, self.log)
         for loop in self.loops:
             loop.start()
         self.log("worker.ready")
-        stop.wait()
+        while not stop.wait(60.0):
+            pass
         for loop in self.loops:
             loop.stopping.set()
             loop.wake.set()
-        for loop in self.loops:
-            loop.join(timeout=5)
         close = getattr(self.recogniser, "close", None)
         if close is not None:
-            close()
+            close()  # before the joins: its loop may be in the middle of a long message, or of loading the model
+        for loop in self.loops:
+            loop.join(timeout=5)
         return 0
 
 

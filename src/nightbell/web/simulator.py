@@ -122,7 +122,7 @@ def read_events(data: Any) -> list[tuple[int, str, Any]]:
         if not isinstance(one, list) or len(one) != 3 or not isinstance(one[1], str):
             raise BadCall("an event is not [milliseconds, kind, value]")
         at = one[0]
-        if not isinstance(at, int) or isinstance(at, bool) or at < 0:
+        if not isinstance(at, int) or isinstance(at, bool) or at < last:
             raise BadCall("its times do not follow each other")
         if at > MOST_MS:
             raise BadCall("it is longer than 30 minutes", "hang up and call again")

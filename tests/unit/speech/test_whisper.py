@@ -146,6 +146,32 @@ def test_it_stops_a_child_that_takes_too_long(model_folder: Path) -> None:
     assert not _alive(child)
 
 
+def test_it_is_closed_at_once_in_the_middle_of_a_long_message(model_folder: Path) -> None:
+    ear = WhisperRecogniser(model_folder, Log("test", io.StringIO()))
+    ear.hear(bytes(1600), "en")
+    child = ear.pid
+    assert child is not None
+    met: list[BaseException] = []
+
+    def hear() -> None:
+        with pytest.raises(TemporaryError) as caught:
+            ear.hear(b"\x10\x20" * 8000 * 120, "en")
+        met.append(caught.value)
+
+    hearing = threading.Thread(target=hear)
+    hearing.start()
+    time.sleep(0.3)
+    began = time.monotonic()
+    ear.close()
+    hearing.join(5)
+    assert time.monotonic() - began < 1
+    assert met
+    assert not _alive(child)
+    with pytest.raises(TemporaryError, match="stopped"):  # and no other child is started behind its back
+        ear.hear(bytes(1600), "en")
+    assert ear.pid is None
+
+
 def test_it_frees_the_memory_after_its_jobs_and_when_idle(model_folder: Path) -> None:
     ear = WhisperRecogniser(model_folder, Log("test", io.StringIO()), jobs=2, idle=0.3)
     ear.hear(bytes(1600), "en")

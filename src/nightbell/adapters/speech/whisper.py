@@ -50,6 +50,7 @@ class WhisperRecogniser:
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._done = 0
+        self._closed = False
         self._last = 0.0
         self._timer: threading.Timer | None = None
 
@@ -89,7 +90,11 @@ class WhisperRecogniser:
             self._lock.release()
 
     def close(self) -> None:
-        """End the child, if there is one."""
+        """End the child for good, at once: who is being answered gets TemporaryError."""
+        self._closed = True
+        child = self._child  # of another thread, which holds the lock until it is answered
+        if child is not None:
+            child.kill()
         with self._lock:
             self._end()
 
@@ -99,6 +104,9 @@ class WhisperRecogniser:
         if self._child is None:
             models.verify(self._folder)
             self._child, self._done = self._spawn(), 0
+            if self._closed:  # asked after the child is known: either close() finds it or this finds close()
+                self._end()
+                raise TemporaryError("the speech engine", "it was stopped with the worker", _MEND)
             answer = self._ask(self._child, None, b"", self._start)
             reason = answer.get("refused")
             if isinstance(reason, list):
