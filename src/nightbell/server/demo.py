@@ -180,7 +180,7 @@ def greeting(config: Config, wav: str) -> str:
         f"  Trust     {content['ca_file']}  (import it as a certificate authority, or accept the warning)",
         "",
         "Place a call without a telephone (in another terminal, from this folder):",
-        f"  .venv/bin/nightbell call {first['sip_uri']} --wav {wav} --digits 1",
+        f"  .venv/bin/nightbell call {first['sip_uri']} --wav {wav} --digits 1,1",
         "then watch it arrive in the inbox, and the notification in " + content["outbox"],
         "",
     ]

@@ -216,42 +216,36 @@ def _menu(desk: Desk, view: callflow.View, place: Place, trouble: Trouble | None
 
 
 def _key(desk: Desk, view: callflow.View, place: Place, trouble: Trouble | None) -> dict[str, Any]:
-    """One choice of the menu, or the form of a new one."""
-    old = "" if place.node == KEY_NEW else place.node[4:]
-    taken = {k.key for k in view.plan.keys} - {old}
+    """One choice of the menu, or the form of a new one. What was typed but not kept stands there again."""
+    plan = desk.draft.plan
+    kept = next((k for k in plan.keys if place.node == f"key-{k.key}"), None)
+    taken = {k.key for k in plan.keys if k is not kept}
     free = [one for one in MENU_KEYS if one not in taken]
-    kept = next((k for k in view.plan.keys if k.key == old), None)
-    if kept is None:
-        old, kept = "", MenuKey(free[0] if free else "1", "menu-routine")
-    typed = trouble.typed if trouble and trouble.part == "key" and trouble.plan is None else None
-
-    def now(name: str, value: str) -> str:
-        return typed.get(name, value) if typed is not None else value
-
-    stem = now("stem", "own" if kept.stem.startswith("own-") else kept.stem)
-    words = view.book.text
-    return {
-        "old": old,
-        "title": f"Key {old}: {callflow.key_name(kept, view.book, place.language)}"
-        if old
-        else "A new choice",
+    old = kept.key if kept else ""
+    kept = kept or MenuKey(free[0] if free else "1", "menu-routine")
+    own, name = kept.stem.startswith("own-"), callflow.key_name(kept, view.book, place.language)
+    fields = {
+        "key": kept.key, "stem": "own" if own else kept.stem, "does": kept.does, "mailbox": kept.mailbox,
+        "urgency": kept.urgency, "asks": kept.asks,
+    }  # fmt: skip
+    if trouble and trouble.part == "key":
+        fields = {field: trouble.typed.get(field, value) for field, value in fields.items()}
+    choices = {
         "free": free,
-        "key": now("key", kept.key),
-        "stem": stem,
-        "stems": [(one, callflow.STEM_NAMES[one], words(f"{place.language}/{one}")) for one in STEMS],
-        "does": now("does", kept.does),
-        "mailbox": now("mailbox", kept.mailbox),
+        "stems": [
+            (one, callflow.STEM_NAMES[one], view.book.text(f"{place.language}/{one}")) for one in STEMS
+        ],
         "boxes": list(desk.boxes.items()),
-        "first_box": view.first_box,
-        "urgency": now("urgency", kept.urgency),
         "urgencies": [(one, callflow.URGENCY_NAMES[one]) for one in reversed(URGENCIES)],
-        "asks": now("asks", kept.asks),
         "all_asks": [(one, callflow.ASK_NAMES[one]) for one in ASKS],
-        "language_key": old == "2" and len(view.plan.languages) > 1,
-        "recording": recording(desk, view, place, f"own-key-{old}", trouble)
-        if old and kept.stem.startswith("own-")
-        else None,
     }
+    return fields | choices | {
+        "old": old,
+        "title": f"Key {old}: {name}" if old else "A new choice",
+        "first_box": view.first_box,
+        "language_key": old == "2" and len(plan.languages) > 1,
+        "recording": recording(desk, view, place, f"own-key-{old}", trouble) if old and own else None,
+    }  # fmt: skip
 
 
 def _message(desk: Desk, view: callflow.View, place: Place, trouble: Trouble | None) -> dict[str, Any]:

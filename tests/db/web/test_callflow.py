@@ -22,7 +22,7 @@ from nightbell.line import service as lines
 from nightbell.line.models import Clip, Closure, Version
 from nightbell.mailbox.models import Message
 from nightbell.people.roles import Role
-from nightbell.web import callflow_forms, callflow_sound, gave_up
+from nightbell.web import callflow_forms, callflow_sound, context, gave_up
 
 Browser = Callable[[Role], Https]
 
@@ -187,6 +187,16 @@ def test_the_menu_gains_moves_and_loses_a_choice(house: House, browser: Browser)
     assert [k.key for k in draft(house).plan.keys] == ["1", "2", "3"]
 
 
+def test_a_choice_that_was_moved_on_an_old_page_stays_one_choice(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    mine = panel(client, "key-3", "key") | {"key": "5", "node": "key-3"}
+    client.post("/line/edit", panel(client, "promise") | {"promise": "60"})
+    again = Forms(client.post("/line/edit", mine).content.decode()).of("key")
+    assert (again["old"], again["key"]) == ("3", "5")
+    client.post("/line/edit", again)
+    assert [k.key for k in draft(house).plan.keys] == ["1", "2", "5"]
+
+
 def test_words_of_its_own_that_are_missing_stand_in_the_way(house: House, browser: Browser) -> None:
     client = browser(Role.MANAGER)
     client.post("/line/edit", panel(client, "key-2", "key") | {"stem": "own"})
@@ -303,6 +313,22 @@ def test_a_file_that_is_too_large_or_no_file_is_told_clearly(
 
 def test_what_callers_hear_now_is_one_sound(house: House, browser: Browser) -> None:
     assert 20 < seconds_of(browser(Role.FRONT_DESK).get("/line/hear?lang=es").content) < 60
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [(1, "Version 1, confirmed"), (7, "1 is on its way"), (0, "Not confirmed")]
+)
+def test_it_tells_which_version_the_phone_has(
+    house: House, browser: Browser, version: int, words: str
+) -> None:
+    phones = [{"lines": {house.practice.id: version}, "age_s": 4.2}] if version else [{"age_s": 3}]
+    before, context.HEALTH = context.HEALTH, lambda: {"ok": True, "checks": {}, "phones": phones}
+    try:
+        page = browser(Role.IT_ADMIN).get("/line/").content.decode()
+    finally:
+        context.HEALTH = before
+    assert words in " ".join(page.split())
+    assert ("4 s</span> ago" in page) == bool(version)
 
 
 # Trying a call.
