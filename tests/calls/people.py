@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from tests.calls.street import Over, Patient, Street
 COUNT = 60
 KEYS = "0123456789*#"
 LAST_WORDS = 12.0  # seconds that somebody listens on after the message
-UNTIL = 72.0  # the latest hang-up, seconds since the answer
+UNTIL = 62.0  # the latest hang-up, seconds since the answer
 
 
 @dataclass
@@ -228,7 +229,7 @@ async def live(street: Street, who: Person) -> None:
 
         async def script(call: Patient, kind: Kind = kind) -> None:
             who.calls.append(call)
-            await kind(call, who)
+            await asyncio.wait_for(kind(call, who), UNTIL + 2)
 
         await street.call(who.uri, who.number, script, who.chance)
 

@@ -14,7 +14,7 @@ from nightbell.phone.voice import Voice
 from nightbell.sip import g711
 
 VOICE = Voice(None, {})  # type: ignore[arg-type]  # no recordings of anybody's own, so no folder
-EARLY, LATE = 400 * MS, 800 * MS  # samples by which a run may begin before and after its time
+EARLY, LATE = 600 * MS, 3_000 * MS  # samples by which a run may begin before and after its time
 KEY = 12_000  # samples by which a run is found
 CUT = 700  # ms before the moment of a key that are surely heard
 LEAST = 400 * MS  # samples of a cut run below which nothing is compared

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from tests.calls.ways import MS
 from tests.heard.conftest import Call
 from tests.heard.match import Heard
 
@@ -22,7 +23,7 @@ def test_every_call_is_answered_and_lives_as_long_as_on_paper(calls: list[Call])
 
 def test_it_plays_each_run_of_clips_as_the_flow_has_it(heard: dict[str, list[Heard]]) -> None:
     wrong = [
-        f"{name}: {one.run.node} {one.run.clips} {one.alike:.3f}"
+        f"{name}: {one.run.node} {one.run.clips} {one.alike:.3f}, {one.at // MS - one.run.began} ms late"
         for name, runs in heard.items()
         for one in runs
         if one.alike < 0.99
