@@ -104,7 +104,7 @@ async def _every_node(evening: Evening, street: Street, house: House, now: datet
         ends = walker.came[node] / 1000 + INTO_S
 
         async def script(call: Patient, walker: Walker = walker, ends: float = ends) -> None:
-            await live(call, [deed for deed in walker.deeds if deed.at / 1000 < ends], ends)
+            await live(call, walker, ends)
 
         uri, number = f"sip:{dialled}@127.0.0.1:{house.port}", f"503556{at:04d}"
         job = street.call(uri, number, script, random.Random(number), keep=True)

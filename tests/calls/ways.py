@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ from tests.calls.worker import ANSWER_S, STATES, told
 from tests.phone.house import line_of
 from tests.unit.flow.driver import KNOWN, Caller
 
+from nightbell.core.capture import Codec
 from nightbell.flow.clips import milliseconds
 from nightbell.flow.hours import Day
 from nightbell.flow.line import Line
@@ -23,11 +25,14 @@ from nightbell.flow.machine import VISITS
 from nightbell.flow.model import Action, AskStatus, CallConfig, HungUp, Played, Replay, Save, StopPlay, Taken
 from nightbell.flow.plan import MenuKey, Plan
 from nightbell.flow.turn import Phase
+from nightbell.phone.voice import Voice
 
 ZONE = "America/New_York"
 MS = 8  # samples
 INTO_MS = 1_200  # into words that are cut short: real ones may begin a little later
 SPOKEN_MS = 3_000  # of every message: longer than what counts as brief
+VOICE = Voice(Path(), {})  # no recordings of anybody's own
+DISTINCT = 30  # different bytes in a frame that is no silence
 TURN_MS = 20  # between two runs: the tick in which the end of the first is told
 GUIDED = (
     MenuKey("1", "menu-urgent", urgency="urgent"),
@@ -385,9 +390,26 @@ def walk(line: dict[str, Any], way: Way, caller: str, now: datetime) -> Walker:
     return walker
 
 
-async def live(patient: Patient, deeds: list[Deed], ends: float) -> None:
+def cues(runs: list[Sounded]) -> list[tuple[float, bytes]]:
+    """A frame of each run that tells it from others, soon after it begins, and when it is heard (seconds)."""
+    found = []
+    for run in runs:
+        if not run.clips or run.clips == ("tone",):
+            continue
+        frames = VOICE.frames(run.clips, Codec.PCMU)
+        first = next(at for at, frame in enumerate(frames) if len(set(frame)) > DISTINCT)
+        at = (first + 2) * 20
+        if at < run.ended - run.began - 300:
+            found.append(((run.began + at) / 1000, frames[first + 2]))
+    return found
+
+
+async def live(patient: Patient, walker: Walker, ends: float) -> None:
     """Do the same in a real call, and hang up at `ends` (seconds since the answer)."""
-    for deed in deeds:
+    patient.expect(cues(walker.sounded))
+    for deed in walker.deeds:
+        if deed.at / 1000 >= ends:
+            break
         await patient.until(deed.at / 1000)
         if deed.keys:
             await patient.press(deed.keys, gap=0.0)

@@ -100,7 +100,7 @@ async def _all(house: House, plans: list[Plan], now: datetime) -> list[Call]:
 
 async def _one(house: House, street: Street, plan: Plan, walker: Walker) -> Call:
     async def script(patient: Patient) -> None:
-        await live(patient, walker.deeds, walker.now / 1000 + 1.0)
+        await live(patient, walker, walker.now / 1000 + 1.0)
 
     uri = f"sip:{plan.dialled}@127.0.0.1:{house.port}"
     patient = await street.call(uri, plan.caller, script, random.Random(plan.caller), keep=True)

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from tests.calls.street import Patient
-from tests.calls.ways import MS, SPOKEN_MS, Sounded
+from tests.calls.ways import MS, SPOKEN_MS, VOICE, Sounded
 from tests.sound import Samples, correlation
 
 from nightbell.core.capture import Codec
-from nightbell.phone.voice import Voice
 from nightbell.sip import g711
 
-VOICE = Voice(None, {})  # type: ignore[arg-type]  # no recordings of anybody's own, so no folder
 EARLY, LATE = 600 * MS, 3_000 * MS  # samples by which a run may begin before and after its time
 KEY = 12_000  # samples by which a run is found
 CUT = 700  # ms before the moment of a key that are surely heard
