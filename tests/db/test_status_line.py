@@ -80,8 +80,6 @@ def test_who_does_not_call_from_the_number_learns_nothing(house: House, other: H
 @pytest.mark.parametrize(
     "marks",
     [
-        LEFT[1:],  # the number was seen, but nobody said yes to it
-        ((0, "callback:skipped"), *LEFT[1:]),
         ((0, "callback:2125550199"), *LEFT[1:]),
         ((0, "test"), *LEFT),
         ((0, "callback:seen"), (0, "recording"), (0, "part:message"), (0.5, "part-end")),
@@ -159,3 +157,11 @@ def test_of_two_for_the_last_try_one_gets_it(house: House) -> None:
     assert status._spend("k", 3, now + timedelta(hours=2))
     assert connection.vendor
     assert Guess.objects.get().count == 1
+
+
+@pytest.mark.parametrize("marks", [LEFT[1:], ((0, "callback:skipped"), *LEFT[1:])])
+def test_whoever_pressed_nothing_at_the_number_is_told_all_the_same(
+    house: House, marks: tuple[tuple[float, str], ...]
+) -> None:
+    message = make_message(house.mailbox, marks=marks)  # called back where the call came from
+    assert asked(house).ref == message.id

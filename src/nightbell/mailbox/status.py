@@ -40,7 +40,7 @@ NONE = StatusAnswer(status_rules.NONE)
 def ask(
     practice_id: str, number: str, caller: str, now: datetime, rings: Callable[[str], bool]
 ) -> StatusAnswer:
-    """The state of the newest message whose confirmed number is `number`, if the call comes from there.
+    """The state of the newest message to be called back at `number`, if the call comes from there.
 
     number: as keyed in; caller: as the carrier gave it, '' if withheld; rings: whether a message's alert is open.
     Raises AuditClosed, KeysAway or DatabaseError: then nothing may be told.
@@ -63,28 +63,31 @@ def ask(
 
 
 def _find(practice_id: str, keyed: str, calling: str, now: datetime) -> Message | None:
-    """Opens the confirmed number of every candidate, whichever fits: how long it takes tells nothing."""
+    """Opens the number of every candidate, whichever fits: how long it takes tells nothing."""
     candidates = Message.objects.filter(
         practice_id=practice_id,
         state__in=[State.NEW, State.OWNED, State.CLOSED],
         received_at__gt=now - status_rules.LOOKS_BACK,
         kind=Kind.MESSAGE,
         joins=None,
-    ).exclude(callback_sealed=None)
+    )
     found = ""
-    narrow = candidates.only("id", "practice_id", "callback_sealed", "tags")
+    narrow = candidates.only("id", "practice_id", "callback_sealed", "caller_sealed", "tags")
     for message in narrow.order_by("received_at", "id").iterator(500):
-        confirmed = rules.digits(_confirmed(message))
-        if status_rules.fits(confirmed, keyed, calling) and "test" not in message.tags:
+        if status_rules.fits(rules.digits(_number(message)), keyed, calling) and "test" not in message.tags:
             found = message.id
     return candidates.filter(pk=found).first()
 
 
-def _confirmed(message: Message) -> str:
-    where = sealed.place("callback", message.id, message.practice_id)
+def _number(message: Message) -> str:
+    """Where the patient is called back: the number that was confirmed, or else the one that the call came from."""
+    column, stored = "callback", message.callback_sealed
+    if stored is None:
+        column, stored = "caller", message.caller_sealed
+    where = sealed.place(column, message.id, message.practice_id)
     try:
         key = vault.message_key(message.id)
-        return sealed.open_text(key, where, message.callback_sealed or b"").open(Warrant("internal"))
+        return sealed.open_text(key, where, stored or b"").open(Warrant("internal"))
     except SealError:
         return ""  # one damaged row must not silence the line for all
 
