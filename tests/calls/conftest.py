@@ -21,7 +21,8 @@ import pytest
 from tests.calls import people
 from tests.calls.people import Person
 from tests.calls.street import Patient, Street
-from tests.calls.ways import WAYS, Walker, lines, live, walk
+from tests.calls.walker import Walker, live
+from tests.calls.ways import WAYS, lines, walk
 from tests.calls.worker import Worker
 from tests.phone.house import DIALLED, PRACTICE, House
 from tests.stack import Stack, running, wait_for

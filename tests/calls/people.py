@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from tests.calls.street import Over, Patient, Street
+from tests.calls.street import Patient, Street
 
 COUNT = 60
 KEYS = "0123456789*#"
@@ -232,6 +232,3 @@ async def live(street: Street, who: Person) -> None:
             await asyncio.wait_for(kind(call, who), UNTIL + 2)
 
         await street.call(who.uri, who.number, script, who.chance)
-
-
-__all__ = ["COUNT", "KINDS", "Over", "Person", "cast", "live"]

@@ -21,7 +21,7 @@ def _by_caller(evening: Evening) -> dict[str, list[dict[str, Any]]]:
     pressed its digits, of those whose calls have no row yet."""
     calls = Counter(call.number for call in evening.calls)
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    keyed = []
+    keyed: list[dict[str, Any]] = []
     for row in evening.rows:
         number = row["number"] or ""
         (found[number] if number in calls else keyed).append(row)

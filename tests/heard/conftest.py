@@ -11,7 +11,8 @@ from datetime import datetime
 import numpy as np
 import pytest
 from tests.calls.street import Patient, Street
-from tests.calls.ways import WAYS, Walker, lines, live, walk
+from tests.calls.walker import Walker, live
+from tests.calls.ways import WAYS, lines, walk
 from tests.calls.worker import Worker
 from tests.heard.match import Heard, follow
 from tests.phone.house import PRACTICE, House
@@ -65,7 +66,7 @@ class Plan:
 
 def _plans() -> list[Plan]:
     """Each call with a caller of its own: a phone remembers whom it served."""
-    plans = []
+    plans: list[Plan] = []
     for at, language in enumerate(LANGUAGES):
         for number, (line, ways) in enumerate(WAYS.items()):
             for name in ways:

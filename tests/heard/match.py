@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from tests.calls.street import Patient
-from tests.calls.ways import MS, SPOKEN_MS, VOICE, Sounded
+from tests.calls.walker import MS, SPOKEN_MS, VOICE, Sounded
 from tests.sound import Samples, correlation
 
 from nightbell.core.capture import Codec

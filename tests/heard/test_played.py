@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from tests.calls.ways import MS
+from tests.calls.walker import MS
 from tests.heard.conftest import Call
 from tests.heard.match import Heard
 

@@ -6,6 +6,7 @@ NIGHTBELL_TEST_HEAR=all transcribes every node's words once in each language; by
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def _windows(pieces: list[Piece]) -> list[list[Piece]]:
 
 
 @pytest.fixture(scope="module")
-def recogniser() -> WhisperRecogniser:
+def recogniser() -> Iterator[WhisperRecogniser]:
     folder = Path(os.environ.get("NIGHTBELL_MODELS", ROOT / "models")).absolute()
     with open(os.devnull, "w") as nowhere:
         ear = WhisperRecogniser(folder, Log("test", nowhere))

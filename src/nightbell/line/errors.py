@@ -31,6 +31,33 @@ class NotReady(NightbellError):
         super().__init__("The line was not published", f"{first.where}: {first.what}{more}", first.mend)
 
 
+class Damaged(NightbellError):
+    """A stored plan that cannot be read. version: its number, of a draft that of the one it was made from; draft: it is
+    the draft's; instead: the version that answers meanwhile, 0 for the words of a new practice, None when the plan
+    is not in force."""
+
+    def __init__(self, version: int, draft: bool = False, instead: int | None = None) -> None:
+        self.version, self.draft, self.instead = version, draft, instead
+        if draft:
+            super().__init__(
+                "The draft of the call flow cannot be read",
+                "what is stored of it is damaged; callers hear what was published",
+                "discard the draft, on the page of the call flow",
+            )
+            return
+        heard = "" if instead is None else f"; until then callers hear {heard_instead(instead)}"
+        super().__init__(
+            f"Version {version} of the call flow cannot be read",
+            f"what is stored of it is damaged{heard}",
+            "bring back an older version: Call flow, Versions",
+        )
+
+
+def heard_instead(number: int) -> str:
+    """What callers hear while the version in force is damaged."""
+    return f"version {number}" if number else "the words of a new practice"
+
+
 class BadClosure(NightbellError):
     """A closure that makes no sense."""
 

@@ -13,7 +13,7 @@ from datetime import datetime
 from django.db import transaction
 
 from nightbell.flow import walk
-from nightbell.flow.plan import BadPlan, Plan, from_dict
+from nightbell.flow.plan import Plan
 from nightbell.line import rules
 from nightbell.line.calendars import calendar, check_holidays
 from nightbell.line.closures import (
@@ -24,26 +24,38 @@ from nightbell.line.closures import (
     remove_closure,
     reopen_now,
 )
-from nightbell.line.errors import BadClip, BadClosure, NotReady, Stale
+from nightbell.line.damage import live_plan, made_plan, readable
+from nightbell.line.errors import BadClip, BadClosure, Damaged, NotReady, Stale
 from nightbell.line.models import Draft, Version
 from nightbell.line.recordings import check_clips, clip_bytes, clips, keep_clip, seconds
-from nightbell.line.state import audited, current, first_version, lock, name_of, plan_of, publish_plan
-from nightbell.line.trying import record_number, recorded, try_number
+from nightbell.line.state import (
+    audited,
+    current,
+    first_version,
+    lock,
+    name_of,
+    plan_of,
+    publish_plan,
+    read_plan,
+)
+from nightbell.line.trying import record_number, recorded, sip_address, stop_recording, try_number
 from nightbell.mailbox.models import Mailbox
 from nightbell.people.access import Actor, NotFound, demand
 from nightbell.people.roles import Act
 
 __all__ = [
-    "BadClip", "BadClosure", "ClosureView", "DraftView", "NotReady", "Stale", "VersionView", "add_closure",
-    "bring_back", "calendar", "clip_bytes", "clips", "close_now", "closures", "current", "discard", "draft",
-    "first_version", "keep_clip", "plan_of", "publish", "record_number", "recorded", "remove_closure",
-    "reopen_now", "report", "save", "try_number", "use_clip", "versions",
+    "BadClip", "BadClosure", "ClosureView", "Damaged", "DraftView", "NotReady", "Stale", "VersionView",
+    "add_closure", "bring_back", "calendar", "clip_bytes", "clips", "close_now", "closures", "current", "discard",
+    "draft", "first_version", "keep_clip", "live_plan", "plan_of", "publish", "record_number", "recorded",
+    "remove_closure", "reopen_now", "report", "revision", "save", "sip_address", "stop_recording", "try_number", "use_clip",
+    "version", "versions",
 ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class VersionView:
-    """A version as people see it. changes: sentences against the one before; brought_back: whose plan it is again."""
+    """A version as people see it. changes: sentences against the one before; brought_back: whose plan it is again;
+    damaged: it cannot be read, so it neither answers nor comes back."""
 
     number: int
     made_at: datetime
@@ -51,6 +63,7 @@ class VersionView:
     changes: list[str]
     live: bool
     brought_back: int | None
+    damaged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,23 +89,29 @@ def versions(actor: Actor, limit: int = 50) -> list[VersionView]:
     live = first_version(actor.user.practice, actor.now)
     found = Version.objects.filter(practice_id=actor.practice).select_related("made_by").order_by("-number")
     rows = list(found[: limit + 1])
-    plans, mailboxes = [_readable(row) for row in rows], _mailboxes(actor)
+    plans, mailboxes = [readable(row, actor.now) for row in rows], _mailboxes(actor)
     return [
         VersionView(
             row.number, row.made_at, name_of(row.made_by),
             _changes(plans[at + 1], plans[at], mailboxes) if at + 1 < len(rows) else [],
-            row.number == live.number, row.brought_back,
+            row.number == live.number, row.brought_back, plans[at] is None,
         )
         for at, row in enumerate(rows[:limit])
     ]  # fmt: skip
 
 
-def _readable(version: Version) -> Plan | None:
-    """None for one whose stored form is damaged: the others must still be there to be brought back."""
-    try:
-        return plan_of(version)
-    except BadPlan:
-        return None
+def version(actor: Actor, number: int) -> tuple[Version, Plan]:
+    """One version with its plan. Raises NotFound, Damaged."""
+    demand(actor, Act.VIEW_LINE)
+    found = (
+        Version.objects.filter(practice_id=actor.practice, number=number).select_related("made_by").first()
+    )
+    if found is None:
+        raise NotFound("There is no such version", f"the line never had a version {number}", "choose another")
+    plan = readable(found, actor.now)
+    if plan is None:
+        raise Damaged(number)
+    return found, plan
 
 
 def _changes(before: Plan | None, after: Plan | None, mailboxes: dict[str, str]) -> list[str]:
@@ -102,12 +121,12 @@ def _changes(before: Plan | None, after: Plan | None, mailboxes: dict[str, str])
 
 
 def draft(actor: Actor) -> DraftView:
-    """What the editor shows."""
+    """What the editor shows. Raises Damaged: what is in force, or the draft, cannot be read."""
     demand(actor, Act.VIEW_LINE)
     live = first_version(actor.user.practice, actor.now)
     row = Draft.objects.select_related("changed_by").get(practice_id=actor.practice)
-    before = plan_of(live)
-    plan = from_dict(json.loads(row.plan)) if row.plan else before
+    before = live_plan(live, actor.now)
+    plan = made_plan(row, actor.now) if row.plan else before
     return DraftView(
         plan,
         row.revision,
@@ -118,6 +137,13 @@ def draft(actor: Actor) -> DraftView:
         report(actor, plan),
         bool(row.plan),
     )
+
+
+def revision(actor: Actor) -> int:
+    """That of the draft, also while its plan cannot be read: it can still be discarded."""
+    demand(actor, Act.VIEW_LINE)
+    row = Draft.objects.filter(practice_id=actor.practice).first()
+    return row.revision if row is not None else 0
 
 
 def report(actor: Actor, plan: Plan) -> walk.Report:
@@ -165,11 +191,11 @@ def publish(actor: Actor, revision: int) -> Version:
     # Walked before the lock is held: it takes a while. A draft that changed meanwhile has another revision.
     seen = Draft.objects.filter(practice_id=actor.practice, revision=revision).first()
     if seen is not None and seen.plan:
-        _demand_ready(actor, from_dict(json.loads(seen.plan)))
+        _demand_ready(actor, made_plan(seen, actor.now))
     with transaction.atomic():
         row = _unchanged(actor, revision)
         plan = _plan(actor, row)
-        if plan == plan_of(first_version(actor.user.practice, actor.now)):
+        if plan == readable(first_version(actor.user.practice, actor.now), actor.now):
             raise NotFound("There is nothing to publish", "the line is as it was", "change something first")
         made = publish_plan(actor.user.practice, plan, actor.now, actor.user)
         _put(actor, row, None)
@@ -178,15 +204,12 @@ def publish(actor: Actor, revision: int) -> Version:
 
 
 def bring_back(actor: Actor, number: int) -> Version:
-    """Put an older plan in force again, as a new version. Raises NotFound, NotReady (a mailbox is gone, say).
+    """Put an older plan in force again, as a new version. Raises NotFound, Damaged, NotReady (a mailbox is gone, say).
 
     A draft stays, but who edits it is told to look again: it would undo this.
     """
     demand(actor, Act.EDIT_LINE)
-    old = Version.objects.filter(practice_id=actor.practice, number=number).first()
-    if old is None:
-        raise NotFound("There is no such version", f"the line never had a version {number}", "choose another")
-    plan = plan_of(old)
+    _, plan = version(actor, number)
     _demand_ready(actor, plan)
     with transaction.atomic():
         row = lock(actor.user.practice, actor.now)
@@ -213,8 +236,8 @@ def _unchanged(actor: Actor, revision: int) -> Draft:
 
 def _plan(actor: Actor, row: Draft) -> Plan:
     if row.plan:
-        return from_dict(json.loads(row.plan))
-    return plan_of(first_version(actor.user.practice, actor.now))
+        return made_plan(row, actor.now)
+    return live_plan(first_version(actor.user.practice, actor.now), actor.now)
 
 
 def _put(actor: Actor, row: Draft, plan: Plan | None) -> None:
@@ -232,7 +255,7 @@ def _touch(actor: Actor, row: Draft) -> None:
 
 def _checked(actor: Actor, plan: Plan) -> Plan:
     """The plan as it will be read again. Raises BadPlan: its shape, a recording or mailbox that is not the practice's."""
-    plan = from_dict(json.loads(json.dumps(plan.to_dict())))
+    plan = read_plan(json.dumps(plan.to_dict()))
     check_holidays(plan)
     check_clips(actor.practice, plan)
     rules.check_mailboxes(plan, _mailboxes(actor))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from django.db import transaction
 
+from nightbell.core.config import Config, load
 from nightbell.flow.clips import LANGUAGES
 from nightbell.line.errors import BadClip
 from nightbell.line.models import TryNumber
@@ -40,6 +42,28 @@ def recorded(actor: Actor, clip: str, language: str) -> TryNumber | None:
     mine = TryNumber.objects.filter(practice_id=actor.practice, made_by=actor.user).exclude(clip="")
     here = mine.filter(clip=clip, language=language).select_related("kept")
     return here.order_by("-made_at", "pk").first()
+
+
+def stop_recording(actor: Actor, clip: str, language: str) -> None:
+    """Forget the actor's numbers for this clip, and what came of them. A call that is up is kept as one that nobody
+    kept; a clip that was made stays among the practice's recordings."""
+    demand(actor, Act.EDIT_LINE)
+    mine = TryNumber.objects.filter(
+        practice_id=actor.practice, made_by=actor.user, clip=clip, language=language
+    )
+    with transaction.atomic():
+        if clip and mine.delete()[0]:
+            audited(actor, "line:try", {"clip": f"{language}/{clip}", "until": actor.now.isoformat()})
+
+
+def sip_address(dialled: str, config: Config | None = None) -> str:
+    """Where a number of ours is called: 'sip:try-123456@192.0.2.1:5060'. A phone that listens everywhere goes by the
+    name of the pages."""
+    config = config or load()
+    host = config.bind
+    if host in ("0.0.0.0", "::"):  # noqa: S104
+        host = urlsplit(config.url).hostname or host
+    return f"sip:{dialled}@{f'[{host}]' if ':' in host else host}:{config.sip_port}"
 
 
 def _made(actor: Actor, clip: str = "", language: str = "") -> TryNumber:

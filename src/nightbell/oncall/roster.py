@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from django.db.models import Q
+
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
 from nightbell.oncall import rules
@@ -60,6 +62,17 @@ def on_call_ids(practice: Practice, now: datetime) -> list[str]:
     """User ids on call now, first to be told first."""
     shifts, overrides = _parts(practice)
     return [duty.user for duty in rules.on_duty(shifts, overrides, ZoneInfo(practice.zone), now)]
+
+
+def somebody(practice: Practice, now: datetime) -> bool:
+    """Whether somebody can really be told at this moment: who is on call, or whoever is told when nobody answers."""
+    there = User.objects.filter(pk__in=on_call_ids(practice, now), is_active=True).exclude(email="").exists()
+    return (
+        there
+        or Schedule.objects.filter(
+            ~Q(fallback_email="") | (Q(fallback__is_active=True) & ~Q(fallback__email="")), practice=practice
+        ).exists()
+    )
 
 
 def now_on_call(practice_id: str, now: datetime) -> OnCallView:

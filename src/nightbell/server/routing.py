@@ -8,7 +8,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db import transaction
-from django.db.models import Q
 
 from nightbell.core.clock import iso
 from nightbell.core.config import Config
@@ -22,9 +21,8 @@ from nightbell.line.state import draft_plan, first_version, older_plans, plan_of
 from nightbell.line.trying import in_force
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Mailbox, Number
-from nightbell.oncall.models import Schedule
-from nightbell.oncall.roster import on_call_ids
-from nightbell.people.models import Practice, User
+from nightbell.oncall.roster import somebody
+from nightbell.people.models import Practice
 from nightbell.sealing.signed import is_good, sign
 from nightbell.server import home
 from nightbell.store import vault
@@ -45,7 +43,7 @@ def payload(now: datetime, channels: bool = True, damaged: list[str] | None = No
     lines: dict[str, Any] = {}
     for practice in Practice.objects.order_by("id"):
         mine = [number for number in trying if number.practice_id == practice.id]
-        found, whole = _lines(practice, mine, channels and _somebody(practice, now), now)
+        found, whole = _lines(practice, mine, channels and somebody(practice, now), now)
         lines |= found
         if not whole and damaged is not None:
             damaged.append(practice.code)
@@ -130,17 +128,6 @@ def _try_numbers(trying: list[TryNumber]) -> dict[str, Any]:
                 "practice": one.practice_id, "mailbox": mailbox.id, "line": _key(one),
             }  # fmt: skip
     return found
-
-
-def _somebody(practice: Practice, now: datetime) -> bool:
-    """Whether the line may say that a team is on call: someone can really be told."""
-    there = User.objects.filter(pk__in=on_call_ids(practice, now), is_active=True).exclude(email="").exists()
-    return (
-        there
-        or Schedule.objects.filter(
-            ~Q(fallback_email="") | (Q(fallback__is_active=True) & ~Q(fallback__email="")), practice=practice
-        ).exists()
-    )
 
 
 def publish(config: Config, now: datetime, damaged: list[str] | None = None) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from nightbell.flow.clips import LANGUAGES
 from nightbell.flow.hours import Calendar, Kind, Situation, situation
 from nightbell.flow.line import Line
 from nightbell.flow.plan import Plan
@@ -13,7 +15,7 @@ from nightbell.line import service as lines
 from nightbell.line.models import Clip, Version
 from nightbell.line.promise import promise
 from nightbell.mailbox.models import Mailbox, Number
-from nightbell.oncall import service as oncall
+from nightbell.oncall.roster import somebody
 from nightbell.people.access import Actor
 from nightbell.web import context
 from nightbell.web.callflow import View
@@ -29,9 +31,8 @@ class OnPhone:
     age_s: float = 0.0
 
 
-def on_phone(practice_id: str) -> OnPhone:
+def on_phone(practice_id: str, health: Mapping[str, Any]) -> OnPhone:
     """The freshest word of a phone about this practice's line."""
-    health = context.HEALTH() if context.HEALTH is not None else {}
     told = [
         OnPhone(int(phone["lines"][practice_id]), float(phone.get("age_s", 0)))
         for phone in health.get("phones", [])
@@ -57,7 +58,15 @@ class Desk:
 
     @cached_property
     def live_plan(self) -> Plan:
-        return lines.plan_of(self.live)
+        return lines.live_plan(self.live, self.now)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Those of the draft; all of them while it cannot be read."""
+        try:
+            return self.draft.plan.languages
+        except lines.Damaged:
+            return LANGUAGES
 
     @cached_property
     def clips(self) -> list[Clip]:
@@ -78,13 +87,18 @@ class Desk:
         return found or next(iter(self.boxes.values()), "the first mailbox")
 
     @cached_property
+    def health(self) -> Mapping[str, Any]:
+        return context.HEALTH() if context.HEALTH is not None else {}
+
+    @cached_property
     def team(self) -> bool:
-        view = oncall.now_on_call(self.actor.practice, self.now)
-        return view.now is not None or bool(view.fallback)
+        """Whether somebody can be woken, as the phone is told it. A worker that says nothing is no reason to doubt."""
+        ways = self.health.get("checks", {}).get("notify", {}).get("ok", True)
+        return bool(ways) and somebody(self.practice, self.now)
 
     @cached_property
     def on_phone(self) -> OnPhone:
-        return on_phone(self.actor.practice)
+        return on_phone(self.actor.practice, self.health)
 
     def calendar(self, plan: Plan) -> Calendar:
         return lines.calendar(self.practice, plan, self.now)
@@ -92,6 +106,13 @@ class Desk:
     def situation(self) -> Situation:
         """What the practice is at this moment, by the live plan."""
         return situation(self.calendar(self.live_plan), self.now)
+
+    def kind(self) -> Kind:
+        """Its kind; closed while that plan cannot be read."""
+        try:
+            return self.situation().kind
+        except lines.Damaged:
+            return Kind.CLOSED
 
     def line(self, plan: Plan, flow: int) -> Line:
         """As the phone has it. flow: 0 for a draft."""

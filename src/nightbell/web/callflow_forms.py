@@ -13,6 +13,7 @@ from nightbell.flow.clips import LANGUAGES
 from nightbell.flow.hours import Day, Kind
 from nightbell.flow.plan import (
     ASKS,
+    HOLIDAYS,
     LINES,
     MAX_SECONDS,
     MENU_KEYS,
@@ -106,12 +107,22 @@ def _clock(typed: Typed, name: str, errors: dict[str, str]) -> int | None:
     return minutes
 
 
-def holidays(typed: Typed, plan: Plan, choices: Sequence[str], states: Sequence[str]) -> Plan:
-    """choices: names that were on the page; all of them ticked means all, also those of years to come."""
+def holidays(
+    typed: Typed,
+    plan: Plan,
+    choices: Sequence[str],
+    states: Sequence[str],
+    names_of: Callable[[str], Sequence[str]],
+) -> Plan:
+    """choices: names that were on the page; all of them ticked means all, also those of years to come.
+
+    names_of: the names of another state, which begins with the usual ones that it has.
+    """
     state = typed.get("state")
     _one(not state or state in states, "state", "Choose the state from the list.")
     if state != plan.state:
-        return replace(plan, state=state, observed=None)  # other names: what was ticked means nothing there
+        there = names_of(state)  # other names: what was ticked may mean nothing there
+        return replace(plan, state=state, observed=tuple(name for name in HOLIDAYS if name in there))
     ticked = [name for name in typed.getlist("observed") if name in choices]
     observed = None if len(ticked) == len(choices) else tuple(ticked)
     return replace(plan, observed=observed)

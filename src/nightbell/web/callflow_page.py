@@ -14,7 +14,7 @@ from nightbell.flow.plan import Plan
 from nightbell.flow.walk import Report
 from nightbell.line import service as lines
 from nightbell.people.roles import Act
-from nightbell.web import callflow, callflow_panels
+from nightbell.web import callflow, callflow_clips, callflow_panels
 from nightbell.web.callflow_data import Desk
 from nightbell.web.callflow_hours import lunch_words, week_words
 from nightbell.web.callflow_sound import known_language
@@ -24,12 +24,14 @@ from nightbell.web.format import clock_time, count_of, local
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the editor: situation, panel, language; take: a recording that was just made."""
+    """Where in the editor: situation, panel, language; take: a recording that was just made; clip: which of the panel's
+    words are looked at."""
 
     at: Kind
     node: str
     language: str
     take: str = ""
+    clip: str = ""
 
     def address(self, **other: str) -> str:
         """A link within the editor, to this place with something else chosen."""
@@ -57,18 +59,19 @@ def place_of(request: HttpRequest, desk: Desk) -> Place:
     """The place named in an address or a form; what is unknown there is the usual one."""
     asked = request.POST if request.method == "POST" else request.GET
     kind = asked.get("at", "")
-    at = Kind(kind) if kind in set(Kind) else desk.situation().kind
+    at = Kind(kind) if kind in set(Kind) else desk.kind()
     node = asked.get("node", "")
     known = node in callflow.PANELS or (node.startswith("key-") and node[4:] in (*"12345678", "new"))
-    language = known_language(asked.get("lang", ""), desk.draft.plan.languages)
-    return Place(at, node if known else "greeting", language, asked.get("take", "")[:26])
+    language = known_language(asked.get("lang", ""), desk.languages)
+    take, clip = asked.get("take", "")[:26], asked.get("clip", "")[:40]
+    return Place(at, node if known else "greeting", language, take, clip)
 
 
 def context(request: HttpRequest, desk: Desk, place: Place, trouble: Trouble | None = None) -> dict[str, Any]:
     """Everything that pages/line_editor.html names."""
     plan = trouble.plan if trouble and trouble.plan else desk.draft.plan
     view = desk.view(plan, place.at, place.language)
-    steps = callflow.picture(view)
+    steps = callflow_clips.with_changes(view, callflow.picture(view))
     confirm = request.GET.get("confirm", "") if desk.draft.there else ""
     if confirm == "publish" and desk.draft.report.problems:
         confirm = ""  # what stands in the way is at the foot of the picture
@@ -86,7 +89,7 @@ def context(request: HttpRequest, desk: Desk, place: Place, trouble: Trouble | N
         "live": desk.live,
         "next_number": desk.live.number + 1,
         "changes": count_of(len(desk.draft.changes), "change"),
-        "report": _report(desk.draft.report, place),
+        "report": _report(desk.draft.report, view, place),
         "facts": _facts(desk),
         "closed": _closed_now(desk),
         "panel": callflow_panels.panel(desk, view, place, trouble),
@@ -130,11 +133,15 @@ def _hint(desk: Desk, plan: Plan, view: callflow.View, place: Place) -> dict[str
     return {"words": words, "node": node, "href": place.address(node=node), "name": callflow.PANELS[node]}
 
 
-def _report(report: Report, place: Place) -> dict[str, Any]:
+def _report(report: Report, view: callflow.View, place: Place) -> dict[str, Any]:
     problems = []
     for one in report.problems:
         node, language = callflow.panel_of_problem(one.where)
-        href = place.address(node=node, lang=language or place.language)
+        clip = one.where.rpartition("/")[2] if language else ""
+        saying = callflow_clips.step_saying(view, clip) if clip else ""
+        href = place.address(
+            node=saying or node, lang=language or place.language, clip=clip if saying else ""
+        )
         problems.append({"what": one.what, "mend": one.mend, "href": href})
     return {
         "problems": problems,

@@ -23,7 +23,7 @@ from nightbell.line import service as lines
 from nightbell.web import callflow
 from nightbell.web.callflow_data import Desk
 from nightbell.web.callflow_hours import DAYS, day_words, minutes_text
-from nightbell.web.callflow_recording import recording
+from nightbell.web.callflow_recording import recording, spoken_words
 from nightbell.web.callflow_words import LANGUAGE_NAMES, seconds_words
 from nightbell.web.format import clock_time, local, phone
 from nightbell.web.us_states import named
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 LENGTHS = (60, 120, 180, 300, 600)
 KEY_NEW = "key-new"
+_SPEAKS = (
+    "answer", "emergency", "language", "greeting", "lines", "menu", "key", "callback", "message", "review", "promise",
+)  # fmt: skip
 
 
 def panel(desk: Desk, view: callflow.View, place: Place, trouble: Trouble | None) -> dict[str, Any]:
@@ -45,7 +48,8 @@ def panel(desk: Desk, view: callflow.View, place: Place, trouble: Trouble | None
         "title": callflow.PANELS.get(place.node, ""),
         "errors": trouble.errors if trouble else {},
         "typed": typed,
-        "has_languages": node in ("greeting", "key", "lines", "callback", "message", "review", "promise", "emergency"),
+        "has_languages": node in _SPEAKS,
+        "said": spoken_words(desk, view, place, trouble) if node in _SPEAKS else None,
     }  # fmt: skip
     step = next(
         (one for one in _all(callflow.picture(view)) if one.id == place.node and one.keycap != "0"), None

@@ -26,7 +26,7 @@ from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.core.sound import BadSound, SoundUnavailable
 from nightbell.flow.plan import BadPlan
-from nightbell.line.errors import BadClip, BadClosure, NotReady, Stale
+from nightbell.line.errors import BadClip, BadClosure, Damaged, NotReady, Stale
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.oncall.errors import BadShift
 from nightbell.people.access import Forbidden, NotFound
@@ -114,6 +114,7 @@ _TOLD: tuple[tuple[type[NightbellError], int], ...] = (
     (BadText, 422),
     (BadShift, 422),
     (Stale, 409),
+    (Damaged, 409),
     (NotReady, 409),
     (BadPlan, 422),
     (BadSound, 422),

@@ -60,10 +60,14 @@ Row = tuple[str, str, int]
 
 
 def counted(practice_id: str, since: datetime) -> list[Row]:
-    """One query: calls by kind and by how far they came."""
+    """One query: calls by kind and by how far they came, without those that tried the line out or recorded for it."""
     found = Message.objects.filter(practice_id=practice_id, received_at__gte=since)
-    rows = found.values_list("kind", "reached").annotate(many=Count("id")).order_by()
-    return [(kind, reached if kind == Kind.MISSED else "", many) for kind, reached, many in rows]
+    rows = found.values_list("kind", "reached", "tags").annotate(many=Count("id")).order_by()
+    return [
+        (kind, reached if kind == Kind.MISSED else "", many)
+        for kind, reached, tags, many in rows
+        if not any(tag == "test" or tag.startswith("studio") for tag in tags)
+    ]
 
 
 def place_of(reached: str) -> int:

@@ -258,7 +258,7 @@ def _urgency(call: Call) -> str:
         return (
             "Urgent: the team on call is told at once"
             if call.setting.line.team
-            else "Urgent, nobody is on call"
+            else "Urgent, but nobody can be woken"
         )
     return "Marked for a look" if "urgency:review" in call.marks else "Routine"
 

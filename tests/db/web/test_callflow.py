@@ -15,13 +15,20 @@ from tests.db.web.conftest import Https
 from tests.factories import House, make_message, tone
 
 from nightbell.core.clock import utc_now
+from nightbell.core.config import load
 from nightbell.core.sound import Decoded
-from nightbell.flow.plan import MenuKey
+from nightbell.flow import words as flow_words
+from nightbell.flow.model import State
+from nightbell.flow.plan import HOLIDAYS, MenuKey, Plan
+from nightbell.line import rules
 from nightbell.line import service as lines
-from nightbell.line.models import Clip, Closure, Version
+from nightbell.line.models import Clip, Closure, Draft, TryNumber, Version
 from nightbell.mailbox.models import Message
+from nightbell.oncall.models import Schedule
+from nightbell.people.models import User
 from nightbell.people.roles import Role
-from nightbell.web import callflow_forms, callflow_sound, context, gave_up
+from nightbell.server import line_status
+from nightbell.web import callflow_data, callflow_forms, callflow_sound, context, gave_up
 
 Browser = Callable[[Role], Https]
 
@@ -232,9 +239,10 @@ def test_a_closing_that_is_over_is_refused_with_what_was_typed(house: House, bro
 
 def test_holidays_are_of_the_state_and_ticked_one_by_one(house: House, browser: Browser) -> None:
     client = browser(Role.MANAGER)
-    client.post("/line/edit", panel(client, "holidays") | {"state": "CA"})
-    assert (draft(house).plan.state, draft(house).plan.observed) == ("CA", None)
+    client.post("/line/edit", panel(client, "holidays") | {"state": "CA", "observed": ["Labor Day"]})
+    assert (draft(house).plan.state, draft(house).plan.observed) == ("CA", HOLIDAYS)
     fields = panel(client, "holidays")
+    assert set(fields["observed"]) == set(HOLIDAYS), "not every day that the state has"
     fields["observed"].remove("Christmas Day")
     client.post("/line/edit", fields)
     observed = draft(house).plan.observed
@@ -310,6 +318,197 @@ def test_a_file_that_is_too_large_or_no_file_is_told_clearly(
     assert answer.status_code == 422 and "There is no file." in page and "Maple Street</textarea>" in page
 
 
+# Every word of ours may be the practice's.
+
+
+def test_each_panel_offers_the_words_that_are_said_there(house: House, browser: Browser, ear: None) -> None:
+    client = browser(Role.MANAGER)
+    page = client.get("/line/?at=closed&node=callback").content.decode()
+    assert "Our words, or yours" in page and "To give us a different number," in page
+    assert '<details class="mt-5 border-t border-line pt-4">' in page, "closed until it is asked for"
+    assert "data-recorder" not in page
+    page = client.get("/line/?at=closed&node=callback&clip=callback-other").content.decode()
+    assert (
+        '<details class="mt-5 border-t border-line pt-4" open>' in page and page.count("data-recorder ") == 1
+    )
+    sent = {
+        "clip": "callback-other",
+        "node": "callback",
+        "lang": "en",
+        "how": "upload",
+        "file": BytesIO(b"x"),
+    }
+    answer = client.post("/line/recording", sent)
+    made = Clip.objects.get(practice=house.practice)
+    assert made.clip == "callback-other"
+    assert "Use it" in client.get(answer["Location"].partition("#")[0]).content.decode()
+    use = {
+        "clip": made.clip,
+        "sha256": made.sha256,
+        "lang": "en",
+        "node": "callback",
+        "revision": draft(house).revision,
+    }
+    client.post("/line/recording/use", use)
+    assert draft(house).plan.clips == {"en/callback-other": made.sha256}
+    page = client.get("/line/?at=closed&node=promise").content.decode()
+    step = page[page.index('id="step-callback"') :]
+    assert "changed" in step[: step.index("</a>")]
+
+
+def test_words_that_no_key_cuts_stay_so_in_another_voice(house: House, browser: Browser, ear: None) -> None:
+    client = browser(Role.MANAGER)
+    sent = {
+        "clip": "emergency-911",
+        "node": "emergency",
+        "lang": "en",
+        "how": "upload",
+        "file": BytesIO(b"x"),
+    }
+    assert (
+        "no key cuts them short"
+        in client.get(client.post("/line/recording", sent)["Location"]).content.decode()
+    )
+    sha256 = Clip.objects.get(practice=house.practice).sha256
+    lines.use_clip(house.actor(Role.MANAGER), draft(house).revision, "emergency-911", "en", sha256)
+    desk = callflow_data.Desk(house.actor(Role.MANAGER))
+    config = desk.line(draft(house).plan, 0).config("", utc_now())
+    said = flow_words.runs(("emergency-911", "~200", "language-offer"), config, State(language="en"))
+    assert [(run.clips[0], run.barge) for run in said] == [("en/emergency-911", False), ("~200", True)]
+    assert draft(house).report.problems == ()
+
+
+def test_a_recording_for_no_place_is_refused(house: House, browser: Browser, ear: None) -> None:
+    client = browser(Role.MANAGER)
+    for name in ("", "no-such-words", "own-key-9", "../x"):
+        sent = {"clip": name, "lang": "en", "how": "upload", "file": BytesIO(b"x")}
+        assert client.post("/line/recording", sent).status_code == 422, name
+        use = {"clip": name, "sha256": "a" * 64, "lang": "en", "revision": draft(house).revision}
+        assert client.post("/line/recording/use", use).status_code == 422, name
+        assert client.post("/line/recording/number", {"clip": name, "lang": "en"}).status_code == 422, name
+    assert not Clip.objects.exists() and not TryNumber.objects.exists() and not draft(house).there
+
+
+# By telephone.
+
+
+def test_a_clip_is_recorded_by_phone_and_used(house: House, browser: Browser, ear: None) -> None:
+    client = browser(Role.MANAGER)
+    where = {"at": "closed", "node": "greeting", "clip": "practice-name", "clip_lang": "es", "lang": "es"}
+    answer = client.post("/line/recording/number", where)
+    number = TryNumber.objects.get()
+    assert (number.clip, number.language) == ("practice-name", "es")
+    page = client.get(answer["Location"].partition("#")[0]).content.decode()
+    assert (
+        f"sip:{number.dialled}@127.0.0.1:5060" in page
+        and "press pound" in page
+        and 'hx-trigger="every 3s"' in page
+    )
+    news = "/line/recording/news?at=closed&node=greeting&lang=es&clip=practice-name"
+    assert client.get(news).status_code == 204
+    TryNumber.objects.update(trouble="Nothing could be heard. Record it again.")
+    assert "Nothing could be heard." in client.get(news).content.decode()
+    assert client.get(news + "&seen=1").status_code == 204
+    sent = {"clip": "practice-name", "lang": "es", "how": "upload", "file": BytesIO(b"x")}
+    client.post("/line/recording", sent)
+    made = Clip.objects.get()
+    TryNumber.objects.update(trouble="", kept=made)
+    part = client.get(news).content.decode()
+    assert "Use it" in part and made.sha256 in part and "every 3s" not in part
+    use = {"clip": made.clip, "sha256": made.sha256, "lang": "es", "revision": draft(house).revision}
+    client.post("/line/recording/use", use)
+    assert draft(house).plan.clips == {"es/practice-name": made.sha256}
+    assert not TryNumber.objects.exists(), "it is decided on"
+
+
+def test_recording_by_phone_is_given_up(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    where = {"node": "greeting", "clip": "practice-name", "clip_lang": "en", "lang": "en"}
+    client.post("/line/recording/number", where)
+    assert client.post("/line/recording/number", where | {"stop": "yes"}).status_code == 302
+    assert not TryNumber.objects.exists()
+    assert "every 3s" not in client.get("/line/?node=greeting&lang=en").content.decode()
+
+
+def test_the_draft_is_called_at_an_address_that_is_there(
+    house: House, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = browser(Role.MANAGER)
+    monkeypatch.setenv("NIGHTBELL_SIP_PORT", "5070")
+    answer = client.post("/line/number", {"at": "closed", "node": "menu"})
+    number = TryNumber.objects.get().dialled
+    assert f"sip:{number}@127.0.0.1:5070" in client.get(answer["Location"].partition("#")[0]).content.decode()
+    monkeypatch.setenv("NIGHTBELL_URL", "https://bell.example:8443")
+    for bind, host in (("0.0.0.0", "bell.example"), ("::", "bell.example"), ("2001:db8::1", "[2001:db8::1]")):
+        monkeypatch.setenv("NIGHTBELL_BIND", bind)
+        assert lines.sip_address("try-000001") == f"sip:try-000001@{host}:5070"
+
+
+# What is damaged.
+
+
+def test_a_damaged_line_is_told_with_its_mend(house: House, browser: Browser) -> None:
+    manager = house.actor(Role.MANAGER)
+    lines.publish(manager, lines.save(manager, draft(house).revision, Plan(promise=60)))
+    for text in ("{", "[]", '{"languages": []}'):
+        Version.objects.filter(number=2).update(plan=text)
+        client = browser(Role.MANAGER)
+        answer = client.get("/line/?at=open&node=menu")
+        page = answer.content.decode()
+        assert answer.status_code == 409 and "Version 2 of the call flow cannot be read" in page
+        assert "callers hear version 1" in page and "versions?back=1#v1" in page
+        assert "Tell your office manager" in browser(Role.CLINICIAN).get("/line/").content.decode()
+        page = client.get("/line/versions").content.decode()
+        assert "Version 2 is damaged and cannot be read." in page and "Callers hear version 1" in page
+        for path in ("/line/try", "/line/versions/2"):
+            assert client.get(path).status_code == 409
+        assert client.post("/line/edit", {"part": "promise"}).status_code == 409
+    [told] = line_status.read(load(), utc_now())
+    assert (told["damaged"], told["instead"], told["now"]) == (True, 1, "")
+    assert any("Bring back an older version" in line for line in line_status.told([told]))
+    assert client.post("/line/close").status_code == 302, "snow does not wait for it"
+    assert client.post("/line/versions/1/back").status_code == 302
+    assert client.get("/line/").status_code == 200
+    assert not line_status.read(load(), utc_now())[0]["damaged"]
+
+
+def test_a_damaged_draft_is_discarded(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/edit", panel(client, "promise") | {"promise": "60"})
+    Draft.objects.update(plan="{")
+    answer = client.get("/line/")
+    page = answer.content.decode()
+    assert answer.status_code == 409 and "The draft of the call flow cannot be read" in page
+    assert "the draft is damaged" in " ".join(line_status.told(line_status.read(load(), utc_now())))
+    fields = next(fields for action, fields in Forms(page).found if action == "/line/discard")
+    assert client.post("/line/discard", fields).status_code == 302
+    assert client.get("/line/").status_code == 200
+
+
+def test_a_second_look_at_the_same_draft_walks_no_way_again(house: House, browser: Browser) -> None:
+    client = browser(Role.MANAGER)
+    client.post("/line/edit", panel(client, "promise") | {"promise": "60"})
+    client.get("/line/")
+    before = rules._walked.cache_info()
+    client.get("/line/?node=menu")
+    after = rules._walked.cache_info()
+    assert (after.misses, after.hits > before.hits) == (before.misses, True)
+
+
+def test_somebody_can_be_woken_by_the_rule_that_the_phone_has(house: House) -> None:
+    actor = house.actor(Role.MANAGER)
+    assert callflow_data.Desk(actor).team
+    no_way = {"checks": {"notify": {"ok": False, "says": "no way is set up"}}}
+    before, context.HEALTH = context.HEALTH, lambda: no_way
+    try:
+        assert not callflow_data.Desk(actor).team
+    finally:
+        context.HEALTH = before
+    Schedule.objects.update(fallback=None)
+    User.objects.filter(practice=house.practice).update(email="")
+    assert not callflow_data.Desk(actor).team, "on call, but there is no address to wake them at"
+
+
 def test_what_callers_hear_now_is_one_sound(house: House, browser: Browser) -> None:
     assert 20 < seconds_of(browser(Role.FRONT_DESK).get("/line/hear?lang=es").content) < 60
 
@@ -356,6 +555,9 @@ def test_it_counts_who_gave_up_where(house: House, other: House, browser: Browse
         row = make_message(house.mailbox, pcm=b"")
         Message.objects.filter(pk=row.pk).update(reached=reached, kind="missed")
     make_message(house.mailbox)
+    for tags in (["test"], ["test", "studio"], ["studio:try-123456", "test"]):
+        for kind in ("missed", "message"):
+            Message.objects.filter(pk=make_message(house.mailbox, pcm=b"").pk).update(kind=kind, tags=tags)
     make_message(other.mailbox, pcm=b"")
     old = make_message(house.mailbox, pcm=b"")
     Message.objects.filter(pk=old.pk).update(received_at=utc_now() - timedelta(days=31), kind="missed")

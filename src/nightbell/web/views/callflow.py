@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -44,14 +45,35 @@ TOASTS = {
 def editor(request: HttpRequest) -> HttpResponse:
     """`/line/?at=closed&node=greeting&lang=es`."""
     desk = Desk(actor_of(request))
-    return page(request, desk, place_of(request, desk))
+    try:
+        return page(request, desk, place_of(request, desk))
+    except lines.Damaged as error:
+        return _damaged(request, desk, error)
+
+
+def _damaged(request: HttpRequest, desk: Desk, error: lines.Damaged) -> HttpResponse:
+    """In place of the editor: what cannot be read, what callers hear, and the mend."""
+    found = {
+        "here": "line",
+        "page": "flow",
+        "damage": error,
+        "why": f"{error.why[:1].upper()}{error.why[1:]}.",
+        "revision": lines.revision(desk.actor),
+        "may_edit": desk.actor.may(Act.EDIT_LINE),
+    }
+    return render(request, "pages/line_damaged.html", found, status=409)
 
 
 def page(request: HttpRequest, desk: Desk, place: Place, trouble: Trouble | None = None) -> HttpResponse:
     """The editor; with `trouble`, what was typed stands there again."""
     found = context(request, desk, place, trouble)
     toast = TOASTS.get(request.GET.get("did", ""), "")
-    found |= {"toast": {"text": toast} if toast else None, "try_number": _try_number(request)}
+    number = _try_number(request)
+    found |= {
+        "toast": {"text": toast} if toast else None,
+        "try_number": number,
+        "try_address": lines.sip_address(number) if number else "",
+    }
     response = render(request, "pages/line_editor.html", found, status=trouble.status if trouble else 200)
     response["Permissions-Policy"] = HEARS
     return response
@@ -80,8 +102,11 @@ def change(actor: Actor, typed: forms.Typed, plan: Plan) -> Plan:
     part = typed.get("part")
     if part == "holidays":
         today = local(actor.now, actor.user.practice.zone).date()
-        choices = [name for _, name in coming_holidays(plan, today)]
-        return forms.holidays(typed, plan, choices, holidays.states(plan.country))
+
+        def names_of(state: str) -> list[str]:
+            return [name for _, name in coming_holidays(replace(plan, state=state), today)]
+
+        return forms.holidays(typed, plan, names_of(plan.state), holidays.states(plan.country), names_of)
     if part == "key":
         return forms.key(typed, plan, list(Desk(actor).boxes))
     read = forms.PARTS.get(part)

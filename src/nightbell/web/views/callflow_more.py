@@ -14,8 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from nightbell.flow.hours import Kind
 from nightbell.line import service as lines
-from nightbell.line.models import Version
-from nightbell.people.access import NotFound
+from nightbell.line.errors import heard_instead
 from nightbell.people.roles import Act
 from nightbell.web import callflow, gave_up, simulator
 from nightbell.web.callflow_data import Desk
@@ -140,8 +139,17 @@ def _versions(request: HttpRequest, desk: Desk, not_ready: lines.NotReady | None
         "phone": desk.on_phone.version,
         "may_edit": desk.actor.may(Act.EDIT_LINE),
         "problems": not_ready.problems if not_ready else (),
+        "damaged": _instead(rows),
     }  # fmt: skip
     return render(request, "pages/line_versions.html", found, status=409 if not_ready else 200)
+
+
+def _instead(rows: list[lines.VersionView]) -> dict[str, Any] | None:
+    """When the version in force is damaged: its number, what callers hear, and which to bring back (0: none)."""
+    if not rows or not rows[0].damaged:
+        return None
+    whole = next((row.number for row in rows if not row.damaged), 0)
+    return {"number": rows[0].number, "heard": heard_instead(whole), "back": whole}
 
 
 @require_POST
@@ -161,14 +169,7 @@ def bring_back(request: HttpRequest, number: int) -> HttpResponse:
 def version(request: HttpRequest, number: int) -> HttpResponse:
     """`/line/versions/41`: what it said, in each situation."""
     desk = Desk(actor_of(request))
-    row = (
-        Version.objects.filter(practice_id=desk.actor.practice, number=number)
-        .select_related("made_by")
-        .first()
-    )
-    if row is None:
-        raise NotFound("There is no such version", "", "go to the versions")
-    plan = lines.plan_of(row)
+    row, plan = lines.version(desk.actor, number)
     language = known_language(request.GET.get("lang", ""), plan.languages)
     asked = request.GET.get("at", "")
     kind = Kind(asked) if asked in set(Kind) else Kind.CLOSED

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
-from django.views.decorators.http import require_POST, require_safe
+from django.shortcuts import render
+from django.views.decorators.http import require_GET, require_POST, require_safe
 
+from nightbell.core.errors import NightbellError
 from nightbell.core.sound import BadSound
 from nightbell.flow.clips import LANGUAGES
 from nightbell.flow.plan import BadPlan
@@ -14,7 +16,7 @@ from nightbell.people.roles import Act
 from nightbell.web import callflow_sound as sound
 from nightbell.web.callflow_data import Desk
 from nightbell.web.callflow_page import Place, Trouble, place_of
-from nightbell.web.callflow_recording import Brought, finished
+from nightbell.web.callflow_recording import Brought, finished, recording, waiting
 from nightbell.web.callflow_words import clips_of
 from nightbell.web.doors import actor_of, allows
 from nightbell.web.views.callflow import back, page, revision_of
@@ -89,9 +91,52 @@ def record(request: HttpRequest) -> HttpResponse:
             raise BadSound("the recording", "the form is none of this page's", "reload the page")
         made = lines.keep_clip(desk.actor, name, language, finished(brought, name, language), source, words)
     except (BadSound, lines.BadClip) as error:
-        told = f"{error.why[:1].upper()}{error.why[1:]}. {error.mend[:1].upper()}{error.mend[1:]}."
-        return page(request, desk, place, Trouble("recording", typed, {"file": told}, plan=desk.draft.plan))
-    return back(Place(place.at, place.node, language), "kept", f"own-{name}", take=made.id)
+        return _not_kept(request, desk, place, error)
+    return back(Place(place.at, place.node, language), "kept", f"own-{name}", take=made.id, clip=name)
+
+
+def _not_kept(request: HttpRequest, desk: Desk, place: Place, error: NightbellError) -> HttpResponse:
+    told = f"{error.why[:1].upper()}{error.why[1:]}. {error.mend[:1].upper()}{error.mend[1:]}."
+    trouble = Trouble("recording", request.POST, {"file": told}, plan=desk.draft.plan)
+    return page(request, desk, place, trouble)
+
+
+@require_POST
+@allows(Act.EDIT_LINE)
+def record_number(request: HttpRequest) -> HttpResponse:
+    """`/line/recording/number`: a number under which a recording is spoken; with 'stop' there is none any more."""
+    desk = Desk(actor_of(request))
+    place, typed = place_of(request, desk), request.POST
+    name, language = typed.get("clip", ""), typed.get("clip_lang", place.language)
+    if typed.get("stop"):
+        lines.stop_recording(desk.actor, name, language)
+        return back(place, "", f"own-{place.clip}", clip=place.clip)
+    try:
+        lines.record_number(desk.actor, name, language)
+    except lines.BadClip as error:
+        return _not_kept(request, desk, place, error)
+    return back(Place(place.at, place.node, language), "", f"own-{name}", clip=name)
+
+
+@require_GET
+@allows(Act.EDIT_LINE)
+def news(request: HttpRequest) -> HttpResponse:
+    """`/line/recording/news?clip=own-key-3&lang=es`: the part of a panel that shows a recording, as soon as something
+    came of a call; nothing (204) till then. `seen=1`: what could not be used before is on the page already."""
+    desk = Desk(actor_of(request))
+    place = place_of(request, desk)
+    number = lines.recorded(desk.actor, place.clip, place.language)
+    told = number is not None and bool(number.trouble) and request.GET.get("seen") != "1"
+    if number is not None and waiting(number, desk.now) and not told:
+        return HttpResponse(status=204)
+    view = desk.view(desk.draft.plan, place.at, place.language)
+    found = {
+        "r": recording(desk, view, place, place.clip, None),
+        "place": place,
+        "draft": desk.draft,
+        "may_edit": True,
+    }
+    return render(request, "parts/line_recording.html", found)
 
 
 @require_POST
@@ -107,4 +152,5 @@ def use(request: HttpRequest) -> HttpResponse:
         return page(request, Desk(desk.actor), place, Trouble("use", typed, {}, error))
     except BadPlan as error:
         return page(request, desk, place, Trouble("use", typed, {"": f"{error.why}. {error.mend}."}))
-    return back(Place(place.at, place.node, place.language), "saved")
+    lines.stop_recording(desk.actor, name, place.language)  # what was said into the phone is decided on, too
+    return back(Place(place.at, place.node, place.language), "saved", f"own-{name}", clip=name)

@@ -48,6 +48,13 @@ const ready = (root) => {
 ready(document);
 
 document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target?.id.startsWith("own-")) {
+    // A recording came in by telephone.
+    const part = document.getElementById(event.detail.target.id);
+    ready(part);
+    part.dispatchEvent(new CustomEvent("nb:fresh", { bubbles: true }));
+    return;
+  }
   if (event.detail.target?.id !== "line" && event.target.id !== "line") return;
   stop();
   const line = document.getElementById("line");
