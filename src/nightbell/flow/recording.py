@@ -21,6 +21,7 @@ from nightbell.flow.model import (
 from nightbell.flow.turn import OVER, Phase, Turn
 
 LOOK_AGAIN = 20  # ms, at the least
+FIRST_WORDS = 8_000  # ms after the tone in which no warning talks over a patient
 _SAID_AT_ONCE = (Closing.SILENCE, Closing.BUSY, Closing.STATUS, Closing.STUDIO, Closing.UNKEPT)
 
 
@@ -96,8 +97,9 @@ def _take_your_time(turn: Turn, quiet_since: int) -> list[int]:
 
 
 def _warn(turn: Turn, ends: int) -> list[int]:
-    """The maximum length is warned of before it cuts."""
-    warn = turn.config.timing.warn
+    """The maximum length is warned of before it cuts, but not over the first words."""
+    first = ends - turn.state.part_at - FIRST_WORDS
+    warn = tuple(before for before in turn.config.timing.warn if before <= first)
     if turn.state.warned < len(warn) and turn.now >= ends - warn[turn.state.warned]:
         turn.set(warned=turn.state.warned + 1)
         turn.say((f"time-{warn[turn.state.warned - 1] // 1000}",), keep_phase=True)

@@ -35,6 +35,7 @@ _COUNTS = frozenset(
         "active_calls",
         "answered",
         "refused",
+        "short_forms",
         "snapshot_version",
         "snapshots_refused",
         "spool_free_bytes",
