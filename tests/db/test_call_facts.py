@@ -72,7 +72,10 @@ def test_silence_is_a_missed_patient_whose_sound_is_kept(house: House) -> None:
     assert message.audio_bytes > 0
     assert Job.objects.filter(kind="transcribe", key=message.id).exists()
     whispered = make_message(house.mailbox, marks=(*SPOKEN, (3, "unheard")))
-    assert (whispered.kind, whispered.duration_ms) == ("message", 3000)  # the phone's ear is not the last word
+    assert (whispered.kind, whispered.duration_ms) == (
+        "message",
+        3000,
+    )  # the phone's ear is not the last word
 
 
 def test_a_caller_who_only_asked_is_done_at_once_and_wakes_nobody(house: House) -> None:

@@ -29,6 +29,12 @@ from nightbell.store import jobs, vault
 from nightbell.store.models import Job
 
 
+def _altered(sealed: bytes | memoryview | None) -> bytes:
+    """The same bytes but for one bit of the last."""
+    whole = bytes(sealed or b"")
+    return whole[:-1] + bytes([whole[-1] ^ 1])
+
+
 class Broken:
     """A recogniser that fails as it is told."""
 
@@ -43,7 +49,7 @@ class Broken:
 
 def test_one_damaged_message_does_not_close_the_inbox(house: House) -> None:
     whole, altered, keyless = (make_message(house.mailbox) for _ in range(3))
-    Message.objects.filter(pk=altered.id).update(caller_sealed=bytes(altered.caller_sealed)[:-1] + b"\x00")
+    Message.objects.filter(pk=altered.id).update(caller_sealed=_altered(altered.caller_sealed))
     vault.keyring().destroy(keyless.id)
     rows = {row.id: row for row in service.inbox(house.actor(Role.CLINICIAN)).rows}
     assert rows[whole.id].callback_number
@@ -59,7 +65,7 @@ def test_one_damaged_note_does_not_close_its_message(house: House) -> None:
         service.note(clinician, message.id, text)
     note = Note.objects.order_by("at", "id").first()
     assert note is not None
-    Note.objects.filter(pk=note.pk).update(text_sealed=bytes(note.text_sealed)[:-1] + b"\x00")
+    Note.objects.filter(pk=note.pk).update(text_sealed=_altered(note.text_sealed))
     notes = service.message(clinician, message.id).notes
     assert notes is not None
     assert ["damaged" in n.text for n in notes] == [True, False]

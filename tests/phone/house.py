@@ -40,7 +40,12 @@ def line_of(**changes: object) -> dict[str, Any]:
     """A line as the worker gives it: open on every day, the shortest way to the tone, one language."""
     keys = (MenuKey("1", "menu-urgent", urgency="urgent"), MenuKey("2", "menu-routine"))
     short = Plan(
-        languages=("en",), week=(Day(480, 1020, None),) * 7, keys=keys, callback=False, review=False, max_seconds=60
+        languages=("en",),
+        week=(Day(480, 1020, None),) * 7,
+        keys=keys,
+        callback=False,
+        review=False,
+        max_seconds=60,
     )
     return {
         "practice": PRACTICE,

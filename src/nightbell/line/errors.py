@@ -45,7 +45,7 @@ class Damaged(NightbellError):
                 "discard the draft, on the page of the call flow",
             )
             return
-        heard = "" if instead is None else f"; until then callers hear {heard_instead(instead)}"
+        heard = "" if instead is None else f"; callers hear {heard_instead(instead)} in its place"
         super().__init__(
             f"Version {version} of the call flow cannot be read",
             f"what is stored of it is damaged{heard}",

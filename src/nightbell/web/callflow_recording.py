@@ -68,7 +68,7 @@ def recording(
         "take": _shown(desk, take) | _level(desk, take) if take and take.sha256 != content else None,
         "by_phone": by_phone is not None,
         "phone": _phone(desk, number) if number else None,
-        "words": typed.get("words", "") if typed else found.words if found else "",
+        "words": typed.get("words", "") if typed else found.words if found else _ours(clip, place.language),
         "errors": trouble.errors if typed and trouble else {},
         "speaks": speaker is not None and speaker.available(),
         "letters": MOST_LETTERS,
@@ -77,6 +77,11 @@ def recording(
 
 def _begins(clip: str, words: dict[str, str]) -> str:
     return next((text for start, text in words.items() if clip.startswith(start)), "")
+
+
+def _ours(clip: str, language: str) -> str:
+    """What our own clip says there: what most will say again, for the field of the words."""
+    return manifest().words[language].get(clip, "")
 
 
 def _hint(clip: str) -> str:
@@ -129,10 +134,9 @@ def _opened(part: dict[str, Any]) -> dict[str, Any]:
 
 def _row(view: callflow.View, place: Place, clip: str) -> dict[str, Any]:
     name = f"{place.language}/{clip}"
-    ours = manifest().words[place.language].get(clip, clip)
     own = view.plan.own(clip, place.language)
     return {
-        "words": view.book.texts.get(own, "") or ours,
+        "words": view.book.texts.get(own, "") or _ours(clip, place.language),
         "seconds": f"{view.book.milliseconds(name) / 1000:.1f} s",
         "own": bool(own),
         "href": place.address(clip=clip) + f"#own-{clip}",

@@ -28,8 +28,9 @@ def view_of(plan: Plan, kind: Kind = Kind.CLOSED, live: Plan | None = None) -> V
 def test_nothing_is_said_that_cannot_be_replaced(plan: Plan, kind: Kind) -> None:
     offered = {clip for one in said(view_of(plan, kind)).values() for clip in one.all}
     heard = set()
-    for caller in ("5035550134", ""):
-        for ones in everywhere(config_of(plan, caller=caller, kind=kind)).values():
+    for config in (*(config_of(plan, one, kind) for one in ("5035550134", "")), config_of(plan, busy=True)):
+        heard |= {word for word in config.graph.trouble if word[0] not in "~{"}
+        for ones in everywhere(config).values():
             for one in ones:
                 heard |= {clip.partition("/")[2] for clip in one.over().heard}
     heard -= {"", *OFFERED_APART}
