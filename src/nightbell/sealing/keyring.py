@@ -99,7 +99,12 @@ class Keyring:
             raise ValueError("an entry has a short id and one of the known kinds")
         while True:
             period = self._current() or self._begin()
-            wrapped = _wrap(self.periods.open(period), (id, kind, period), key)
+            try:
+                wrapped = _wrap(self.periods.open(period), (id, kind, period), key)
+            except KeyUnavailable:
+                if self._current() == period:  # else a compaction moved on and destroyed it in between
+                    raise
+                continue
             # The provider may be far away, so it is asked outside the transaction; a compaction
             # that switched meanwhile makes us ask again.
             with self._entries.writing():

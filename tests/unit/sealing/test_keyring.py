@@ -85,6 +85,21 @@ def test_compaction_keeps_the_living_and_reports(home, ring):
         ring.get("m00003", "message")
 
 
+def test_a_period_that_a_compaction_destroys_in_between_does_not_refuse_a_new_key(home, ring):
+    """Between asking for the period and opening it, a compaction moves on and destroys the old one."""
+    ring.put("a" * 26, "message", bytes(32))
+    opening = ring.periods.open
+
+    def meanwhile(period):
+        ring.periods.open = opening
+        ring.compact(NOW)
+        return opening(period)
+
+    ring.periods.open = meanwhile
+    ring.put("b" * 26, "message", bytes(range(32)))
+    assert ring.get("b" * 26, "message") == bytes(range(32))
+
+
 def test_two_compactions_do_not_meet(ring):
     ring.put("a", "message", b"one")
     with ring.periods.exclusive(), pytest.raises(Busy):
