@@ -15,7 +15,7 @@ from nightbell.audit import signing, verify
 from nightbell.compliance import disposal
 from nightbell.core.clock import utc_now
 from nightbell.core.config import load
-from nightbell.core.errors import RefusedStart
+from nightbell.core.errors import RefusedStart, Stopping
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing, Word
@@ -115,6 +115,14 @@ def test_keys_that_are_away_for_hours_do_not_cost_the_words(house: House) -> Non
     message.refresh_from_db()
     assert message.words == Words.PENDING
     assert Job.objects.get(key=message.id).ended_at is None
+
+
+def test_a_worker_that_is_stopped_counts_no_attempt_against_a_message(house: House) -> None:
+    message, now = make_message(house.mailbox), utc_now()
+    for _ in range(jobs.MAX_ATTEMPTS + 1):
+        assert transcribe.run_one(Broken(Stopping("the engine")), lambda: now, Log("t"))  # type: ignore[arg-type]
+    job = Job.objects.get(key=message.id)
+    assert (job.attempts, job.ended_at) == (0, None)
 
 
 @dataclass

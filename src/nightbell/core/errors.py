@@ -18,5 +18,9 @@ class TemporaryError(NightbellError):
     """Trying again later may work."""
 
 
+class Stopping(TemporaryError):
+    """We are being stopped: no fault of what was asked."""
+
+
 class RefusedStart(NightbellError):
     """A process will not start: unsafe or impossible settings."""

@@ -12,7 +12,7 @@ from django.db.models import QuerySet
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
-from nightbell.core.errors import NightbellError, TemporaryError
+from nightbell.core.errors import NightbellError, Stopping, TemporaryError
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing, Recogniser, Word
 from nightbell.core.phi import Warrant
@@ -66,6 +66,8 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
     except (vault.KeysAway, KeyUnavailable) as error:
         log.failure("speech.waits", error, message=message.id)
         jobs.postpone(claim, clock(), KEYS_AWAY, type(error).__name__)
+    except Stopping as error:
+        jobs.postpone(claim, clock(), timedelta(), type(error).__name__)  # the next worker begins it anew
     except Exception as error:
         # Only a clear word that it can never work ends it at once; anything else may be the moment's fault.
         hopeless = isinstance(error, NightbellError) and not isinstance(error, TemporaryError)

@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 
 from nightbell.adapters.speech import models, wire
 from nightbell.core import clock
-from nightbell.core.errors import NightbellError, TemporaryError
+from nightbell.core.errors import NightbellError, Stopping, TemporaryError
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing
 from nightbell.core.sandbox import scrubbed
@@ -61,6 +61,14 @@ class WhisperRecogniser:
 
     def hear(self, pcm: bytes, language: str | None) -> Hearing:
         """See `core.notice.Recogniser`. Blocks; takes about a third of the message's length on two cores."""
+        try:
+            return self._hear(pcm, language)
+        except TemporaryError as error:
+            if self._closed:
+                raise Stopping("the speech engine", "it was stopped with the worker", _MEND) from error
+            raise
+
+    def _hear(self, pcm: bytes, language: str | None) -> Hearing:
         with self._lock:
             child = self._running()
             limit = max(self._least, self._factor * len(pcm) / _BYTES_A_SECOND)
@@ -90,7 +98,7 @@ class WhisperRecogniser:
             self._lock.release()
 
     def close(self) -> None:
-        """End the child for good, at once: who is being answered gets TemporaryError."""
+        """End the child for good, at once: who is being answered gets Stopping."""
         self._closed = True
         child = self._child  # of another thread, which holds the lock until it is answered
         if child is not None:
