@@ -23,6 +23,7 @@ class Person:
     number: str
     uri: str
     chance: random.Random
+    turn: int = 0  # how many of its kind came before
     calls: list[Patient] = field(default_factory=list)
 
 
@@ -186,7 +187,7 @@ async def own_status(call: Patient, who: Person) -> None:
     await call.wait(4.5)
     await call.press(who.number, 0.12)
     await call.wait(who.chance.uniform(4, 12))
-    if who.chance.random() < 0.6:
+    if who.turn:  # the first of its kind only asks
         await call.press("1")
         await call.tone()
         await call.speak(2.5)
@@ -217,7 +218,7 @@ def cast(seed: int, uris: list[str]) -> list[Person]:
         kind = list(KINDS)[at % len(KINDS)]
         withheld = at % 9 == 4 and kind != "own_status"
         number = "" if withheld else f"2125{550_000 + at * 10 + seed % 10:06d}"
-        people.append(Person(kind, number, uris[chance.randrange(len(uris))], chance))
+        people.append(Person(kind, number, uris[chance.randrange(len(uris))], chance, at // len(KINDS)))
     return people
 
 
