@@ -81,6 +81,13 @@ def tone(seconds: float, hertz: float = 440.0) -> bytes:
     return b"".join(s.to_bytes(2, "little", signed=True) for s in samples)
 
 
+def _recorded(marks: Sequence[tuple[float, str]], at: float) -> bool:
+    """Whether the phone records at this moment: within a part, or always where none is marked."""
+    parts = [(when, name) for when, name in marks if name.startswith("part")]
+    last = [name for when, name in parts if when <= at]
+    return not parts or (bool(last) and last[-1] != "part-end")
+
+
 def make_capture(
     mailbox: Mailbox | None,
     seconds: float = 3.0,
@@ -112,6 +119,8 @@ def make_capture(
     for at, name in marks:
         file.append(sealer.add(Mark(5000 + round(at * 1000), name), 5.0))
     for offset in range(0, len(encoded), 160):
+        if not _recorded(marks, offset / 8000):
+            continue  # the phone takes no sound between parts
         file.append(sealer.add(AudioPacket(offset, encoded[offset : offset + 160]), 5 + offset / 8000))
     if not finish:
         file.append(sealer.pad(1e9))

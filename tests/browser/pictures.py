@@ -6,14 +6,37 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
 
 WIDE, NARROW = (1280, 900), (390, 844)
+FOLDER = Path(os.environ.get("PICTURES_FOLDER", "."))
+_TOP = "place => { place.scrollIntoView({ block: 'start' }); scrollBy(0, -80) }"
+
+
+def views(page: Page, name: str, show: Callable[[], object]) -> None:
+    """One page by day and by night, wide and narrow; `show` brings it up anew."""
+    for dark in (False, True):
+        page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
+        for width, height in (WIDE, NARROW):
+            page.set_viewport_size({"width": width, "height": height})
+            show()
+            page.screenshot(path=FOLDER / f"{name}-{width}{'-night' if dark else ''}.png")
+
+
+def at(page: Page, address: str, top: str = "") -> Callable[[], None]:
+    """Goes there and, with `top`, scrolls to what that selector finds."""
+
+    def show() -> None:
+        page.goto(address)
+        page.wait_for_load_state("networkidle")
+        if top:
+            page.locator(top).first.evaluate(_TOP)
+
+    return show
 
 
 def test_take(site: Site, open_page: Callable[..., Page], signed_in: Callable[..., Page]) -> None:
-    folder = Path(os.environ["PICTURES_FOLDER"])
     door, inside = open_page(), signed_in("rivera")
     inside.goto(site.url + "/")
     addresses = inside.eval_on_selector_all("h3 a", "found => found.map(a => a.href)")
@@ -26,10 +49,23 @@ def test_take(site: Site, open_page: Callable[..., Page], signed_in: Callable[..
         ("log-in", door, site.url + "/account/login/"), ("inbox", inside, site.url + "/"),
         ("message", inside, message), ("oncall", inside, site.url + "/oncall/"), ("audit", audit, site.url + "/audit/"),
     ):  # fmt: skip
-        for dark in (False, True):
-            page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
-            for width, height in (WIDE, NARROW):
-                page.set_viewport_size({"width": width, "height": height})
-                page.goto(address)
-                page.wait_for_load_state("networkidle")
-                page.screenshot(path=folder / f"{name}-{width}{'-night' if dark else ''}.png")
+        views(page, name, at(page, address))
+    views(inside, "missed", at(inside, site.url + "/", ".nb-row:has-text('possible missed patient')"))
+
+
+def test_take_the_call_flow(site: Site, signed_in: Callable[..., Page]) -> None:
+    """As a manager sees it with a change in the draft, and a call that is tried out, at its menu."""
+    page = signed_in("okafor")
+    page.goto(site.url + "/line/?at=closed&node=promise")
+    page.select_option("[name=promise]", "45")
+    page.locator("#panel-form button.btn-primary").click()
+    expect(page.locator("[data-toast]")).to_be_visible()
+    views(page, "call-flow", at(page, site.url + "/line/?at=closed&node=key-1"))
+
+    def menu() -> None:
+        page.goto(site.url + "/line/try")
+        page.check("[data-silent]")
+        page.click("[data-call-button]")
+        expect(page.locator("[data-node]")).to_have_text("Menu")
+
+    views(page, "try-a-call", menu)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import sqlite3
 import struct
 import wave
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -77,8 +79,8 @@ def test_a_step_is_chosen_without_losing_ones_place(site: Site, signed_in: Calla
 
 
 PANELS = (
-    "hours", "holidays", "closures", "language", "greeting", "lines", "menu", "key-1", "key-new", "message", "promise",
-    "answer", "emergency",
+    "hours", "holidays", "closures", "language", "greeting", "lines", "menu", "key-1", "key-new", "callback", "message",
+    "review", "promise", "answer", "emergency",
 )  # fmt: skip
 
 
@@ -106,6 +108,47 @@ def test_the_other_pages_have_no_barrier(site: Site, signed_in: Callable[..., Pa
     ):
         page.goto(site.url + path)
         look(page, path)
+
+
+def test_the_page_of_a_damaged_line_has_no_barrier(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in(MANAGER)
+    page.goto(site.url + "/line/?node=review")
+    page.locator("#panel-form button.btn-primary").click()
+    expect(page.locator("[data-toast]")).to_be_visible()
+    for table in NEWEST:
+        with damaged(site, table):
+            page.goto(site.url + "/line/")
+            expect(page.locator("#damage")).to_contain_text("cannot be read")
+            look(page, f"damaged {table}")
+            if table == "line_version":
+                page.goto(site.url + "/line/versions")
+                look(page, "versions, the last one damaged")
+    page.goto(site.url + "/line/")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.click("text=Discard >> nth=0")
+    page.click("#confirm button.btn-error")
+
+
+NEWEST = {
+    "line_draft": "plan != ''",
+    "line_version": "number = (SELECT max(number) FROM line_version v WHERE v.practice_id = line_version.practice_id)",
+}
+
+
+@contextmanager
+def damaged(site: Site, table: str) -> Iterator[None]:
+    """The draft or the newest version cannot be read, for a while."""
+    with closing(sqlite3.connect(site.home / "db" / "nightbell.sqlite3", timeout=10)) as database:
+        kept = database.execute(f"SELECT plan, rowid FROM {table} WHERE {NEWEST[table]}").fetchall()
+        assert kept
+        change = f"UPDATE {table} SET plan = ? WHERE rowid = ?"
+        try:
+            with database:
+                database.executemany(change, [("{", row) for _, row in kept])
+            yield
+        finally:
+            with database:
+                database.executemany(change, kept)
 
 
 # Recording.
@@ -173,6 +216,34 @@ def test_a_greeting_is_recorded_heard_and_used(
     page.click("#confirm button.btn-error")
     expect(page.locator("#draft")).to_contain_text("None.")
     assert trouble == []
+    context.close()
+
+
+def test_two_presses_open_one_microphone_and_another_panel_closes_it(
+    site: Site, signed_in: Callable[..., Page], microphone: Browser
+) -> None:
+    signed_in(MANAGER)
+    context = microphone.new_context(storage_state=site.kept[MANAGER], ignore_https_errors=True)
+    page = context.new_page()
+    page.add_init_script(
+        """window.opened = [];
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = async (...what) => {
+          const stream = await ask(...what);
+          window.opened.push(...stream.getTracks());
+          return stream;
+        };"""
+    )
+    states = "window.opened.map((track) => track.readyState)"
+    page.goto(site.url + "/line/?at=closed&node=greeting")
+    part = page.locator("#own-own-greeting-closed")
+    part.locator("summary").click()
+    part.locator("[data-record]").evaluate("button => { button.click(); button.click() }")
+    expect(part.locator("[data-clock]")).to_have_text(re.compile("^[1-9]"), timeout=15_000)
+    assert page.evaluate(states) == ["live"]
+    page.click("#step-review")
+    expect(page.locator("#panel-title")).to_have_text("Review")
+    assert page.evaluate(states) == ["ended"]
     context.close()
 
 

@@ -18,8 +18,8 @@ from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Kind, Message, State
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert
-from nightbell.people.access import Forbidden
-from nightbell.people.roles import Role
+from nightbell.people.access import Actor, Forbidden
+from nightbell.people.roles import Act, Role
 from nightbell.store.models import Job
 
 NAMED = ((0, "recording"), (0, "part:name"), (1, "part-end"), (4, "part:reason"), (6, "part-end"))
@@ -212,6 +212,37 @@ def test_a_test_call_never_rings_until_a_manager_makes_it_real(house: House) -> 
     assert Alert.objects.filter(message=message).exists()
 
 
+def test_a_red_flag_rings_when_the_test_became_a_message_while_the_engine_listened(house: House) -> None:
+    message = make_message(house.mailbox, marks=((0, "test"), *SPOKEN))
+
+    class Ear:
+        def hear(self, pcm: bytes, language: str | None) -> Hearing:
+            service.make_real(house.actor(Role.MANAGER), message.id)
+            words = ["I", "have", "chest", "pain", "since", "this", "morning"]
+            return Hearing("en", tuple(Word(" " + w, i, i + 0.9, 0.95) for i, w in enumerate(words)), "fake")
+
+    assert transcribe.run_one(Ear(), utc_now, Log("test"))
+    message.refresh_from_db()
+    assert (message.tags, message.urgency, message.needs_alert) == ([], "urgent", True)
+
+
+def test_a_red_flag_that_is_found_while_a_manager_makes_it_a_message_rings(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = make_message(house.mailbox, marks=((0, "test"), *SPOKEN))
+    demand = service.demand
+
+    def meanwhile(actor: Actor, act: Act, message: str = "") -> None:
+        demand(actor, act, message)
+        if act == Act.EDIT_LINE:
+            hear("I have chest pain since this morning")
+
+    monkeypatch.setattr(service, "demand", meanwhile)
+    service.make_real(house.actor(Role.MANAGER), message.id)
+    message.refresh_from_db()
+    assert (message.tags, message.urgency, message.needs_alert) == ([], "urgent", True)
+
+
 def test_a_test_call_without_the_key_needs_a_look_and_with_a_red_flag_it_rings(house: House) -> None:
     plain = make_message(house.mailbox, marks=((0, "test"), *SPOKEN))
     hear("I would like to move my appointment to next week please")
@@ -245,7 +276,18 @@ def test_a_night_of_many_calls_opens_each_number_once(house: House) -> None:
     for n in range(6):
         make_message(house.mailbox, caller=f"+1503555010{n}")
     third._known.clear()  # as after a restart
-    with mock.patch.object(third.vault, "message_key", wraps=third.vault.message_key) as key:
+    with mock.patch.object(third.vault, "message_keys", wraps=third.vault.message_keys) as key:
         for n in range(6):
             make_message(house.mailbox, caller=f"+1503555010{n}")
-    assert key.call_count == 6 + 5, "those of before once, and each new one when the next comes"
+    opened = sum(len(call.args[0]) for call in key.call_args_list)
+    assert opened == 6 + 5, "those of before once, and each new one when the next comes"
+
+
+def test_a_number_that_was_keyed_in_and_not_confirmed_is_shown_as_such(house: House) -> None:
+    entered = ((0, "callback-entered:2125550199"), (0, "callback:unsure"), *SPOKEN)
+    message = make_message(house.mailbox, marks=entered)
+    row = service.inbox(house.actor(Role.CLINICIAN)).rows[0]
+    assert (row.id, row.callback_number, row.callback_uncertain) == (message.id, "2125550199", True)
+    assert row.number_from == "unsure"
+    assert row.other_number  # where the call came from
+    assert "unsure" in message.tags

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from tests.factories import House, make_message
@@ -15,6 +15,7 @@ from nightbell.core.clock import utc_now
 from nightbell.core.config import load
 from nightbell.core.ids import new_ulid
 from nightbell.mailbox import playing, service
+from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, State
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert
@@ -185,3 +186,93 @@ def test_disposal_that_died_half_way_is_gone_through_with(
             disposal.dispose(first, "user:manager", "request", utc_now())
     disposal.finish_begun(utc_now())
     assert {m.state for m in (again(first), again(addition))} == {"disposed"}
+
+
+def owned(house: House, now: datetime | None = None) -> Message:
+    first = make_message(house.mailbox, urgent=True)
+    service.acknowledge(house.actor(Role.CLINICIAN, now), first.id)
+    return first
+
+
+def test_what_got_worse_meanwhile_is_not_closed_by_an_old_page(house: House) -> None:
+    first, actor = owned(house), house.actor(Role.CLINICIAN)
+    addition = worse(house, first.id)
+    for seen in (None, [], ["x\x00", first.id]):
+        with pytest.raises(NotNow):
+            service.close(actor, addition.id, "reached", seen)
+    assert (again(first).state, again(first).needs_alert, again(addition).state) == ("new", True, "new")
+    assert not Event.objects.filter(action="message:close").exists()
+    service.close(actor, first.id, "reached", [addition.id])
+    assert {m.state for m in (again(first), again(addition))} == {"closed"}
+
+
+def test_one_of_two_that_came_is_not_all_of_it(house: House) -> None:
+    first, actor = owned(house), house.actor(Role.CLINICIAN)
+    one, two = worse(house, first.id), worse(house, first.id)
+    with pytest.raises(NotNow):
+        service.close(actor, first.id, "reached", [one.id])
+    playing.sound(actor, two.id, 0, 1000)
+    service.close(actor, first.id, "reached", [one.id])
+    assert again(two).state == "closed"
+
+
+def test_a_program_that_names_nothing_closes_what_came_before_it_took_it(house: House) -> None:
+    first, actor = owned(house), house.actor(Role.CLINICIAN)
+    addition = worse(house, first.id)
+    service.acknowledge(house.actor(Role.FRONT_DESK), first.id)
+    later = worse(house, first.id)
+    Message.objects.filter(joins=None).update(state="acknowledged", owned_at=addition.stored_at)
+    with pytest.raises(NotNow):
+        service.close(actor, first.id, "reached")
+    playing.sound(actor, later.id, 0, 1000)
+    service.close(actor, first.id, "reached")
+    assert again(addition).state == "closed"
+
+
+def test_it_is_counted_as_unheard_as_the_inbox_does(house: House) -> None:
+    first, actor = make_message(house.mailbox), house.actor(Role.CLINICIAN)
+    playing.sound(actor, first.id, 0, 1000)
+    assert service.counts(actor)["unheard"] == 0
+    worse(house, first.id)
+    assert service.counts(actor)["unheard"] == service.inbox(actor).unheard_count == 1
+
+
+def test_an_addition_whose_key_is_gone_is_shown_as_damaged(house: House) -> None:
+    first, actor = make_message(house.mailbox), house.actor(Role.CLINICIAN)
+    lost, whole = worse(house, first.id), worse(house, first.id)
+    vault.keyring().destroy(lost.id)
+    view = service.message(actor, first.id)
+    assert [one.row.id for one in view.additions] == [lost.id, whole.id]
+    assert [reason.kind for reason in view.additions[0].row.reasons] == ["damaged"]
+    assert "damaged" not in [reason.kind for reason in view.additions[1].row.reasons]
+
+
+def test_an_addition_that_comes_while_its_first_message_goes_stands_alone_and_rings(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_message(house.mailbox)
+    old = worse(house, first.id)
+    came: list[Message] = []
+
+    def call(name: str) -> None:
+        if name == "disposal.key" and not came:
+            came.append(first)  # of two keys that go, at the first
+            came[0] = worse(house, first.id)
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(faults, "point", call)
+        disposal.dispose(first, "user:manager", "request", utc_now())
+    assert {m.state for m in (again(first), again(old))} == {"disposed"}
+    assert again(old).joins_id == first.id
+    alone = again(came[0])
+    assert (alone.joins, alone.state, alone.needs_alert) == (None, "new", True)
+    assert [row.id for row in service.inbox(house.actor(Role.CLINICIAN)).rows] == [alone.id]
+    assert escalation.start_due(utc_now()) == 1
+
+
+def test_an_addition_under_a_message_that_is_gone_is_found(house: House) -> None:
+    first = make_message(house.mailbox)
+    addition = worse(house, first.id)
+    Message.objects.filter(pk=first.pk).update(state=State.DISPOSED, needs_alert=False)
+    assert escalation.find_forgotten(utc_now() + timedelta(minutes=5)) == 1
+    assert (again(addition).joins, again(addition).needs_alert) == (None, True)

@@ -18,6 +18,7 @@ from nightbell.mailbox.models import Guess, Message
 from nightbell.mailbox.status import NONE, StatusAnswer, ask
 from nightbell.oncall import escalation
 from nightbell.oncall import service as oncall
+from nightbell.oncall.models import Alert, Attempt
 from nightbell.people.roles import Role
 
 NUMBER = "5035550148"
@@ -41,6 +42,8 @@ def test_it_tells_how_far_a_message_is_from_left_to_done(house: House) -> None:
     service.close(actor, message.id, "left_word")
     message.refresh_from_db()
     assert asked(house) == StatusAnswer("tried", message.closed_at, message.id)
+    Message.objects.update(outcome="no_call_needed")
+    assert asked(house) == StatusAnswer("left", message.received_at, message.id), "nobody spoke with them"
     Message.objects.update(outcome="reached")
     assert asked(house) == StatusAnswer("done", None, message.id)
 
@@ -97,9 +100,9 @@ def test_it_opens_as_much_for_a_stranger_as_for_the_caller(house: House) -> None
         make_message(house.mailbox, marks=((0, f"callback:{number}"), *LEFT[1:]))
     looked = []
     for number, caller in ((NUMBER, CALLER), ("2125550199", CALLER), (NUMBER, "+12125550199")):
-        with mock.patch.object(status.vault, "message_key", wraps=status.vault.message_key) as key:
+        with mock.patch.object(status.vault, "message_keys", wraps=status.vault.message_keys) as key:
             asked(house, number, caller)
-        looked.append(key.call_count)
+        looked.append(sum(len(call.args[0]) for call in key.call_args_list))
     assert looked == [3, 3, 3]
 
 
@@ -140,15 +143,30 @@ def test_a_thousand_guesses_learn_nothing(house: House) -> None:
     """From one number, and from many: neither the answer nor the work done tells of a message."""
     make_message(house.mailbox, marks=LEFT)
     for caller in ("+12125550199", CALLER):
-        with mock.patch.object(status.vault, "message_key", wraps=status.vault.message_key) as key:
+        with mock.patch.object(status.vault, "message_keys", wraps=status.vault.message_keys) as key:
             answers = {asked(house, f"503555{n:04d}", caller) for n in range(500) if n != 148}
         assert answers == {NONE}
         assert key.call_count == 5
-    with mock.patch.object(status.vault, "message_key", wraps=status.vault.message_key) as key:
+    with mock.patch.object(status.vault, "message_keys", wraps=status.vault.message_keys) as key:
         answers = {asked(house, NUMBER, f"+1212555{n:04d}") for n in range(100)}
     assert answers == {NONE}
     assert key.call_count == 60 - 10, "ten of the practice's sixty were spent above"
     assert Event.objects.filter(action="status:ask", outcome="ok").count() == 0
+
+
+def test_a_thousand_faked_caller_ids_do_not_try_out_all_numbers(house: House) -> None:
+    make_message(house.mailbox, marks=LEFT)
+    others = [f"503556{n:04d}" for n in range(1000)]
+    with mock.patch.object(status.vault, "message_keys", wraps=status.vault.message_keys) as key:
+        before = [asked(house, number, number).state for number in others[:299]]
+        assert asked(house).ref, "a hit is given back"
+        after = [
+            asked(house, number, f"+1{number}").state for number in (*others[299:900], NUMBER, *others[900:])
+        ]
+    assert set(before + after) == {"none"}, "no number is found once three hundred were tried"
+    assert key.call_count == 301
+    assert asked(house) == NONE, "nor is the caller's own, until the hour is over"
+    assert asked(house, hours=1.01).ref
 
 
 def test_of_two_for_the_last_try_one_gets_it(house: House) -> None:
@@ -165,3 +183,36 @@ def test_whoever_pressed_nothing_at_the_number_is_told_all_the_same(
 ) -> None:
     message = make_message(house.mailbox, marks=marks)  # called back where the call came from
     assert asked(house).ref == message.id
+
+
+def test_who_is_told_that_people_are_told_is_told_the_truth(house: House) -> None:
+    make_message(house.mailbox, urgent=True, marks=LEFT)
+    now = utc_now()
+    escalation.start_due(now)
+    escalation.advance_due(now)
+    assert Attempt.objects.get().state == "pending"
+    assert asked(house).state == "waiting"
+    Alert.objects.update(next_at=now + timedelta(hours=3))
+    assert asked(house, hours=1).state == "left", "nothing could be sent"
+    Attempt.objects.update(state="sent")
+    assert asked(house, hours=1).state == "waiting"
+    Attempt.objects.update(state="failed")
+    assert asked(house).state == "left", "the newest step failed whole"
+    Attempt.objects.update(state="sent")
+    assert asked(house, hours=4).state == "left", "it stands still"
+
+
+def test_it_asks_for_all_keys_at_once_and_one_that_is_damaged_silences_nobody(house: House) -> None:
+    first = make_message(house.mailbox, marks=LEFT)
+    for number in ("2125550101", "2125550102"):
+        broken = make_message(house.mailbox, marks=((0, f"callback:{number}"), *LEFT[1:]))
+    periods = status.vault.keyring().periods
+    with mock.patch.object(periods, "open", wraps=periods.open) as unwrapped:
+        assert asked(house).ref == first.id
+    assert unwrapped.call_count == 1
+    real = status.vault.keyring().get(broken.id, "message")
+    entries = status.vault.keyring()._entries
+    with entries.writing():
+        entries.run("UPDATE entries SET wrapped = ? WHERE id = ?", (b"\x01" + bytes(60), broken.id))
+    assert asked(house).ref == first.id
+    status.vault.keyring().put(broken.id, "message", real)

@@ -32,7 +32,7 @@ from nightbell.sip import g711
 from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket, pack
 
-DIALLED, CALLER = "5552014567", "5550177123"
+DIALLED, CALLER = "5552014567", "5552017123"
 PRACTICE = "01K000000000000000000PRACT"
 
 
@@ -177,6 +177,12 @@ def sound_of(capture: Capture) -> bytes:
     return bytes(sound)
 
 
+def spoken_of(capture: Capture) -> bytes:
+    """The recording from its first sound on: a caller who sends nothing before has silence in front."""
+    first = min((packet.offset for packet in capture.packets), default=0)
+    return sound_of(capture)[first:]
+
+
 def write_wav(path: Path, ulaw: bytes) -> Path:
     """A mu-law WAV file."""
     header = b"RIFF" + (36 + len(ulaw)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
@@ -253,4 +259,15 @@ def running(root: Path, **changes: object) -> Iterator[House]:
             house.process.wait()
 
 
-__all__ = ["CALLER", "DIALLED", "Codec", "HandCaller", "House", "running", "sound_of", "speech", "write_wav"]
+__all__ = [
+    "CALLER",
+    "DIALLED",
+    "Codec",
+    "HandCaller",
+    "House",
+    "running",
+    "sound_of",
+    "speech",
+    "spoken_of",
+    "write_wav",
+]

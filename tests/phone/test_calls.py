@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.phone.house import DIALLED, HandCaller, House, running, sound_of, speech, write_wav
+from tests.phone.house import DIALLED, HandCaller, House, running, sound_of, speech, spoken_of, write_wav
 
 from nightbell.core.capture import Capture, Codec, EndReason
 from nightbell.sealing.capture import open_capture
@@ -56,7 +56,7 @@ def made(house: House, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Ma
     running_now: dict[str, subprocess.Popen[str]] = {}
     for number, (name, (sound, options)) in enumerate(CALLS.items()):
         wav = write_wav(folder / f"{name}.wav", sound)
-        running_now[name] = house.call("--from", f"555017710{number}", *options, wav=wav, background=True)
+        running_now[name] = house.call("--from", f"555201710{number}", *options, wav=wav, background=True)
     reports = {name: json.loads(process.communicate(timeout=90)[0]) for name, process in running_now.items()}
     captures = {int(one.meta.caller[-1]): one for one in house.wait_for_captures(len(CALLS))}
     return {
@@ -82,7 +82,7 @@ def test_it_takes_a_law_from_whoever_offers_nothing_else(made: dict[str, Made]) 
 @pytest.mark.slow
 def test_it_writes_who_called_whom_and_when_into_the_capture(made: dict[str, Made]) -> None:
     meta = made["udp"].capture.meta
-    assert (meta.dialled, meta.caller, meta.language, meta.snapshot) == (DIALLED, "5550177100", "en", 1)
+    assert (meta.dialled, meta.caller, meta.language, meta.snapshot) == (DIALLED, "5552017100", "en", 1)
     assert meta.practice.endswith("PRACT")
     assert meta.mailbox.endswith("MAB0X")
 
@@ -137,7 +137,7 @@ def test_it_gives_up_on_a_silent_caller_half_a_minute_after_the_tone(made: dict[
 @pytest.mark.slow
 def test_it_leaves_nothing_readable_in_its_folder(made: dict[str, Made], house: House) -> None:
     raw = b"".join(path.read_bytes() for path in house.home.rglob("*") if path.is_file())
-    assert b"55501771" not in raw
+    assert b"55520171" not in raw
     for call in made.values():
         for start in range(0, len(call.sent) - 400, 4000):
             if set(call.sent[start : start + 400]) != {0xFF}:
@@ -162,10 +162,10 @@ def test_it_keeps_the_message_when_a_twentieth_is_lost_and_the_rest_comes_in_dis
     frames, chance = _cut(speech(6, 8)), random.Random(9)
     plan = [0, *sorted((n for n in range(1, 300) if n % 20), key=lambda n: n + chance.uniform(0, 8))]
     plan += plan[50:60]
-    asyncio.run(_message(house, "5550177201", plan, frames))
-    capture = _of(house, "5550177201")
+    asyncio.run(_message(house, "5552017201", plan, frames))
+    capture = _of(house, "5552017201")
     expected = [frame if number == 0 or number % 20 else b"\xff" * 160 for number, frame in enumerate(frames)]
-    assert sound_of(capture) == b"".join(expected)
+    assert spoken_of(capture) == b"".join(expected)
     assert len(capture.packets) == len(set(plan))
 
 
@@ -183,9 +183,9 @@ def _of(house: House, caller: str) -> Capture:
 def test_it_takes_a_call_for_a_number_that_it_does_not_know(house: House, tmp_path: Path) -> None:
     sound = speech(2, 10)
     wav = write_wav(tmp_path / "a.wav", sound)
-    caller = house.call("--digits", "0", "--from", "5550177202", wav=wav, number="5559999999")
+    caller = house.call("--digits", "0", "--from", "5552017202", wav=wav, number="5559999999")
     assert caller.returncode == 0
-    capture = _of(house, "5550177202")
+    capture = _of(house, "5552017202")
     assert (capture.meta.practice, capture.meta.mailbox) == ("", "")
     assert sound in sound_of(capture)
 
@@ -193,7 +193,7 @@ def test_it_takes_a_call_for_a_number_that_it_does_not_know(house: House, tmp_pa
 @pytest.mark.slow
 def test_it_bears_a_thousand_digits_and_keeps_a_bounded_number(house: House) -> None:
     async def flood() -> None:
-        async with HandCaller(house, "5550177203") as hand:
+        async with HandCaller(house, "5552017203") as hand:
             for number in range(1000):
                 hand.press("34567"[number % 5])
                 if not number % 20:
@@ -201,6 +201,6 @@ def test_it_bears_a_thousand_digits_and_keeps_a_bounded_number(house: House) -> 
             await asyncio.sleep(0.5)
 
     asyncio.run(flood())
-    capture = _of(house, "5550177203")
+    capture = _of(house, "5552017203")
     assert 300 < len(capture.digits) <= 512
     assert capture.complete

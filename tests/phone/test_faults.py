@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.phone.house import HandCaller, House, running, sound_of, speech, write_wav
+from tests.phone.house import HandCaller, House, running, sound_of, speech, spoken_of, write_wav
 
 from nightbell.core.capture import EndReason
 from nightbell.phone.endpoint import CallFailed
@@ -53,7 +53,7 @@ def test_it_loses_at_most_a_second_when_it_is_killed_in_the_middle(tmp_path: Pat
     capture = open_capture(left.read_bytes(), house.private)
     assert capture.end.reason is EndReason.INTERRUPTED
     assert not capture.complete
-    kept = sound_of(capture)
+    kept = spoken_of(capture)
     assert kept == b"".join(frames)[: len(kept)]
     assert len(frames) * 160 - len(kept) <= 8000
 
@@ -69,7 +69,7 @@ def test_it_leaves_a_trace_of_a_call_that_was_killed_in_its_first_second(tmp_pat
 
     asyncio.run(talk())
     [left] = spool.waiting(house.spool)
-    assert open_capture(left.read_bytes(), house.private).meta.caller == "5550177123"
+    assert open_capture(left.read_bytes(), house.private).meta.caller == "5552017123"
 
 
 def test_it_takes_calls_again_after_it_was_killed(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_it_keeps_what_there_is_and_says_trouble_when_the_file_can_grow_no_more(
     finally:
         assert house.stop() == 0
     [left] = spool.waiting(house.spool)
-    kept = sound_of(open_capture(left.read_bytes(), house.private))
+    kept = spoken_of(open_capture(left.read_bytes(), house.private))
     assert len(kept) > 8000
     assert kept == b"".join(frames)[: len(kept)]
 
@@ -214,7 +214,7 @@ def test_it_lets_a_call_finish_when_told_to_stop_and_takes_no_new_one(tmp_path: 
         assert house.process.wait(10) == 0
         house.process = None
         [capture] = house.wait_for_captures(1)
-        assert sound_of(capture) == speech(1.5, 23)
+        assert spoken_of(capture) == speech(1.5, 23)
         assert capture.end.reason is EndReason.HANG_UP
 
 

@@ -20,11 +20,11 @@ SCENARIO = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <send retrans="500"><![CDATA[
 INVITE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "Pat" <sip:5550177300@[local_ip]:[local_port]>;tag=[pid]SIPpTag00[call_number]
+From: "Pat" <sip:5552017300@[local_ip]:[local_port]>;tag=[pid]SIPpTag00[call_number]
 To: <sip:[service]@[remote_ip]:[remote_port]>
 Call-ID: [call_id]
 CSeq: 1 INVITE
-Contact: <sip:5550177300@[local_ip]:[local_port];transport=[transport]>
+Contact: <sip:5552017300@[local_ip]:[local_port];transport=[transport]>
 Max-Forwards: 70
 Content-Type: application/sdp
 Content-Length: [len]
@@ -45,7 +45,7 @@ a=fmtp:101 0-15
 <send><![CDATA[
 ACK sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "Pat" <sip:5550177300@[local_ip]:[local_port]>;tag=[pid]SIPpTag00[call_number]
+From: "Pat" <sip:5552017300@[local_ip]:[local_port]>;tag=[pid]SIPpTag00[call_number]
 To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
 Call-ID: [call_id]
 CSeq: 1 ACK
@@ -58,7 +58,7 @@ Content-Length: 0
 <send retrans="500"><![CDATA[
 BYE sip:[service]@[remote_ip]:[remote_port] SIP/2.0
 Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: "Pat" <sip:5550177300@[local_ip]:[local_port]>;tag=[pid]SIPpTag00[call_number]
+From: "Pat" <sip:5552017300@[local_ip]:[local_port]>;tag=[pid]SIPpTag00[call_number]
 To: <sip:[service]@[remote_ip]:[remote_port]>[peer_tag_param]
 Call-ID: [call_id]
 CSeq: 2 BYE
@@ -113,4 +113,4 @@ def test_it_keeps_what_sipp_says(tmp_path: Path, transport: str) -> None:
     assert sound in sound_of(capture)
     assert capture.end.reason is EndReason.HANG_UP
     assert [digit.key for digit in capture.digits] == ["0"]
-    assert capture.meta.caller == "5550177300"
+    assert capture.meta.caller == "5552017300"

@@ -28,14 +28,14 @@ def test_it_is_recorded_heard_and_kept(tmp_path: Path) -> None:
                 "--digits", keys, "--from", sender, number=NUMBER, background=True,
                 wav=write_wav(tmp_path / f"{sender}.wav", sound),
             )
-            for keys, sender, sound in (("0,#,1,2", "5550177301", kept), ("0,#", "5550177302", not_kept))
+            for keys, sender, sound in (("0,#,1,2", "5552017301", kept), ("0,#", "5552017302", not_kept))
         ]  # fmt: skip
         for call in calls:
             call.communicate(timeout=90)
         captures = {one.meta.caller: one for one in house.wait_for_captures(2)}
     finally:
         house.stop()
-    first, second = captures["5550177301"], captures["5550177302"]
+    first, second = captures["5552017301"], captures["5552017302"]
     names = [mark.name for mark in first.marks]
     assert "studio:try123456" in names
     assert "test" not in names

@@ -110,27 +110,41 @@ def manager(stack: Stack) -> Iterator[Page]:
         chromium.close()
 
 
-def _never_open(page: Page, stack: Stack) -> None:
+def _hours(page: Page, stack: Stack, opens: str, closes: str) -> None:
+    """The same every day."""
     page.goto(stack.url + "/line/?at=closed&node=hours")
-    for field in page.locator("#panel-form input.input").all():
-        field.fill("")
+    for day in range(7):
+        page.fill(f"[name=opens-{day}]", opens)
+        page.fill(f"[name=closes-{day}]", closes)
+        if page.locator(f"[name=lunch-{day}]").count():
+            page.fill(f"[name=lunch-{day}]", "")
+            page.fill(f"[name=lunch-end-{day}]", "")
     page.click("text=Keep in the draft")
-    expect(page.locator("h1")).to_have_text("Call flow")
+    expect(page.locator("[data-toast]")).to_contain_text("Kept in the draft")
+
+
+def _no_holidays(page: Page, stack: Stack) -> None:
+    page.goto(stack.url + "/line/?at=closed&node=holidays")
+    for box in page.locator("[name=observed]").all():
+        box.uncheck()
+    page.click("text=Keep in the draft")
+    expect(page.locator("[data-toast]")).to_contain_text("Kept in the draft")
 
 
 def _own_greeting(page: Page, stack: Stack, language: str) -> None:
-    page.goto(stack.url + f"/line/?at=closed&node=greeting&lang={language}")
-    part = page.locator("#own-own-greeting-closed")
+    """Of the hours in which the practice is open: heard by nobody while it never is."""
+    page.goto(stack.url + f"/line/?at=open&node=greeting&lang={language}")
+    part = page.locator("#own-own-greeting-open")
     part.locator("summary").click()
     part.locator("input[type=file]").set_input_files(OWN[language])
     part.locator("button[value=upload]").click()
-    page.locator("#own-own-greeting-closed button:has-text('Use it')").click()
-    expect(page.locator("#own-own-greeting-closed")).to_contain_text("Upload")
+    page.locator("#own-own-greeting-open button:has-text('Use it')").click()
+    expect(page.locator("#own-own-greeting-open")).to_contain_text("Upload")
 
 
 def _published(page: Page, stack: Stack) -> float:
     """When the button was pressed."""
-    page.goto(stack.url + "/line/?at=closed&node=greeting")
+    page.goto(stack.url + "/line/?at=open&node=greeting")
     page.locator("a:has-text('Publish')").click()
     clicked = time.monotonic()
     page.locator("#confirm button:has-text('Publish version')").click(no_wait_after=True)
@@ -138,7 +152,14 @@ def _published(page: Page, stack: Stack) -> float:
 
 
 def test_a_change_is_heard_by_the_next_call_and_by_no_call_in_progress(stack: Stack, manager: Page) -> None:
-    _never_open(manager, stack)
+    """Whatever the hour of the test: never open before, open round the clock after. The new greeting is that of open
+    hours, so who hears it hears both changes."""
+    _no_holidays(manager, stack)
+    _hours(manager, stack, "", "")
+    _published(manager, stack)
+    expect(manager.locator("#draft")).to_contain_text("Version 2, since", timeout=10_000)
+    time.sleep(2.0)
+    _hours(manager, stack, "0:00", "24:00")
     for language in ("en", "es"):
         _own_greeting(manager, stack, language)
     with ThreadPoolExecutor() as pool:
@@ -151,20 +172,22 @@ def test_a_change_is_heard_by_the_next_call_and_by_no_call_in_progress(stack: St
     own = sound.of_file(OWN["en"])[4000:24000]
     assert hears(after, own)
     assert not hears(after, clip("en/greeting-reached"))
+    assert not hears(after, clip("en/greeting-closed"))
     assert not hears(before, own)
     assert hears(before, clip("en/greeting-reached"))
+    assert hears(before, clip("en/greeting-closed"))
     assert hears(before, clip("en/menu-wait"))  # undisturbed, to the end of its menu
-    expect(manager.locator("body")).to_contain_text("Version 2", timeout=10_000)
+    expect(manager.locator("body")).to_contain_text("Version 3", timeout=10_000)
 
 
 def test_the_old_version_is_back_in_two_clicks(stack: Stack, manager: Page) -> None:
     manager.goto(stack.url + "/line/versions")
-    manager.locator("a:has-text('Bring back')").last.click()
+    manager.locator("a:has-text('Bring back')").first.click()
     manager.locator("button:has-text('Bring it back')").click()
     time.sleep(2.0)
     with ThreadPoolExecutor() as pool:  # the browser's loop holds this thread
         heard = pool.submit(call, stack, "6175550203", 22.0).result()
-    assert hears(heard, clip("en/greeting-reached"))
+    assert hears(heard, clip("en/greeting-closed"))
     assert not hears(heard, sound.of_file(OWN["en"])[4000:24000])
 
 

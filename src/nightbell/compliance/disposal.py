@@ -10,7 +10,7 @@ from nightbell.audit import service as audit
 from nightbell.compliance.models import DisposalCertificate
 from nightbell.core import faults
 from nightbell.core.clock import iso, parse_iso
-from nightbell.mailbox.models import Message, Note, SealingEpoch, State
+from nightbell.mailbox.models import Message, Note, SealingEpoch, State, Urgency
 from nightbell.store import vault
 
 COMPACT_EVERY = timedelta(days=1)
@@ -26,6 +26,8 @@ def dispose(message: Message, actor: str, reason: str, now: datetime) -> None:
 
 
 def _destroy(message: Message, actor: str, reason: str, now: datetime) -> None:
+    # What is no patient's must stay known as such: calls are counted without them.
+    tags = [tag for tag in message.tags if tag in ("test", "studio")]
     vault.keyring().destroy(message.id)
     faults.point("disposal.key")
     vault.blobs().delete(message.practice_id, message.id)
@@ -34,8 +36,9 @@ def _destroy(message: Message, actor: str, reason: str, now: datetime) -> None:
         Note.objects.filter(message=message).delete()
         Message.objects.filter(pk=message.pk).update(
             state=State.DISPOSED, caller_sealed=None, callback_sealed=None, peaks_sealed=None,
-            transcript_sealed=None, reasons_sealed=None, parts=[], tags=[], audio_bytes=0, wav_bytes=0, needs_alert=False, disposed_at=now,
+            transcript_sealed=None, reasons_sealed=None, parts=[], tags=tags, audio_bytes=0, wav_bytes=0, needs_alert=False, disposed_at=now,
         )  # fmt: skip
+        _free(message)
         DisposalCertificate.objects.get_or_create(
             message=message.id,
             defaults={"practice": message.practice, "actor": actor, "reason": reason, "disposed_at": now},
@@ -44,6 +47,15 @@ def _destroy(message: Message, actor: str, reason: str, now: datetime) -> None:
             message.practice_id, actor=actor, action="message:dispose", now=now, message=message.id,
             detail={"reason": reason},
         )  # fmt: skip
+
+
+def _free(first: Message) -> None:
+    """Additions that came in while their first message went stand alone: nobody has heard them. In a transaction."""
+    later = Message.objects.filter(joins=first).exclude(state=State.DISPOSED)
+    ids = set(later.values_list("pk", flat=True)) - vault.disposed_ids()
+    freed = Message.objects.filter(pk__in=ids)
+    freed.filter(urgency=Urgency.URGENT, state=State.NEW).update(needs_alert=True)
+    freed.update(joins=None)
 
 
 def finish_begun(now: datetime) -> int:

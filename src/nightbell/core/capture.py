@@ -75,8 +75,10 @@ class Mark:
     mailbox:<ULID>       the tray of a menu key
     language:<en|es>     the last one counts
     callback:seen        the caller confirmed the caller ID as the number to call back
-    callback:<digits>    keyed in and read back
-    callback:skipped     no number could be had; of the three the last one counts
+    callback:<digits>    keyed in, read back and confirmed
+    callback-entered:<digits>  keyed in, whole, and perhaps never confirmed; without digits: taken back
+    callback:unsure      keyed in, but nobody said that it is right
+    callback:skipped     no number could be had; of these the last one counts
     part:<name>          here begins a part: message name dob number reason refill worse more
     part-end             here it ends; one without an end runs to the end of the sound
     take                 the caller records again: the parts before this mark are superseded, not lost

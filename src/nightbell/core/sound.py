@@ -9,6 +9,7 @@ from nightbell.core.errors import NightbellError
 
 MOST_BYTES = 20_000_000  # of an uploaded file
 MOST_SECONDS = 120.0
+MOST_RATE = 48000  # samples a second of what was decoded
 MOST_LETTERS = 600  # of a text to be spoken
 
 
@@ -35,10 +36,10 @@ class Decoded:
 class Decoder(Protocol):
     """Reads an uploaded sound file."""
 
-    def decode(self, data: bytes) -> Decoded:
-        """Blocks for seconds. Full scale is 1.0; lossy files may go above.
+    def decode(self, data: bytes, seconds: float = MOST_SECONDS) -> Decoded:
+        """Blocks for seconds. Full scale is 1.0; lossy files may go above. The rate is MOST_RATE or less.
 
-        Raises BadSound (no sound, damaged, more than MOST_BYTES or MOST_SECONDS), SoundUnavailable.
+        Raises BadSound (no sound, damaged, more than MOST_BYTES or `seconds` of sound), SoundUnavailable.
         """
         ...
 

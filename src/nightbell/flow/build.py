@@ -68,9 +68,8 @@ class _Maker:
         self.nodes["menu-wrong"] = Ask(
             ("wrong-key", "~300", *menu), keys, rounds=("menu-again",), wrong=("no-key",)
         )
-        spoken = () if self.caller else ("~150", "record-number")
         self.nodes["no-key"] = Say(
-            ("no-key-record", "~200", *NOTICE, "record-short", *spoken, "~300"), "take", past="take"
+            ("no-key-record", "~200", *NOTICE, "record-short", *self._spoken(), "~300"), "take", past="take"
         )
         if not self.plan.keys:  # a line without a menu: the greeting leads to the tone
             self.nodes["menu"] = Say(("~300",), self._way("free", False))
@@ -106,16 +105,21 @@ class _Maker:
         """The number to call back: the one that is seen, or one keyed in, read back and confirmed."""
         notice, enter, skip = f"notice{mark}", f"callback-enter{mark}", f"callback-skip{mark}"
         confirm, kept = f"callback-confirm{mark}", f"callback-kept{mark}"
-        tries = {"then": confirm, "short": f"callback-short{mark}", "skip": skip}
+        tries = {"then": confirm, "short": f"callback-short{mark}", "skip": skip, "note": "callback-entered"}
         self.nodes[enter] = Digits(("~300", "ask-callback"), **tries)
         self.nodes[f"callback-short{mark}"] = Digits(("number-short",), **tries)
         self.nodes[confirm] = Ask(
             ("~300", "you-entered", "~150", "{entered}", "~300", "confirm-number"),
-            {"1": Choice(kept, (("callback", "entered"),)), "2": Choice(enter)},
+            {"1": Choice(kept, (("callback", "entered"),)), "2": Choice(enter, (("callback-entered", ""),))},
             rounds=(f"callback-unsure{mark}",),
         )
-        self.nodes[f"callback-unsure{mark}"] = Say(("number-skip",), notice, sets=(("callback", "entered"),))
-        self.nodes[skip] = Say(("number-skip",), notice, sets=(("callback", "skipped"),))
+        self.nodes[f"callback-unsure{mark}"] = Say(("number-skip",), notice, sets=(("callback", "unsure"),))
+        # Who is asked question by question is asked for the number too; others say it in the message.
+        asked = f"ask-number{mark}" if f"ask-number{mark}" in self.nodes else ""
+        words = ("number-skip",) if not asked else ("~100",)
+        self.nodes[skip] = Say(
+            words, f"notice-number{mark}" if asked else notice, sets=(("callback", "skipped"),)
+        )
         self.nodes[kept] = Say(("number-kept",), notice)
         first = f"callback{mark}"
         if not self.caller:
@@ -139,7 +143,8 @@ class _Maker:
             self._questions(asks, mark, after)
             return
         words = "record-full" if asks == "free" else "record-short"
-        self.nodes[notice] = Say(("~200", *NOTICE, words, *other, "~300"), take, past=take)
+        spoken = self._spoken() if not self.plan.callback else ()
+        self.nodes[notice] = Say(("~200", *NOTICE, words, *other, *spoken, "~300"), take, past=take)
         self._take(take, after)
         self._review(urgent, mark, take)
 
@@ -147,8 +152,15 @@ class _Maker:
         """One question, one part of the recording."""
         last = ("ask-refill", Part.REFILL) if asks == "refill" else ("ask-reason", Part.REASON)
         questions = (("ask-name", Part.NAME), ("ask-dob", Part.BIRTH), last)
-        first = f"{questions[0][0]}{mark}"
-        self.nodes[f"notice{mark}"] = Say(("~200", "ask-intro", "~150", *NOTICE), first, past=first)
+        name, number = f"{questions[0][0]}{mark}", f"ask-number{mark}"
+        intro: Words = ("~200", "ask-intro", "~150", *NOTICE)
+        first = name if self.caller or self.plan.callback else number
+        self.nodes[f"notice{mark}"] = Say(intro, first, past=first)
+        self.nodes[f"notice-number{mark}"] = Say(intro, number, past=number)
+        self.nodes[number] = Say(
+            ("ask-callback-spoken", "~200"), f"take-number{mark}", past=f"take-number{mark}"
+        )
+        self.nodes[f"take-number{mark}"] = Take(Part.NUMBER, name, name, "limit", guided=True)
         for at, (words, part) in enumerate(questions):
             take = f"take-{part.value}{mark}"
             is_last = at == len(questions) - 1
@@ -158,6 +170,10 @@ class _Maker:
                 part, following, "silence" if is_last else following, "limit", guided=True
             )
         self._review("urgent" in mark, mark, "take-again")
+
+    def _spoken(self) -> Words:
+        """A hidden number must be said, or nobody can call back."""
+        return () if self.caller else ("~150", "record-number")
 
     def _take(self, name: str, after: str, part: Part = Part.MESSAGE, again: bool = False) -> None:
         self.nodes[name] = Take(part, after, "silence", "limit", brief="brief", again=again)
@@ -184,7 +200,8 @@ class _Maker:
     def _record_now(self) -> None:
         """Key 0, silence, and what every message may come to."""
         after = "review" if self.plan.review else "send"
-        self.nodes["record-now"] = Say(("~200", *NOTICE), "take", past="take")
+        short = ("record-short", *self._spoken(), "~200") if not self.caller else ()
+        self.nodes["record-now"] = Say(("~200", *NOTICE, *short), "take", past="take")
         self._take("take", after)
         self._review(False, "", "take")
         self.nodes["silence"] = Say(("silence-speak", "~300"), "take-again", past="take-again")
@@ -245,7 +262,7 @@ _STATES: dict[str, Words] = {
     "heard": ("status-heard", "{when}"),
     "owned": ("status-owned",),
     "heard_owned": ("status-heard", "{when}", "~250", "status-owned"),
-    "tried": ("status-tried", "{when}", "~250", "status-tried-next"),
+    "tried": ("status-tried", "{when}"),
     "done": ("status-done",),
 }
 

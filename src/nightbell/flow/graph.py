@@ -81,12 +81,14 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """A phone number keyed in. then: a whole number; short: one that cannot be; skip: too many tries or no keys."""
+    """A phone number keyed in. then: a whole number; short: one that cannot be; skip: too many tries or no keys;
+    note: the mark that keeps a whole number, before anybody has said that it is right."""
 
     words: Words
     then: str
     short: str
     skip: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from nightbell.flow.plan import Plan, from_dict
 
 BUSY_SECONDS = 60
 SLOW_FACTOR = 3
+FRESH_URGENT, FRESH_ROUTINE = 15.0, 3600.0  # seconds since the worker was heard: no older promise is repeated
 _MINUTES = {
     phrases.within(m): m for m in (*phrases.PROMISE_MINUTES, *(h * 60 for h in phrases.PROMISE_HOURS))
 }
@@ -113,6 +114,7 @@ class Line:
             own=plan.clips,
             slow=slow,
             team=self.team,
+            open=situation.reopens is None,
             timing=replace(Timing(), limit=(limit * 1000, limit * 1000 if busy else _slow_limit(limit))),
         )
 
@@ -129,15 +131,16 @@ class Line:
             timing=replace(Timing(), limit=(round(MOST_SECONDS * 1000),) * 2),
         )
 
-    def promise_at(self, urgent: bool, at: datetime, fresh: bool) -> tuple[Promise, datetime | None]:
-        """What may be said now, and the instant by which it must be kept. fresh: the worker spoke lately."""
+    def promise_at(self, urgent: bool, at: datetime, age: float) -> tuple[Promise, datetime | None]:
+        """What may be said now, and the instant by which it must be kept. age: seconds since the worker spoke."""
         if urgent and self.team:
-            clip = self.promise.urgent if fresh else ""
+            clip = self.promise.urgent if age < FRESH_URGENT else ""
             minutes = _MINUTES.get(clip)
             if not minutes:
                 return Promise(team=True), None
             return Promise(urgent=clip, team=True), at + timedelta(minutes=minutes)
-        day = hours.next_open_day(self.calendar, at) if self.promise.routine == "promise-open-day" else None
+        said = self.promise.routine == "promise-open-day" and age < FRESH_ROUTINE
+        day = hours.next_open_day(self.calendar, at) if said else None
         if day is None:
             return Promise(team=self.team), None
         until = datetime.combine(day + timedelta(days=1), time(), ZoneInfo(self.zone)).astimezone(UTC)

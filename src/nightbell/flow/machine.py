@@ -215,6 +215,8 @@ def _number_given(turn: Turn, node: Digits) -> None:
     if len(entered) == PHONE_NUMBER + 1 and entered.startswith("1"):
         entered = entered[1:]
     turn.set(entered=entered)
+    if is_number(entered) and node.note:
+        turn.do(Note(f"{node.note}:{entered}"))
     enter(turn, node.then if is_number(entered) else node.short)
 
 
@@ -299,6 +301,8 @@ def _told(turn: Turn, event: Told) -> None:
     if not isinstance(node, Query) or turn.state.told is not None or turn.state.phase in OVER:
         return
     state = "heard_owned" if event.state == "owned" and event.at is not None else event.state
+    if state == "waiting_open" and turn.config.open:
+        state = "left"  # "when our office opens" is said only while it is closed
     turn.set(told=event)
     turn.do(Note(f"status:{event.state}"))
     enter(turn, node.answers.get(state, node.none))

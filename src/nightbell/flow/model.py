@@ -45,7 +45,7 @@ class CallConfig:
     """One call's rules. languages: in the order in which they are offered; answered: the local time of the answer,
     with the practice's zone; caller, number, second: digits or ''; reopen: per language, the clips that say when
     the practice opens again; own: its own recordings by 'en/ID'; slow: begin with the slow column; team: somebody
-    can be woken."""
+    can be woken; open: no opening lies ahead that could be spoken of."""
 
     graph: Graph
     languages: tuple[str, ...]
@@ -57,6 +57,7 @@ class CallConfig:
     own: Mapping[str, str] = field(default_factory=dict)
     slow: bool = False
     team: bool = False
+    open: bool = False
     timing: Timing = Timing()
 
 

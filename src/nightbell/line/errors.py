@@ -49,7 +49,9 @@ class Damaged(NightbellError):
         super().__init__(
             f"Version {version} of the call flow cannot be read",
             f"what is stored of it is damaged{heard}",
-            "bring back an older version: Call flow, Versions",
+            "begin anew, on the page of the call flow"
+            if instead == 0
+            else "bring back an older version: Call flow, Versions",
         )
 
 

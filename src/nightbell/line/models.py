@@ -65,6 +65,11 @@ class Clip(models.Model):
 
     class Meta:
         indexes = [models.Index(fields=["practice", "sha256"], name="clip_content")]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["practice", "clip", "language", "sha256"], name="one_clip_a_content"
+            )
+        ]
 
 
 class Closure(models.Model):

@@ -5,13 +5,14 @@ A sentence that the system knows to be false is never said: '' says nothing of a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
+from nightbell.audit.models import Event
 from nightbell.flow import hours, phrases
 from nightbell.flow.hours import Calendar
 from nightbell.flow.model import Promise
@@ -20,18 +21,20 @@ from nightbell.line.calendars import calendar
 from nightbell.mailbox.models import Kind, Message, Outcome, State, Urgency
 from nightbell.oncall.escalation import standing_still
 from nightbell.people.models import Practice
+from nightbell.people.roles import Act
 
-LAST, ENOUGH = 20, 5  # messages that are looked at; fewer than ENOUGH prove nothing
+LAST, ENOUGH = 20, 5  # messages that are looked at; fewer than ENOUGH do not prove that days are kept
 MOST = 200  # rows that are read to find those
 NEARLY_ALL = (9, 10)  # of the callers were called back within the time that is said
 KEPT = (8, 10)  # of the routine messages were closed in time
 AHEAD = timedelta(days=14)
 BACK = timedelta(days=60)  # holidays and closures of messages that are still looked at
-TEST = "test"  # the tag of a call that tried the line out
+TEST, THIRD = "test", "third"  # tags: of a call that tried the line out, and of one that was urgent by itself
+REOPEN = "message:reopen"
 CALLS = (Outcome.REACHED, Outcome.LEFT_WORD, Outcome.EMERGENCY, Outcome.WRONG_NUMBER)
 
 Span = tuple[datetime, datetime | None]
-"""When a message came in, and when it was closed (None: it is open)."""
+"""Since when a message waited, and when it was closed (None: it is open)."""
 
 
 def urgent(
@@ -45,8 +48,8 @@ def urgent(
     if not team or standing:
         return ""
     spans = [timedelta(minutes=meant)]
-    if len(took) >= ENOUGH:
-        spans.append(_percentile(took))
+    if took:
+        spans.append(_percentile(took))  # of a few it is the slowest: they can only make the promise later
     if oldest is not None:
         spans.append(oldest)
     return phrases.within(-(-max(spans) // timedelta(minutes=1)))
@@ -99,23 +102,64 @@ def promise(practice: Practice, plan: Plan, now: datetime, team: bool) -> Promis
 
 def _urgent_spans(practice: Practice, now: datetime) -> tuple[list[timedelta], timedelta | None]:
     """How long the last urgent callers waited for a call, and how long the oldest without one has waited."""
-    pressing = Message.objects.filter(practice=practice, urgency=Urgency.URGENT).exclude(kind=Kind.STATUS)
+    pressing = Message.objects.filter(practice=practice, urgency=Urgency.URGENT, joins=None)
+    pressing = pressing.exclude(kind=Kind.STATUS)
     called = pressing.filter(outcome__in=CALLS, closed_at__isnull=False).order_by("-received_at", "-id")
-    took = [max(closed - came, timedelta()) for came, closed in islice(_real(called), LAST) if closed]
+    last = sorted(_waits(practice, called), reverse=True)[:LAST]
+    took = [max(closed - since, timedelta()) for since, closed in last if closed]
     waiting = pressing.filter(state__in=(State.NEW, State.OWNED)).order_by("received_at", "id")
-    oldest = next(_real(waiting), None)
-    return took, None if oldest is None else max(now - oldest[0], timedelta())
+    oldest = min((since for since, _ in _waits(practice, waiting)), default=None)
+    return took, None if oldest is None else max(now - oldest, timedelta())
 
 
 def _routine_spans(practice: Practice, now: datetime) -> list[Span]:
     """The last routine messages, newest first, with some to spare for those that cannot be judged yet."""
     plain = Message.objects.filter(practice=practice, kind=Kind.MESSAGE, received_at__gt=now - BACK)
     found = plain.exclude(urgency=Urgency.URGENT).exclude(closed_at=None, state=State.DISPOSED)
-    return list(_real(found.order_by("-received_at", "-id")))
+    return _waits(practice, found.order_by("-received_at", "-id"))
 
 
-def _real(messages: QuerySet[Message]) -> Iterator[Span]:
-    """Without calls that tried the line out: nobody waits for an answer to those."""
-    for came, closed, tags in messages.values_list("received_at", "closed_at", "tags")[:MOST]:
-        if TEST not in tags:
-            yield came, closed
+def _waits(practice: Practice, found: QuerySet[Message]) -> list[Span]:
+    """Of first messages, in their order, without calls that tried the line out: nobody waits for an answer to those.
+
+    What was closed is answered: a wait begins anew with the reopening, or with the first addition after it. One that
+    became urgent by an addition waits since that; a second addition makes nobody's wait shorter.
+    """
+    rows = found.values_list(
+        "id", "received_at", "closed_at", "tags", "pressed_urgent", "alert__started_at"
+    )[:MOST]  # fmt: skip
+    kept = [row for row in rows if TEST not in row[3]]
+    calls, turns = _later(practice, [row[0] for row in kept])
+    spans = []
+    for pk, came, closed, tags, pressed, rang in kept:
+        added = calls.get(pk, [])
+        own = not added or pressed or THIRD in tags or (rang is not None and rang < added[0])
+        before = [turn for turn in turns.get(pk, []) if closed is None or turn[1] < closed]
+        spans.append((_since([came, *added] if own else added, before, came), closed))
+    return spans
+
+
+def _later(
+    practice: Practice, ids: list[str]
+) -> tuple[dict[str, list[datetime]], dict[str, list[tuple[str, datetime]]]]:
+    """By message, each oldest first: when additions came, and when it was closed and reopened."""
+    calls: dict[str, list[datetime]] = {}
+    turns: dict[str, list[tuple[str, datetime]]] = {}
+    added = Message.objects.filter(joins_id__in=ids).order_by("received_at")
+    for pk, came in added.values_list("joins_id", "received_at"):
+        calls.setdefault(str(pk), []).append(came)
+    done = Event.objects.filter(log_id=practice.id, message__in=ids, outcome="ok")
+    done = done.filter(Q(action=REOPEN) | Q(action=Act.CLOSE.value, message__in=list(calls)))
+    for pk, action, at in done.order_by("seq").values_list("message", "action", "at"):
+        turns.setdefault(pk, []).append((action, at))
+    return calls, turns
+
+
+def _since(calls: Sequence[datetime], turns: Sequence[tuple[str, datetime]], came: datetime) -> datetime:
+    """When the wait began that is not answered yet. calls: oldest first; turns: what was done with the message."""
+    if not turns:
+        return calls[0]
+    action, at = turns[-1]
+    if action == REOPEN:
+        return at
+    return next((call for call in calls if call > at), came)

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from nightbell.core.config import load
-from nightbell.core.durable import write_file
+from nightbell.core.durable import remove_file, write_file
 from nightbell.flow.clips import LANGUAGES, manifest
 from nightbell.flow.hours import Kind
 from nightbell.flow.plan import MENU_KEYS, BadPlan, Plan, greeting_of
 from nightbell.line.errors import BadClip
-from nightbell.line.models import Clip, Source
+from nightbell.line.models import Clip, Draft, Source, TryNumber, Version
+from nightbell.line.state import audited, lock
 from nightbell.people.access import Actor, NotFound, demand, write
 from nightbell.people.roles import Act
+from nightbell.store.models import Flag
 
 if TYPE_CHECKING:  # it loads numpy, which who only reads plans need not wait for
     from nightbell.flow.studio import Finished
@@ -25,6 +28,7 @@ if TYPE_CHECKING:  # it loads numpy, which who only reads plans need not wait fo
 NAME, GREETING, KEY = "practice-name", 60.0, 12.0
 LONGEST_NAME = 6.0
 MOST_WORDS = 2000
+UNNAMED = timedelta(minutes=10)  # a younger file may be about to get its row
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -84,16 +88,66 @@ def enter(
     words: str,
     message: str = "",
 ) -> Clip:
-    """The row of a stored recording, with its audit row, last in the caller's transaction. message: it came as that."""
+    """The row of a stored recording, with its audit row, last in the caller's transaction. message: it came as that.
+
+    Raises OSError when its file went meanwhile.
+    """
     made, fresh = Clip.objects.get_or_create(
         practice_id=actor.practice, clip=clip, language=language, sha256=sha256,
         defaults={
             "seconds": seconds, "words": words, "source": source, "made_at": actor.now, "made_by": actor.user,
         },
     )  # fmt: skip
+    _file(sha256).stat()
     if fresh:
         write(actor, "line:clip", message, detail={"clip": f"{language}/{clip}", "sha256": sha256})
     return made
+
+
+def delete_clip(actor: Actor, clip_id: str) -> bool:
+    """Take a recording away, with the numbers that it came from and its file. False: a version or the draft names it,
+    so it stays. Raises NotFound."""
+    demand(actor, Act.EDIT_LINE)
+    with transaction.atomic():
+        lock(actor.user.practice, actor.now)
+        found = Clip.objects.filter(practice_id=actor.practice, pk=clip_id).first()
+        if found is None:
+            raise NotFound(
+                "There is no such recording", "it is not your practice's, or it is gone", "record it"
+            )
+        if _planned(found.sha256, actor.practice):
+            return False
+        TryNumber.objects.filter(kept=found).delete()
+        found.delete()
+        named = f"{found.language}/{found.clip}"
+        audited(actor, "line:clip_removed", {"clip": named, "sha256": found.sha256})
+    remove_unnamed(found.sha256)
+    return True
+
+
+def remove_unnamed(sha256: str) -> bool:
+    """Remove the file of a recording unless somebody's row or plan names it. Returns whether it went."""
+    if Clip.objects.filter(sha256=sha256).exists() or _planned(sha256):
+        return False
+    remove_file(_file(sha256))
+    return True
+
+
+def sweep(now: datetime) -> int:
+    """Remove the files that nothing names: a worker died after it wrote one. Returns how many went."""
+    before, gone = (now - UNNAMED).timestamp(), 0
+    for path in (load().home / "phone" / "clips").glob("*"):
+        if _SHA256.match(path.name) and path.stat().st_mtime < before:
+            gone += remove_unnamed(path.name)
+    return gone
+
+
+def _planned(sha256: str, practice_id: str = "") -> bool:
+    """Whether a version or draft names it, also a damaged one; practice_id '': anybody's."""
+    whose = {"practice_id": practice_id} if practice_id else {}
+    if any(model.objects.filter(plan__contains=sha256, **whose).exists() for model in (Version, Draft)):
+        return True
+    return not practice_id and Flag.objects.filter(name__startswith="clips:", value__contains=sha256).exists()
 
 
 def clips(actor: Actor) -> list[Clip]:

@@ -27,7 +27,7 @@ from nightbell.line.closures import (
 from nightbell.line.damage import live_plan, made_plan, readable
 from nightbell.line.errors import BadClip, BadClosure, Damaged, NotReady, Stale
 from nightbell.line.models import Draft, Version
-from nightbell.line.recordings import check_clips, clip_bytes, clips, keep_clip, seconds
+from nightbell.line.recordings import check_clips, clip_bytes, clips, delete_clip, keep_clip, seconds
 from nightbell.line.state import (
     audited,
     current,
@@ -37,6 +37,7 @@ from nightbell.line.state import (
     plan_of,
     publish_plan,
     read_plan,
+    usual,
 )
 from nightbell.line.trying import record_number, recorded, sip_address, stop_recording, try_number
 from nightbell.mailbox.models import Mailbox
@@ -45,8 +46,8 @@ from nightbell.people.roles import Act
 
 __all__ = [
     "BadClip", "BadClosure", "ClosureView", "Damaged", "DraftView", "NotReady", "Stale", "VersionView",
-    "add_closure", "bring_back", "calendar", "clip_bytes", "clips", "close_now", "closures", "current", "discard",
-    "draft", "first_version", "keep_clip", "live_plan", "plan_of", "publish", "record_number", "recorded",
+    "add_closure", "bring_back", "calendar", "clip_bytes", "clips", "close_now", "closures", "current", "delete_clip",
+    "discard", "draft", "draft_problems", "first_version", "keep_clip", "live_plan", "plan_of", "publish", "record_number", "recorded",
     "remove_closure", "reopen_now", "report", "revision", "save", "sip_address", "stop_recording", "try_number", "use_clip",
     "version", "versions",
 ]  # fmt: skip
@@ -139,6 +140,17 @@ def draft(actor: Actor) -> DraftView:
     )
 
 
+def draft_problems(actor: Actor) -> tuple[walk.Problem, ...] | None:
+    """What keeps the draft from being published; None without one that can be read. Also while what is in force is
+    damaged: the draft is a mend, too."""
+    demand(actor, Act.VIEW_LINE)
+    row = Draft.objects.filter(practice_id=actor.practice).exclude(plan="").first()
+    try:
+        return report(actor, made_plan(row, actor.now)).problems if row is not None else None
+    except Damaged:
+        return None
+
+
 def revision(actor: Actor) -> int:
     """That of the draft, also while its plan cannot be read: it can still be discarded."""
     demand(actor, Act.VIEW_LINE)
@@ -157,6 +169,7 @@ def save(actor: Actor, revision: int, plan: Plan) -> int:
     plan = _checked(actor, plan)
     with transaction.atomic():
         row = _unchanged(actor, revision)
+        check_clips(actor.practice, plan)  # again: under the lock no recording goes
         _put(actor, row, plan)
         audited(actor, "line:save", {"revision": row.revision})
     return row.revision
@@ -206,14 +219,18 @@ def publish(actor: Actor, revision: int) -> Version:
 def bring_back(actor: Actor, number: int) -> Version:
     """Put an older plan in force again, as a new version. Raises NotFound, Damaged, NotReady (a mailbox is gone, say).
 
-    A draft stays, but who edits it is told to look again: it would undo this.
+    A draft stays, but who edits it is told to look again: it would undo this. number 0 begins anew: the words of a
+    new practice, while the version in force cannot be read (else NotFound).
     """
     demand(actor, Act.EDIT_LINE)
-    _, plan = version(actor, number)
+    practice = actor.user.practice
+    plan = version(actor, number)[1] if number else usual(practice)
     _demand_ready(actor, plan)
     with transaction.atomic():
-        row = lock(actor.user.practice, actor.now)
-        made = publish_plan(actor.user.practice, plan, actor.now, actor.user, number)
+        row = lock(practice, actor.now)
+        if not number and readable(first_version(practice, actor.now), actor.now) is not None:
+            raise NotFound("There is nothing to begin anew", "the line can be read", "change it in a draft")
+        made = publish_plan(practice, plan, actor.now, actor.user, number or None)
         row.base = made.number if row.plan else 0
         _touch(actor, row)
         audited(actor, "line:bring_back", {"version": made.number, "of": number})

@@ -1,7 +1,8 @@
 """From a call that recorded a clip to the clip: exactly once, whatever is killed when.
 
-Intake leaves a job for each recording that its caller kept. The file comes first; then, in one transaction, the job
-ends, the clip has its row and the message is closed. A run that died before that begins anew and writes the same file.
+Intake leaves a job for each recording that its caller kept. An audit row comes first, then the file; then, in one
+transaction, the job ends, the clip has its row and the message is closed. A run that died before that begins anew and
+writes the same file; a file that nothing came to name goes, at the latest with the daily sweep.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
+from nightbell.audit.errors import AuditClosed
 from nightbell.core import faults
 from nightbell.core.log import Log
 from nightbell.core.sound import BadSound
@@ -32,7 +34,8 @@ if TYPE_CHECKING:  # it loads numpy, which a worker without such a call need not
 
 JOB, TAG = "studio", "studio:"
 LEASE = timedelta(seconds=30)  # making a clip of two minutes takes a second or two
-KEYS_AWAY = timedelta(seconds=20)
+SET_BACK = timedelta(seconds=20)
+HINDRANCES = (vault.KeysAway, KeyUnavailable, AuditClosed, OperationalError)  # not the recording's fault
 UNUSABLE = (BadSound, BadClip, Forbidden, SealError)  # trying again changes nothing
 
 
@@ -50,14 +53,14 @@ def run_one(clock: Callable[[], datetime], log: Log) -> bool:
     try:
         _take_up(message, number, actor, claim)
         log("clip.taken_up", message=message.id, attempt=claim.attempts)
-    except (vault.KeysAway, KeyUnavailable) as error:
+    except HINDRANCES as error:
         log.failure("clip.waits", error, message=message.id)
-        jobs.postpone(claim, clock(), KEYS_AWAY, type(error).__name__)
+        jobs.postpone(claim, clock(), SET_BACK, type(error).__name__)
     except UNUSABLE as error:
         log.failure("clip.unusable", error, message=message.id)
         _refuse(message, number, actor, claim, _words(error))
     except Exception as error:
-        # It may be the moment's fault (a full disk, a busy database).
+        # It may be the moment's fault (a full disk).
         log.failure("clip.failed", error, message=message.id, attempt=claim.attempts)
         if claim.attempts < jobs.MAX_ATTEMPTS:
             jobs.fail(claim, clock(), type(error).__name__)
@@ -90,6 +93,8 @@ def _take_up(message: Message, number: TryNumber, actor: Actor, claim: jobs.Clai
     demand(actor, Act.EDIT_LINE, message.id)
     if not actor.user.is_active:
         raise Forbidden("The recording was not kept", "its log-in is locked", "let somebody else record it")
+    with transaction.atomic(durable=True):  # it becomes a plain file: not unless this row stands
+        write(actor, "line:take_up", message.id, detail={"clip": f"{number.language}/{number.clip}"})
     _keep(message, number, actor, _finished(message, number), claim)
 
 
@@ -128,16 +133,30 @@ def _bytes(seconds: float) -> int:
 def _keep(message: Message, number: TryNumber, actor: Actor, finished: Finished, claim: jobs.Claim) -> None:
     sha256 = recordings.store(number.clip, number.language, finished)
     faults.point("takeup.file")
+    try:
+        done = _enter(message, number, actor, finished.seconds, sha256, claim)
+    except Exception:
+        recordings.remove_unnamed(sha256)
+        raise
+    if not done:
+        recordings.remove_unnamed(sha256)
+
+
+def _enter(
+    message: Message, number: TryNumber, actor: Actor, seconds: float, sha256: str, claim: jobs.Claim
+) -> bool:
+    """Job, message, clip and number at once. False: nothing names the file, and nothing must."""
     with transaction.atomic():
         if not jobs.finish(claim, actor.now):
-            return  # the lease ran out and somebody else does it
-        if not _close(message, actor.now):
-            return  # disposed of meanwhile: nothing of it must come back
+            return True  # the lease ran out: it is the file of whoever does it now
+        if not _close(message, actor.now, number):
+            return False  # disposed of or made a real message meanwhile: nothing of it must come back
         kept = recordings.enter(
-            actor, number.clip, number.language, sha256, finished.seconds, Source.PHONE.value, "", message.id
+            actor, number.clip, number.language, sha256, seconds, Source.PHONE.value, "", message.id
         )
         TryNumber.objects.filter(pk=number.pk).update(kept=kept, trouble="")
         faults.point("takeup.uncommitted")
+    return True
 
 
 def _refuse(message: Message, number: TryNumber, actor: Actor, claim: jobs.Claim, words: str) -> None:
@@ -145,7 +164,7 @@ def _refuse(message: Message, number: TryNumber, actor: Actor, claim: jobs.Claim
     with transaction.atomic():
         if not jobs.finish(claim, actor.now):
             return
-        _close(message, actor.now)
+        _close(message, actor.now, number)
         TryNumber.objects.filter(pk=number.pk).update(trouble=words)
         write(actor, "line:clip", message.id, "failed", {"clip": f"{number.language}/{number.clip}"})
 
@@ -153,11 +172,14 @@ def _refuse(message: Message, number: TryNumber, actor: Actor, claim: jobs.Claim
 def _pass_over(message: Message | None, claim: jobs.Claim, now: datetime) -> None:
     """No number of this practice's knows of it any more: the call stays, closed, like one that was not kept."""
     with transaction.atomic():
-        if jobs.finish(claim, now) and message is not None and "test" in message.tags:
+        if jobs.finish(claim, now) and message is not None:
             _close(message, now)
 
 
-def _close(message: Message, now: datetime) -> bool:
-    tags = [tag for tag in message.tags if not tag.startswith(TAG)] + ["studio"]
-    found = Message.objects.filter(pk=message.pk).exclude(state=State.DISPOSED)
-    return bool(found.update(state=State.CLOSED, closed_at=now, tags=tags))
+def _close(message: Message, now: datetime, number: TryNumber | None = None) -> bool:
+    """Close what is still a test, and still of that number. False for what is none any more: it stays as it is."""
+    found = Message.objects.select_for_update().filter(pk=message.pk).exclude(state=State.DISPOSED).first()
+    if found is None or "test" not in found.tags or (number and TAG + number.pk not in found.tags):
+        return False
+    tags = [tag for tag in found.tags if not tag.startswith(TAG)] + ["studio"]
+    return bool(Message.objects.filter(pk=found.pk).update(state=State.CLOSED, closed_at=now, tags=tags))

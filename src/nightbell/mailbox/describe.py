@@ -98,7 +98,7 @@ def seal_columns(message: Message, key: bytes, capture: Capture, said: Said, sou
         return sealed.place(column, message.id, message.practice_id)
 
     message.caller_sealed = sealed.seal_text(key, where("caller"), capture.meta.caller)
-    confirmed = _confirmed(said, capture.meta.caller)
+    confirmed = _confirmed(said, capture.meta.caller) or said.entered
     if confirmed:
         message.callback_sealed = sealed.seal_text(key, where("callback"), confirmed)
     message.peaks_sealed = sealed.seal_bytes(key, where("peaks"), rules.peaks(sound.pcm))

@@ -153,7 +153,7 @@ def _insert(message: Message, said: Said, thirds: set[str], now: datetime) -> in
 def decode(capture: Capture) -> Sound:
     """Lay the packets on their time line, keep what lies in parts, and decode it to PCM and a WAV file."""
     line = rules.lay_out(capture.packets, capture.meta.codec)
-    cut = parts.cut(capture.marks, len(line))
+    cut = parts.cut(capture.marks, len(line), rules.recorded(capture.packets))
     if cut is not None:
         line = b"".join(line[start:end] for start, end in cut.pieces)
     pcm = g711.decode(line, capture.meta.codec)

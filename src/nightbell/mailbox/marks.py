@@ -11,6 +11,7 @@ from nightbell.core.capture import Mark
 
 LANGUAGES = ("en", "es")
 SEEN, SKIPPED = "seen", "skipped"
+UNSURE = "unsure"  # a number was keyed in, and nobody said that it is right
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")  # as core.ids has it, which asks a clock
 _STATE = re.compile(r"[a-z_]{1,20}\Z")
 _CLIP = re.compile(r"[a-z0-9-]{1,24}\Z")
@@ -20,7 +21,8 @@ _STUDIO = re.compile(r"try-?([0-9]{6})\Z")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """callback: 'seen', 'skipped', the digits keyed in, or '' when nothing was asked; mailbox, joins: ULIDs or '';
+    """callback: 'seen', 'skipped', the digits that were confirmed, or '' when nothing was; entered: digits keyed in,
+    confirmed or not; asking: the caller went no further than the status line; mailbox, joins: ULIDs or '';
     language: '' when it was not chosen; status: the state that was told, '' when none was asked for; studio: the
     number under which a clip was recorded, '' for all other calls; keep: it is to be kept."""
 
@@ -29,6 +31,8 @@ class Said:
     mailbox: str = ""
     language: str = ""
     callback: str = ""
+    entered: str = ""
+    asking: bool = False
     slow: bool = False
     short: bool = False
     test: bool = False
@@ -45,7 +49,8 @@ class Said:
         told = [f"status:{self.status}"] if self.status else []
         if self.studio:
             told.append(f"studio:{self.studio}" if self.keep else "studio")
-        plain = (("relay", self.slow), ("short", self.short), ("test", self.test))
+        unsure = bool(self.entered) and not _NUMBER.match(self.callback) and self.callback != SEEN
+        plain = (("relay", self.slow), ("short", self.short), ("test", self.test), (UNSURE, unsure))
         return [name for name, there in plain if there] + told
 
 
@@ -61,6 +66,8 @@ def read(marks: Iterable[Mark]) -> Said:
         mailbox=_ulid(last.get("mailbox", "")),
         language=last.get("language", "") if last.get("language", "") in LANGUAGES else "",
         callback=_callback(last.get("callback", "")),
+        entered=_callback(last.get("callback-entered", "")),
+        asking=last.get("stage", "").startswith("status"),
         slow="slow" in last,
         short="short" in last,
         test="test" in last or studio is not None,

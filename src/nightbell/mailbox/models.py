@@ -111,6 +111,7 @@ class Message(models.Model):
         max_length=24, blank=True, default=""
     )  # clip that told the caller what follows
     promised_by = models.DateTimeField(null=True)
+    late_at = models.DateTimeField(null=True)  # when it was noted that nobody had kept the promise
     flow = models.PositiveIntegerField(default=0)  # version of the call flow, 0 for none
     peaks_sealed = models.BinaryField(null=True)
     words = models.CharField(max_length=8, choices=Words.choices, default=Words.PENDING)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from nightbell.core.notice import Word
 from nightbell.core.phi import Phi, Warrant
 from nightbell.mailbox import secrets as sealed
+from nightbell.mailbox.marks import UNSURE
 from nightbell.mailbox.models import Message, Note
 from nightbell.mailbox.values import MessageView, NoteView, PartView, Person, Reason, Row
 from nightbell.people.access import Actor
@@ -122,6 +123,7 @@ class Opener:
         message, words = self.message, self.words()
         first = None if words is None else " ".join(w.text.strip() for w in words[:FIRST_WORDS])
         caller, confirmed = self.caller(), self.confirmed()
+        unsure = UNSURE in message.tags
         return Row(
             id=message.id,
             kind=message.kind,
@@ -137,7 +139,7 @@ class Opener:
             has_audio=message.audio_bytes > 0,
             words_status=message.words,
             callback_number=confirmed or caller,
-            callback_uncertain=caller is not None and not (confirmed or caller),
+            callback_uncertain=caller is not None and (unsure or not (confirmed or caller)),
             first_words=first,
             reasons=self.reasons()[0],
             owner=person(message.owner) if message.owner else None,
@@ -145,7 +147,14 @@ class Opener:
             closed_at=message.closed_at,
             outcome=message.outcome,
             unheard=not heard_by_reader,
-            number_from="caller_id" if not confirmed else "seen" if confirmed == caller else "keyed",
+            number_from="caller_id"
+            if not confirmed
+            else "unsure"
+            if unsure
+            else "seen"
+            if confirmed == caller
+            else "keyed",
+            other_number=(caller or "") if unsure and caller != confirmed else "",
             reached=message.reached,
             tags=tuple(message.tags),
             worse_at=self.worse_at,

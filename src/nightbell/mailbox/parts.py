@@ -9,6 +9,7 @@ from nightbell.core.capture import Mark
 
 RATE = 8000
 _MS = RATE // 1000
+LEAST_LOST = 400 * _MS
 MARGIN = 150 * _MS  # a mark is set a moment late, and people speak before the tone has ended
 NAMES = frozenset(["message", "name", "dob", "number", "reason", "refill", "worse", "more"])
 
@@ -48,20 +49,29 @@ class _Stretch:
     end: int
 
 
-def cut(marks: Sequence[Mark], length: int) -> Cut | None:
-    """How to cut a recording of `length` samples. None: no part is marked (an older phone), keep it whole."""
+def cut(marks: Sequence[Mark], length: int, recorded: Sequence[tuple[int, int]] = ()) -> Cut | None:
+    """How to cut a recording of `length` samples. None: no part is marked (an older phone), keep it whole.
+
+    recorded: stretches in which sound came. The phone takes none outside of parts, so what lies in no part is
+    misplaced (by a telephone whose clock stands still while it is silent), not unwanted: it is kept behind the rest.
+    """
     began = next((mark.at for mark in marks if mark.name == "recording"), None)
     if began is None or not any(mark.name.startswith("part:") for mark in marks):
         return None
     takes = [[one for one in take if one.end > one.start] for take in _takes(marks, began, length)]
     spoken = [take for take in takes if take]  # a take in which nothing was recorded supersedes nothing
-    if not spoken:
+    if not spoken and not recorded:
         return Cut((), (), 0)
     pieces: list[tuple[int, int]] = []
     parts: list[Part] = []
-    _lay(spoken[-1], False, length, pieces, parts)
+    if spoken:
+        _lay(spoken[-1], False, length, pieces, parts)
     for take in spoken[:-1]:
         _lay(take, True, length, pieces, parts)
+    lost = [_Stretch("message", start, end) for start, end in _outside(recorded, pieces)]
+    if lost:
+        _lay(lost, False, length, pieces, parts)
+        spoken.append(lost)
     own = sum(end - start for start, end in _merged((one.start, one.end) for take in spoken for one in take))
     return Cut(tuple(pieces), tuple(parts), own)
 
@@ -97,6 +107,21 @@ def _lay(
                 parts.append(Part(one.name, at + one.start - start, at + one.end - start, earlier))
         at += end - start
     pieces += kept
+
+
+def _outside(recorded: Sequence[tuple[int, int]], pieces: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What of the recorded stretches lies in no piece; a rest behind a mark that came a moment early is left."""
+    out = []
+    for start, end in recorded:
+        at = start
+        for first, last in _merged(pieces):
+            if first < end and last > at:
+                if first - at >= LEAST_LOST:
+                    out.append((at, first))
+                at = max(at, last)
+        if end - at >= LEAST_LOST:
+            out.append((at, end))
+    return out
 
 
 def _merged(stretches: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -46,6 +46,17 @@ def voiced_ms(pcm: bytes) -> int:
     return 20 * sum(sum(map(abs, samples[at : at + _FRAME : 2])) > least for at in frames)
 
 
+def recorded(packets: Sequence[AudioPacket]) -> list[tuple[int, int]]:
+    """The stretches in which sound came, in samples: pauses of under a second belong to them."""
+    out: list[tuple[int, int]] = []
+    for start, end in sorted((p.offset, p.offset + len(p.payload)) for p in packets):
+        if out and start - out[-1][1] < RATE:
+            out[-1] = (out[-1][0], max(out[-1][1], end))
+        elif end <= MAX_SAMPLES:
+            out.append((start, end))
+    return out
+
+
 def kind_of(said: Said, spoken: int | None, samples: int, voiced: int) -> str:
     """'message', 'missed' when nobody could be heard, or 'status' when somebody asked and left nothing.
 
@@ -57,7 +68,8 @@ def kind_of(said: Said, spoken: int | None, samples: int, voiced: int) -> str:
         spoken, heard = samples, True
     else:
         heard = voiced >= LEAST_VOICE_MS  # the phone's own ear is duller: a whisper is a message
-    if said.status not in ("", "none") and not spoken and not (said.urgent or said.joins):
+    asked = said.status not in ("", "none") and said.asking
+    if asked and not spoken and not (said.urgent or said.joins):
         return "status"
     return "message" if heard and spoken >= SHORTEST_MESSAGE_S * RATE else "missed"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,13 +15,13 @@ from nightbell.core.phi import Warrant
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.joining import together
-from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urgency
+from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urgency, Words
 from nightbell.mailbox.opening import Opener, kinds_of_reasons, person
 from nightbell.mailbox.values import Mark, MessageView, Page, Person
 from nightbell.people.access import Actor, NotFound, demand, reveal, write
 from nightbell.people.models import User
 from nightbell.people.roles import Act
-from nightbell.store import vault
+from nightbell.store import jobs, vault
 
 MAX_NOTE = 4000
 VIEWS = ("open", "mine", "done", "unrouted", "new", "acknowledged", "closed")
@@ -76,7 +77,8 @@ def _in_view(actor: Actor, view: str, mailbox: str) -> QuerySet[Message]:
 
 
 def _ordered(found: QuerySet[Message], view: str, since: datetime) -> list[Mark]:
-    """Urgent and unowned, urgent, then what nobody has heard, then the rest; oldest first. Done: newest first.
+    """Urgent and unowned, urgent, then broken promises that nobody has, what nobody has heard, and the rest; oldest
+    first. Done: newest first.
 
     `since`: when the reader began to page. Who took or heard a message after that does not move it, or it would
     come twice or never to a reader between two pages. (One given back or found urgent meanwhile does move: it rings.)
@@ -89,8 +91,9 @@ def _ordered(found: QuerySet[Message], view: str, since: datetime) -> list[Mark]
     rank = Case(
         When(Q(urgency=Urgency.URGENT) & unowned, then=Value(0)),
         When(urgency=Urgency.URGENT, then=Value(1)),
-        When(unowned & ~Q(heard), then=Value(2)),
-        default=Value(3),
+        When(unowned & Q(late_at__lte=since), then=Value(2)),
+        When(unowned & ~Q(heard), then=Value(3)),
+        default=Value(4),
         output_field=IntegerField(),
     )
     ranked = found.annotate(heard=heard, rank=rank).order_by("rank", "received_at", "id")
@@ -162,7 +165,8 @@ def message(actor: Actor, message_id: str) -> MessageView:
 
 
 def _opened(actor: Actor, found: Message, worse_at: datetime | None = None) -> MessageView:
-    vault.message_key(found.id)  # fails before the log claims that something was shown
+    if found.joins_id is None:
+        vault.message_key(found.id)  # fails before the log claims that something was shown
     heard = bool(_heard(actor, [found.id]))
     return reveal(actor, Act.VIEW, lambda w: Opener(actor, w, found, worse_at).view(heard), message=found.id)
 
@@ -216,8 +220,12 @@ def note(actor: Actor, message_id: str, text: str) -> None:
         write(actor, Act.NOTE, message=found.id)
 
 
-def close(actor: Actor, message_id: str, outcome: str) -> None:
-    """Finish a message with what happened with the patient. Raises BadText or NotNow."""
+def close(actor: Actor, message_id: str, outcome: str, seen: Collection[str] | None = None) -> None:
+    """Finish a message with what happened with the patient. Raises BadText or NotNow.
+
+    seen: ids of the additions that the closer was shown; None where that is not known. What came later and the
+    closer has not heard must not be closed with the rest: nobody would ever hear of it.
+    """
     found = _first(actor, message_id, Act.CLOSE)
     if outcome not in Outcome.values:
         raise BadText(
@@ -226,6 +234,7 @@ def close(actor: Actor, message_id: str, outcome: str) -> None:
             "use one of: " + ", ".join(Outcome.values),
         )
     with transaction.atomic():
+        _nothing_new(actor, Message.objects.select_for_update().get(pk=found.pk), seen)
         now_closed = {
             "state": State.CLOSED,
             "outcome": outcome,
@@ -239,6 +248,18 @@ def close(actor: Actor, message_id: str, outcome: str) -> None:
             raise NotNow("This message is already closed", "somebody finished it before", "reload the page")
         open_ones.update(**now_closed)
         write(actor, Act.CLOSE, message=found.id, detail={"outcome": outcome})
+
+
+def _nothing_new(actor: Actor, first: Message, seen: Collection[str] | None) -> None:
+    """Raises NotNow when it got worse and the closer cannot know. In the transaction that locks `first`."""
+    heard = Exists(Hearing.objects.filter(message=OuterRef("pk"), user=actor.user))
+    unheard = first.additions.filter(state__in=[State.NEW, State.OWNED]).exclude(heard)
+    if seen is None and first.owned_at is not None:
+        unheard = unheard.filter(stored_at__gt=first.owned_at)
+    if set(unheard.values_list("pk", flat=True)) - set(seen or ()):
+        raise NotNow(
+            "It got worse since you opened it", "the caller rang again", "reload the page and listen"
+        )
 
 
 def reopen(actor: Actor, message_id: str) -> None:
@@ -260,7 +281,8 @@ def reopen(actor: Actor, message_id: str) -> None:
 
 
 def make_real(actor: Actor, message_id: str) -> None:
-    """Somebody rang the draft's number in earnest: a manager makes the test a message. It rings when it should have.
+    """Somebody rang the draft's number in earnest: a manager makes the test a message. It rings when it should have;
+    one that came in as a recording is new again, and what was said is written down.
 
     Raises NotNow for what is no test, Forbidden for all but managers.
     """
@@ -268,16 +290,32 @@ def make_real(actor: Actor, message_id: str) -> None:
     demand(actor, Act.EDIT_LINE, found.id)
     if "test" not in found.tags:
         raise NotNow("This is no test call", "it came in by a line that is live", "reload the page")
-    urgency = Urgency.REVIEW
-    if found.pressed_urgent or "red_flag" in kinds_of_reasons(found):
-        urgency = Urgency.URGENT
     with transaction.atomic():
-        Message.objects.filter(pk=found.pk).update(
-            tags=[tag for tag in found.tags if tag != "test"], urgency=urgency
-        )
+        # A worker may be at it: its clip, its words.
+        row = Message.objects.select_for_update().get(pk=found.pk)
+        urgent = row.pressed_urgent or "red_flag" in kinds_of_reasons(row)
+        urgency = Urgency.URGENT if urgent else Urgency.REVIEW
+        studio = [tag for tag in row.tags if tag == "studio" or tag.startswith("studio:")]
+        change: dict[str, object] = {"tags": [tag for tag in row.tags if tag not in ("test", *studio)]}
+        if studio:
+            change |= _anew(row, actor.now)
+        Message.objects.filter(pk=found.pk).update(**change, urgency=urgency)
         if urgency == Urgency.URGENT:
             Message.objects.filter(pk=found.pk, state=State.NEW).update(needs_alert=True)
         write(actor, "message:real", message=found.id, detail={"urgency": urgency.value})
+
+
+def _anew(row: Message, now: datetime) -> dict[str, object]:
+    """A recording that was none: nobody has it, and its words are still to be found."""
+    change: dict[str, object] = {}
+    if row.state == State.CLOSED:
+        change = {
+            "state": State.NEW, "outcome": "", "closed_at": None, "closed_by": None, "owner": None, "owned_at": None,
+        }  # fmt: skip
+    if row.audio_bytes:
+        jobs.enqueue("transcribe", row.id, now)
+        change["words"] = Words.PENDING
+    return change
 
 
 def _give_back(owned: QuerySet[Message]) -> int:
@@ -304,11 +342,12 @@ def counts(actor: Actor) -> dict[str, int]:
     """How many open messages, per mailbox id and view. No PHI, so no audit row; Forbidden for who may not list."""
     demand(actor, Act.LIST)
     open_ones = _in_view(actor, "open", "")
+    ids = list(open_ones.values_list("id", flat=True))
     result = {
-        "open": open_ones.count(),
+        "open": len(ids),
         "mine": open_ones.filter(owner=actor.user).count(),
         "lamp": open_ones.filter(urgency=Urgency.URGENT, state=State.NEW).count(),
-        "unheard": open_ones.exclude(hearings__user=actor.user).count(),
+        "unheard": len(ids) - len(_heard(actor, ids)),
         "unrouted": open_ones.filter(mailbox=None).count(),
     }
     result |= dict(open_ones.exclude(mailbox=None).values_list("mailbox_id").annotate(n=Count("id")))

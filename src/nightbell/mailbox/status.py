@@ -38,21 +38,23 @@ NONE = StatusAnswer(status_rules.NONE)
 
 
 def ask(
-    practice_id: str, number: str, caller: str, now: datetime, rings: Callable[[str], bool]
+    practice_id: str, number: str, caller: str, now: datetime, rings: Callable[[str, datetime], bool]
 ) -> StatusAnswer:
     """The state of the newest message to be called back at `number`, if the call comes from there.
 
-    number: as keyed in; caller: as the carrier gave it, '' if withheld; rings: whether a message's alert is open.
+    number: as keyed in; caller: as the carrier gave it, '' if withheld; rings: whether people are told of a message.
     Raises AuditClosed, KeysAway or DatabaseError: then nothing may be told.
     """
     keyed, calling = rules.digits(number), rules.digits(caller)
     budgets = [(f"caller:{_digest(calling)}", status_rules.CALLER_MISSES)]
     if keyed != calling:
         budgets.append((f"practice:{practice_id}", status_rules.PRACTICE_MISSES))
+    else:  # a caller ID can be faked, so that each pair looks like a caller of its own
+        budgets.append((f"pairs:{practice_id}", status_rules.PAIR_MISSES))
     # Counted before anybody looks: of two guesses at once both count. A hit is given back.
     allowed = all(_spend(key, limit, now) for key, limit in budgets)
     found = _find(practice_id, keyed, calling, now) if allowed else None
-    answer = _answer(found, rings) if found else NONE
+    answer = _answer(found, now, rings) if found else NONE
     audit.record(
         practice_id, actor=ACTOR, action="status:ask", now=now, message=answer.ref,
         outcome="ok" if found else "none", detail=None if allowed else {"throttled": True},
@@ -73,33 +75,37 @@ def _find(practice_id: str, keyed: str, calling: str, now: datetime) -> Message 
     )
     found = ""
     narrow = candidates.only("id", "practice_id", "callback_sealed", "caller_sealed", "tags")
-    for message in narrow.order_by("received_at", "id").iterator(500):
-        if status_rules.fits(rules.digits(_number(message)), keyed, calling) and "test" not in message.tags:
+    rows = list(narrow.order_by("received_at", "id"))
+    keys = vault.message_keys([message.id for message in rows])
+    for message in rows:
+        number = _number(message, keys.get(message.id))
+        if status_rules.fits(rules.digits(number), keyed, calling) and "test" not in message.tags:
             found = message.id
     return candidates.filter(pk=found).first()
 
 
-def _number(message: Message) -> str:
+def _number(message: Message, key: bytes | None) -> str:
     """Where the patient is called back: the number that was confirmed, or else the one that the call came from."""
     column, stored = "callback", message.callback_sealed
     if stored is None:
         column, stored = "caller", message.caller_sealed
     where = sealed.place(column, message.id, message.practice_id)
+    if key is None:
+        return ""
     try:
-        key = vault.message_key(message.id)
         return sealed.open_text(key, where, stored or b"").open(Warrant("internal"))
     except SealError:
         return ""  # one damaged row must not silence the line for all
 
 
-def _answer(message: Message, rings: Callable[[str], bool]) -> StatusAnswer:
+def _answer(message: Message, now: datetime, rings: Callable[[str, datetime], bool]) -> StatusAnswer:
     newest = (
         together(message.id).exclude(state=State.DISPOSED).order_by("received_at", "id").last() or message
     )
     heard = Hearing.objects.filter(message=newest).order_by("first_at").first()
     state, at = status_rules.standing(
         status_rules.Standing(
-            message.state, message.urgency == Urgency.URGENT, message.needs_alert or rings(message.id),
+            message.state, message.urgency == Urgency.URGENT, message.needs_alert or rings(message.id, now),
             message.received_at, heard.first_at if heard else None, message.closed_at, message.outcome,
         )
     )  # fmt: skip

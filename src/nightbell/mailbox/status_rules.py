@@ -12,12 +12,13 @@ NONE = "none"
 LOOKS_BACK = timedelta(days=14)
 HOUR = timedelta(hours=1)
 CALLER_MISSES, PRACTICE_MISSES = 5, 60  # an hour
-_DONE = frozenset(["reached", "emergency", "no_call_needed"])
+PAIR_MISSES = 300  # an hour and practice, of callers who ask for the very number that they call from
+_DONE = frozenset(["reached", "emergency"])  # somebody spoke with the patient
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How far a message is. heard_at: of all that was said, additions too; rings: an alert is open or due."""
+    """How far a message is. heard_at: of all that was said, additions too; rings: an alert is due or reaches people."""
 
     state: str
     urgent: bool

@@ -19,7 +19,7 @@ from nightbell.core.phi import Warrant
 from nightbell.mailbox import numbers, triage
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.intake import ACTOR, playback_ad
-from nightbell.mailbox.models import Message, State, Urgency, Words
+from nightbell.mailbox.models import Message, State, Words
 from nightbell.mailbox.playing import WAV_HEADER
 from nightbell.mailbox.values import Reason
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey
@@ -120,7 +120,6 @@ def _pcm(message: Message, key: bytes) -> bytes:
 
 def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now: datetime) -> None:
     decision = triage.triage(message.pressed_urgent, hearing.words, hearing.language)
-    urgency = triage.higher(message.urgency, decision.urgency)  # type: ignore[arg-type]
     where = sealed.place("transcript", message.id, message.practice_id)
     change = {
         "words": Words.READY if hearing.words else Words.EMPTY,
@@ -132,7 +131,7 @@ def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now
             return  # the lease ran out and somebody else does it
         if not _alive(message).update(**change):
             return  # disposed of while the engine listened: its words must not come back
-        _raise(message, urgency, now)
+        urgency = _raise(message, decision.urgency)
         audit.record(
             message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,
             detail={"words": len(hearing.words), "urgency": urgency, "engine": hearing.engine},
@@ -144,16 +143,20 @@ def _alive(message: Message) -> QuerySet[Message]:
     return Message.objects.filter(pk=message.pk).exclude(state=State.DISPOSED)
 
 
-def _raise(message: Message, urgency: str, now: datetime) -> None:
-    """Urgency goes up only; a message that becomes urgent and has no owner yet is due for an alert.
+def _raise(message: Message, found: triage.Urgency) -> str:
+    """Urgency goes up only; a message that becomes urgent and has no owner yet is due for an alert. Returns it.
 
-    It may have become urgent by another call while the engine listened. A test never rings.
+    Read anew: while the engine listened another call may have made it urgent, or a manager a message of a test,
+    which never rings. In the caller's transaction, in which the row was written to.
     """
-    if urgency == message.urgency or "test" in message.tags:
-        return
-    raised = _alive(message).exclude(urgency__in=[urgency, Urgency.URGENT]).update(urgency=urgency)
-    if raised and urgency == Urgency.URGENT:
-        Message.objects.filter(pk=message.pk, state=State.NEW, joins=None).update(needs_alert=True)
+    row = Message.objects.select_for_update().get(pk=message.pk)
+    urgency = triage.higher(row.urgency, found)  # type: ignore[arg-type]
+    if urgency == row.urgency or "test" in row.tags:
+        return urgency
+    Message.objects.filter(pk=row.pk).update(urgency=urgency)
+    if urgency == "urgent":
+        Message.objects.filter(pk=row.pk, state=State.NEW, joins=None).update(needs_alert=True)
+    return urgency
 
 
 def _give_up(message: Message, now: datetime) -> None:
@@ -161,7 +164,7 @@ def _give_up(message: Message, now: datetime) -> None:
     with transaction.atomic():
         if not _alive(message).update(words=Words.FAILED):
             return
-        _raise(message, triage.higher(message.urgency, "review"), now)  # type: ignore[arg-type]
+        _raise(message, "review")
         audit.record(
             message.practice_id, actor=ACTOR, action="message:transcribed", now=now, message=message.id,
             outcome="failed",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from nightbell.core.notice import Word
 
-CURSOR = r"[0-9]{1,17}\.[0-3]\.[0-9]{1,17}\.[0-7][0-9A-HJKMNP-TV-Z]{25}"
+CURSOR = r"[0-9]{1,17}\.[0-4]\.[0-9]{1,17}\.[0-7][0-9A-HJKMNP-TV-Z]{25}"
 _EPOCH, _MICRO = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
@@ -69,6 +69,7 @@ class Row:
     number_from: str = "caller_id"  # or 'seen' (caller ID that the caller confirmed), 'keyed'
     reached: str = ""  # node of the call flow that the caller came to last
     tags: tuple[str, ...] = ()
+    other_number: str = ""  # the caller ID, where another number was keyed in and not confirmed
     worse_at: datetime | None = None  # when the last call came that says that it got worse
     promised_by: datetime | None = None
     joins: str = ""  # id of the message that this one belongs to

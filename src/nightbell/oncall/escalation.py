@@ -293,10 +293,34 @@ def find_forgotten(now: datetime) -> int:
     No step of ours leaves one behind; this is the net under them (two workers, a restore, a hand in the tables).
     """
     forgotten = Message.objects.filter(
+        Q(joins=None) | Q(joins__state=State.DISPOSED),  # an addition whose first message is gone stands alone
         ~Exists(Alert.objects.filter(message=OuterRef("pk"), state=AlertState.OPEN)),
-        urgency=Urgency.URGENT, state=State.NEW, joins=None, needs_alert=False, stored_at__lt=now - STANDSTILL,
+        urgency=Urgency.URGENT, state=State.NEW, needs_alert=False, stored_at__lt=now - STANDSTILL,
     )  # fmt: skip
-    return forgotten.update(needs_alert=True)
+    return forgotten.update(needs_alert=True, joins=None)
+
+
+def telling(message_id: str, now: datetime) -> bool:
+    """Whether people are really being told of this message: its alert is open, goes on, and reaches somebody."""
+    alert = Alert.objects.filter(message_id=message_id, state=AlertState.OPEN)
+    return alert.exclude(_untold(now) | _stuck(now)).exists()
+
+
+def _stuck(now: datetime) -> Q:
+    return Q(next_at__lt=now - STANDSTILL)
+
+
+def _untold(now: datetime) -> Q:
+    """Open alerts whose newest step failed whole, or of which nothing was sent since they began to ring."""
+    latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
+    failed = Exists(latest.filter(state=AttemptState.FAILED)) & ~Exists(
+        latest.exclude(state=AttemptState.FAILED)
+    )
+    since = Attempt.objects.filter(alert=OuterRef("pk"), step__gte=OuterRef("began"))
+    in_vain = Exists(since.filter(recorded_at__lt=now - STANDSTILL)) & ~Exists(
+        since.filter(state=AttemptState.SENT)
+    )
+    return failed | in_vain
 
 
 def standing_still(now: datetime, practice_id: str = "") -> int:
@@ -315,16 +339,7 @@ def standing_still(now: datetime, practice_id: str = "") -> int:
     found = waiting.count() + unsent.count()
     if not ringing.exists():  # nearly always: what follows is asked for each practice every two seconds
         return found
-    stuck = ringing.filter(next_at__lt=now - STANDSTILL)
-    latest = Attempt.objects.filter(alert=OuterRef("pk"), step=OuterRef("step") - 1)
-    failed = Exists(latest.filter(state=AttemptState.FAILED)) & ~Exists(
-        latest.exclude(state=AttemptState.FAILED)
-    )
-    since = Attempt.objects.filter(alert=OuterRef("pk"), step__gte=OuterRef("began"))
-    in_vain = Exists(since.filter(recorded_at__lt=now - STANDSTILL)) & ~Exists(
-        since.filter(state=AttemptState.SENT)
-    )
-    return found + stuck.count() + ringing.filter(failed | in_vain).count()
+    return found + ringing.filter(_stuck(now)).count() + ringing.filter(_untold(now)).count()
 
 
 def tick(sender: Sender, now: datetime, log: Log) -> int:

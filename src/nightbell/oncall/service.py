@@ -9,6 +9,7 @@ from django.db import transaction
 
 from nightbell.oncall import rules
 from nightbell.oncall.errors import BadShift
+from nightbell.oncall.escalation import telling
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Override, Schedule, Shift
 from nightbell.oncall.roster import OnCallView, WeekView, now_on_call, on_call_ids, week_of
 from nightbell.people.access import Actor, NotFound, demand, write
@@ -54,9 +55,9 @@ def ladder(message_id: str) -> tuple[Rung, ...]:
     return tuple(rungs)
 
 
-def rings(message_id: str) -> bool:
-    """Whether people are being told of this message until one of them has it."""
-    return Alert.objects.filter(message_id=message_id, state=AlertState.OPEN).exists()
+def rings(message_id: str, now: datetime) -> bool:
+    """Whether people are being told of this message until one of them has it: not when nothing reaches anybody."""
+    return telling(message_id, now)
 
 
 def _next_rung(alert: Alert) -> Rung:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nightbell.core import clock
 from nightbell.core.capture import CaptureMeta, Codec, Digit, End, EndReason, Mark
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.flow import machine, model
+from nightbell.flow.line import Line
 from nightbell.flow.turn import Phase
 from nightbell.phone.media import Media, NoPort
 from nightbell.phone.memory import Memory
@@ -23,8 +24,8 @@ from nightbell.phone.take import Budget, Take
 from nightbell.phone.voice import Voice
 from nightbell.sip.sdp import AudioOffer
 
+TEAM_FRESH = 60.0  # seconds since the worker was heard
 LONGEST_BESIDE_MESSAGE = 1500.0  # seconds: whoever listens to the menu for ever is ended like a drained call
-FRESH = 15.0  # seconds since the worker was last heard: older promises of a time are not repeated
 
 
 @dataclass(slots=True)
@@ -87,7 +88,7 @@ class Call:
         caller, now = callable_number(self._leg.caller), clock.utc_now()
         before = self._house.memory.recall(self._number.practice, self._leg.caller, clock.monotonic())
         try:
-            return self._number.line.config(caller, now, before.language, before.slow, busy)
+            return self._line().config(caller, now, before.language, before.slow, busy)
         except Exception as error:  # whatever is wrong with a flow, whoever calls can leave a message
             self._house.log.failure("flow_broken", error, capture=self.capture)
             return UNROUTED.line.config(caller, now, busy=busy)
@@ -327,13 +328,18 @@ class Call:
 
         return post
 
-    def _promise(self, save: model.Save) -> model.Promise:
-        """What may be said at this moment, from the snapshot of this moment; it goes into the capture first."""
+    def _line(self) -> Line:
+        """The line as it is known now. A worker that is silent for long alerts nobody: then no team is spoken of."""
         snapshot, age = self._house.now_in_force()
         line = snapshot.number(self._leg.dialled).line
-        promise, until = line.promise_at(save.urgent, clock.utc_now(), age < FRESH)
+        return replace(line, team=line.team and age < TEAM_FRESH)
+
+    def _promise(self, save: model.Save) -> model.Promise:
+        """What may be said at this moment, from the snapshot of this moment; it goes into the capture first."""
+        age = self._house.now_in_force()[1]
+        promise, until = self._line().promise_at(save.urgent, clock.utc_now(), age)
         clip = promise.urgent or promise.routine
-        if save.promised and clip and self._recording is not None:
+        if save.promised and clip and self._config.number and self._recording is not None:
             mark = f"promise:{clip}:{clock.iso(until) if until else '-'}"
             self._recording.note(Mark(max(0, self._ms(clock.monotonic())), mark))
         return promise
@@ -357,7 +363,7 @@ class Call:
             if timer is not None:
                 timer.cancel()
         if self._take is not None:
-            self._take.forget()
+            self._take.close()
         if self._recording is not None and self._recording.ending is None:
             self._finish(model.Save(EndReason.INTERRUPTED))
         if self._up:

@@ -273,7 +273,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--transport", choices=("udp", "tcp"), default="udp")
     parser.add_argument("--codec", choices=("pcmu", "pcma"), default="pcmu")
-    parser.add_argument("--from", dest="sender", default="5550100", help="the caller's number")
+    parser.add_argument("--from", dest="sender", default="6175550100", help="the caller's number")
     parser.add_argument(
         "--speak-after", type=float, metavar="S", help="speak S seconds after the answer, tone or not"
     )

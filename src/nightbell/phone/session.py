@@ -90,7 +90,7 @@ class _Recording:
     def __init__(self, sink: Sink) -> None:
         self.sink = sink
         self.held = False
-        self._placement = Placement()
+        self._placement = Placement(began=clock.monotonic())
 
     def place(self, timestamp: int, ssrc: int, payload: bytes, now: float) -> int | None:
         return self._placement.place(RtpPacket(0, False, 0, timestamp, ssrc, payload), now)

@@ -46,11 +46,11 @@ class Take:
         self._heard: list[tuple[int, bytes]] = []
         self._size = 0
         self._room = 0  # bought from the budget in blocks, so that a packet costs no lock
-        self._full = False
+        self._full = self._over = False
 
     def hear(self, offset: int, payload: bytes) -> None:
         """Keep one payload. offset: samples since the recording began."""
-        if self._full:
+        if self._full or self._over:
             return
         self._size += len(payload)
         if self._size > self._room:
@@ -60,8 +60,13 @@ class Take:
             self._room += 80_000
         self._heard.append((offset, payload))
 
+    def close(self) -> None:
+        """End: what still comes in is not kept."""
+        self._over = True
+        self.forget()
+
     def forget(self) -> None:
-        """Begin anew, or end. Idempotent."""
+        """Begin anew. Idempotent."""
         self._heard = []
         self._budget.give_back(self._room)
         self._size = self._room = 0

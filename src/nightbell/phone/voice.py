@@ -73,10 +73,10 @@ class Voice:
 
     def _clip(self, clip: str, codec: Codec) -> Frames:
         own = self.own.get(clip, "")
-        if own.startswith("builtin:"):
-            return packaged(f"{clip[:2]}/{own[8:]}", codec)
         if own:
             try:
+                if own.startswith("builtin:"):
+                    return packaged(f"{clip[:2]}/{own[8:]}", codec)
                 return own_clip(self.folder / own, own, codec)
             except NightbellError:
                 pass  # heard in our words rather than not at all; health counts missing files

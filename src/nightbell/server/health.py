@@ -48,7 +48,7 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
             ", ".join(report.get("channels", [])) or "no way is set up: nobody can be woken (NIGHTBELL_SMTP)",
         ),
         "phone": _phones(report.get("phones", [])),
-        "lines": _lines(report.get("lines_damaged", [])),
+        "lines": _lines(report.get("lines_damaged", []), report.get("lines_kept", {})),
         "work": _work(report),
         **_seen_from_here(config, now),
     }
@@ -109,12 +109,21 @@ def _disk(config: Config) -> dict[str, Any]:
     return _check(not tight, f"{says} ({least:.0%} free)")
 
 
-def _lines(damaged: list[str]) -> dict[str, Any]:
-    """Red when callers hear an older line than the one in force. damaged: codes of practices."""
-    says = (
-        f"{', '.join(damaged)}: the stored line is damaged, callers hear an older one; bring a version back"
-    )
-    return _check(not damaged, says if damaged else "all can be read")
+def _lines(damaged: list[str], kept: dict[str, str]) -> dict[str, Any]:
+    """Red when callers hear an older line than the one in force. damaged: codes of practices; kept: codes of those
+    whose line cannot be made, with the error's name."""
+    says = []
+    if damaged:
+        says.append(
+            f"{', '.join(damaged)}: the stored line is damaged, callers hear an older one; bring a version back"
+        )
+    if kept:
+        named = ", ".join(f"{code} ({error})" for code, error in sorted(kept.items()))
+        says.append(
+            f"{named}: the line cannot be made, callers hear the last one without a promise; "
+            "look at the practice's time zone and schedule"
+        )
+    return _check(not says, "; ".join(says) or "all can be read")
 
 
 def _work(report: dict[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,12 @@ def told(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         if line["damaged"]:
             yield (
                 f"      LOOK: version {line['live']} is damaged and cannot be read; callers hear "
-                f"{heard_instead(line['instead'])}. Bring back an older version: Call flow, Versions"
+                f"{heard_instead(line['instead'])}. "
+                + (
+                    "Bring back an older version: Call flow, Versions"
+                    if line["instead"]
+                    else "Begin anew: Call flow"
+                )
             )
         if line["draft"]:
             draft = line["draft"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
+from nightbell.audit.errors import AuditClosed
 from nightbell.core.clock import iso
 from nightbell.core.config import Config
 from nightbell.core.durable import write_file
 from nightbell.core.errors import NightbellError
+from nightbell.flow.line import Line
 from nightbell.flow.plan import BadPlan, Plan
 from nightbell.line.calendars import calendar
 from nightbell.line.models import TryNumber, Version
@@ -31,9 +36,24 @@ from nightbell.store.models import Flag
 DRAFT = ":draft"
 
 
-def payload(now: datetime, channels: bool = True, damaged: list[str] | None = None) -> dict[str, Any]:
-    """channels: whether there is any way to wake somebody; damaged: here come the codes of practices whose plan cannot
-    be read. Everything but version and time, so that a change can be told from a mere new second."""
+@dataclass
+class Trouble:
+    """Codes of practices whose callers hear something else than what is in force. damaged: an older plan, theirs cannot
+    be read; kept: what they heard last, for their line cannot be made, with the name of the error."""
+
+    damaged: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+
+
+def payload(
+    now: datetime,
+    channels: bool = True,
+    trouble: Trouble | None = None,
+    last: Mapping[str, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """channels: whether there is any way to wake somebody; trouble: what was wrong comes here; last: the lines as they
+    were issued before. Everything but version and time, so that a change can be told from a mere new second."""
+    trouble = trouble if trouble is not None else Trouble()
     epoch = epochs.current()
     if epoch is None:
         raise NightbellError(
@@ -43,10 +63,7 @@ def payload(now: datetime, channels: bool = True, damaged: list[str] | None = No
     lines: dict[str, Any] = {}
     for practice in Practice.objects.order_by("id"):
         mine = [number for number in trying if number.practice_id == practice.id]
-        found, whole = _lines(practice, mine, channels and somebody(practice, now), now)
-        lines |= found
-        if not whole and damaged is not None:
-            damaged.append(practice.code)
+        lines |= _or_last(practice, mine, channels, now, trouble, last or {})
     numbers = {
         one.dialled: {
             "practice": one.mailbox.practice_id,
@@ -55,15 +72,51 @@ def payload(now: datetime, channels: bool = True, damaged: list[str] | None = No
         }
         for one in Number.objects.select_related("mailbox").order_by("dialled")
     }
-    return {
-        "epoch": epoch.to_dict(), "lines": lines, "numbers": numbers | _try_numbers(trying), "limits": {},
-    }  # fmt: skip
+    trials = {dialled: one for dialled, one in _try_numbers(trying).items() if one["line"] in lines}
+    return {"epoch": epoch.to_dict(), "lines": lines, "numbers": numbers | trials, "limits": {}}
+
+
+def _or_last(
+    practice: Practice,
+    trying: list[TryNumber],
+    channels: bool,
+    now: datetime,
+    trouble: Trouble,
+    last: Mapping[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """The entries of one practice; what it had before when they cannot be made."""
+    try:
+        found, whole = _lines(practice, trying, channels, now)
+    except (DatabaseError, AuditClosed):
+        raise  # everybody's
+    except Exception as error:
+        # Whatever it is (a bad time zone, say): the others' lines must go out.
+        trouble.kept[practice.code] = type(error).__name__
+        return _last(practice, last, now)
+    if not whole:
+        trouble.damaged.append(practice.code)
+    return found
+
+
+def _last(practice: Practice, last: Mapping[str, dict[str, Any]], now: datetime) -> dict[str, Any]:
+    """What a practice's line was before it could not be made, with no time promised any more; for one that never had
+    any the plan of a new practice by the usual clock."""
+    entry = last.get(practice.id)
+    if entry is None:
+        zone = str(Practice._meta.get_field("zone").default)
+        entry = {
+            "practice": practice.id, "zone": zone, "number": practice.number, "flow": 0, "plan": Plan().to_dict(),
+            "holidays": {}, "known_until": now.date().isoformat(), "closures": [], "team": True, "test": False,
+        }  # fmt: skip
+    return {practice.id: entry | {"promise": {"urgent": "", "routine": ""}}}
 
 
 def _lines(
-    practice: Practice, trying: list[TryNumber], team: bool, now: datetime
+    practice: Practice, trying: list[TryNumber], channels: bool, now: datetime
 ) -> tuple[dict[str, Any], bool]:
-    """The entries of one practice, and whether all its plans could be read: if not, an older one answers."""
+    """The entries of one practice, and whether the plan in force could be read: if not, an older one answers. A draft
+    that cannot be read is told to who edits it; nobody else hears it."""
+    team = channels and somebody(practice, now)
     live = first_version(practice, now)
     entry, whole = _in_force(practice, live, team, now)
     lines = {practice.id: entry}
@@ -74,7 +127,9 @@ def _lines(
         try:
             lines[_key(one)] = _line(practice, draft_plan(live), 0, team, now) | {"test": True}
         except BadPlan:
-            lines[_key(one)], whole = entry | {"flow": 0, "test": True}, False
+            lines[_key(one)] = entry | {"flow": 0, "test": True}
+    for made in lines.values():
+        Line.from_dict(made)  # the phone refuses all lines for one that is none
     return lines, whole
 
 
@@ -130,18 +185,16 @@ def _try_numbers(trying: list[TryNumber]) -> dict[str, Any]:
     return found
 
 
-def publish(config: Config, now: datetime, damaged: list[str] | None = None) -> bytes:
+def publish(config: Config, now: datetime, trouble: Trouble | None = None, able: bool = True) -> bytes:
     """The signed file in force; a new version only when something changed. Written where a phone starts from.
 
-    damaged: as in `payload`.
+    trouble: as in `payload`; able: False while what comes in becomes no alert, whoever is on call.
     """
-    body = payload(now, bool(config.smtp) or home.stamp(config) == home.DEMO, damaged)
-    text = json.dumps(body, sort_keys=True)
     path = config.home / "phone" / "issued.json"
-    try:
-        last = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        last = {}
+    last = _read(path)
+    channels = able and (bool(config.smtp) or home.stamp(config) == home.DEMO)
+    body = payload(now, channels, trouble, _read(last.get("text", "")).get("lines"))
+    text = json.dumps(body, sort_keys=True)
     if last.get("text") == text and "file" in last:
         signed = str(last["file"]).encode()
         _give_first(config, signed)
@@ -152,6 +205,15 @@ def publish(config: Config, now: datetime, damaged: list[str] | None = None) -> 
     write_file(path, json.dumps({"text": text, "file": signed.decode()}).encode())
     _give_first(config, signed)
     return signed
+
+
+def _read(what: Path | str) -> dict[str, Any]:
+    """A JSON object of a file or a text; nothing when it is none."""
+    try:
+        found = json.loads(what.read_text("utf-8") if isinstance(what, Path) else what)
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _give_first(config: Config, signed: bytes) -> None:

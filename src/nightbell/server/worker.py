@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ from nightbell.audit.errors import AuditClosed
 from nightbell.compliance import disposal
 from nightbell.core import clock, durable
 from nightbell.core.config import Config
+from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
 from nightbell.core.notice import Recogniser
-from nightbell.line import takeup
+from nightbell.line import recordings, takeup
 from nightbell.line.state import CHANGED
-from nightbell.mailbox import epochs, intake, playing, transcribe
+from nightbell.mailbox import epochs, intake, late, playing, transcribe
 from nightbell.oncall import escalation
 from nightbell.sealing import spool
 from nightbell.server import health, home, metrics, routing, wiring
@@ -110,7 +111,7 @@ class Worker:
         self.answers = Answers(self.control, self.wakes["status"], log)
         self.publishing = threading.Lock()
         self.line_seen = 0  # the time of the last change that is on the phones (ns)
-        self.damaged: list[str] = []  # codes of practices whose stored line cannot be read
+        self.line_trouble = routing.Trouble()  # whose callers hear something else than what is in force
         self.next_checkpoint = self.next_sweep = clock.utc_now()
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
@@ -218,6 +219,7 @@ class Worker:
         for name, step in (
             ("snapshot", self._snapshot),
             ("alerts", lambda: escalation.find_forgotten(now)),
+            ("promises", lambda: late.find_broken(now)),
             ("grants", lambda: playing.close_expired(now)),
             ("epochs", self._epochs),
             ("checkpoints", self._checkpoint),
@@ -236,13 +238,30 @@ class Worker:
         return False
 
     def _snapshot(self) -> None:
-        damaged: list[str] = []
+        """Give the phones what they answer with. While the keys are away nothing is given, not even the same again:
+        a phone that hears nothing promises no time, and soon no team."""
+        try:
+            vault.require_keys()
+        except NightbellError:
+            return  # health tells of it
+        trouble = routing.Trouble()
         with self.publishing:
-            self.control.publish(routing.publish(self.config, clock.utc_now(), damaged))
-            for code in damaged:
-                if code not in self.damaged:
+            able = self._able(clock.utc_now())
+            self.control.publish(routing.publish(self.config, clock.utc_now(), trouble, able))
+            for code in trouble.damaged:
+                if code not in self.line_trouble.damaged:
                     self.log("line.damaged", code=code)
-            self.damaged = damaged
+            for code, error in trouble.kept.items():
+                if code not in self.line_trouble.kept:
+                    self.log("line.kept", code=code, error=error)
+            self.line_trouble = trouble
+
+    def _able(self, now: datetime) -> bool:
+        """Whether what comes in becomes an alert: no closed log, and no capture that nobody could take in."""
+        closed = any(loop.trouble in ("AuditClosed", "OperationalError") for loop in self.loops)
+        return not closed and not any(
+            _age(path, now) > escalation.STANDSTILL for path in spool.waiting(self.config.spool)
+        )
 
     def keep_line(self) -> bool:
         """Changes go to the phones, and recordings by telephone become clips."""
@@ -279,7 +298,7 @@ class Worker:
         now = clock.utc_now()
         if now >= self.next_sweep:
             disposal.finish_begun(now)
-            gone = durable.sweep(self.config.home, (now - HALF_WRITTEN).timestamp())
+            gone = durable.sweep(self.config.home, (now - HALF_WRITTEN).timestamp()) + recordings.sweep(now)
             if gone:
                 self.log("swept", count=gone)
             self.next_sweep = now + SWEEP_EVERY
@@ -305,7 +324,8 @@ class Worker:
             "standing_still": stuck,
             "channels": sorted(self.sender.channels),
             "phones": self.control.health(),
-            "lines_damaged": self.damaged,
+            "lines_damaged": self.line_trouble.damaged,
+            "lines_kept": self.line_trouble.kept,
             "loops": {loop.name: loop.trouble or "ok" for loop in self.loops},
             "trouble": trouble,
         }
@@ -329,6 +349,14 @@ class Worker:
         for loop in self.loops:
             loop.join(timeout=5)
         return 0
+
+
+def _age(path: Path, now: datetime) -> timedelta:
+    """Since when a capture lies there; no time at all for one that was just taken."""
+    try:
+        return now - datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except OSError:
+        return timedelta()
 
 
 def main(config: Config) -> int:

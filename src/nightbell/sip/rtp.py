@@ -13,6 +13,7 @@ _EXTENSION = struct.Struct("!HH")
 HEADER_BYTES = 12
 SAMPLE_RATE = 8000
 AHEAD = 10 * 8000  # samples that a timestamp may be ahead of its arrival
+AT_ONCE = 0.1  # seconds: whoever sends from the beginning begins at sample 0
 
 
 class BadRtp(NightbellError, ValueError):
@@ -107,15 +108,19 @@ class Placement:
     _STRETCHES = 8
     _REMEMBERED = 1024  # packets; a double that comes later than that (20 s) is older than `late` allows
 
-    def __init__(self, start: int | None = None, bound: int = 30 * SAMPLE_RATE) -> None:
-        """start: RTP timestamp of sample 0 (None: the first packet's). bound: samples, at most 2**30."""
+    def __init__(
+        self, start: int | None = None, bound: int = 30 * SAMPLE_RATE, began: float | None = None
+    ) -> None:
+        """start: RTP timestamp of sample 0 (None: the first packet's). bound: samples, at most 2**30. began: the
+        monotonic instant of sample 0: who sends nothing while silent begins later than the recording does."""
         self._start = start
         self._bound = min(bound, 1 << 30)
         self._stretches: deque[_Timeline] = deque(maxlen=self._STRETCHES)
         self._seen: set[int] = set()
         self._order: deque[int] = deque()
         self._arrival: float | None = None
-        self._first: float | None = None
+        self._began = began
+        self._first = began
         self.end = 0
 
     def place(self, packet: RtpPacket, now: float | None = None) -> int | None:
@@ -159,6 +164,9 @@ class Placement:
             distance = signed_distance(packet.timestamp, self._start)
             if abs(distance) <= self._bound:
                 offset = distance
+        elif not self._stretches and now is not None and self._began is not None:
+            silent = now - self._began
+            offset = int(silent * SAMPLE_RATE) if silent > AT_ONCE else 0
         elif self._stretches and now is not None and self._arrival is not None:
             gap = int((now - self._arrival) * SAMPLE_RATE) - len(packet.payload)
             offset += max(0, gap)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nightbell.core.config import Config, load
 from nightbell.core.durable import append
 from nightbell.core.errors import NightbellError
 from nightbell.sealing.blobs import FolderBlobs
-from nightbell.sealing.errors import KeyUnavailable
+from nightbell.sealing.errors import KeyUnavailable, SealError
 from nightbell.sealing.fields import Place, open_field, seal_field
 from nightbell.sealing.keyring import Keyring
 from nightbell.sealing.provider import FileKeyProvider, KeyProvider
@@ -67,11 +67,32 @@ def message_key(message_id: str) -> bytes:
     try:
         return keyring().get(message_id, "message")
     except KeyUnavailable as error:
-        raise KeysAway(
-            "The keys of this system are not available, so nothing can be opened",
-            error.why or "the key file cannot be read",
-            "put the key file back; calls are still recorded meanwhile",
-        ) from error
+        raise _away(error) from error
+
+
+def message_keys(ids: Sequence[str]) -> dict[str, bytes]:
+    """The keys of many messages with one use of the provider; without those that are gone or damaged. KeysAway."""
+    try:
+        return keyring().get_many(ids, "message")
+    except KeyUnavailable as error:
+        raise _away(error) from error
+    except SealError:  # one of them is damaged: the others are asked for without it
+        return {i: key for i in ids if (key := _whole(i)) is not None}
+
+
+def _whole(message_id: str) -> bytes | None:
+    try:
+        return message_key(message_id)
+    except SealError:
+        return None
+
+
+def _away(error: KeyUnavailable) -> KeysAway:
+    return KeysAway(
+        "The keys of this system are not available, so nothing can be opened",
+        error.why or "the key file cannot be read",
+        "put the key file back; calls are still recorded meanwhile",
+    )
 
 
 def seal_secret(text: str, name: str = "totp") -> str:

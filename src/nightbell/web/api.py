@@ -264,8 +264,8 @@ def add_note(request: HttpRequest, message_id: str, body: shapes.NoteIn) -> Any:
     "/messages/{message_id}/close", response={200: shapes.Done, **_ERRORS}, operation_id="close_message"
 )
 def close(request: HttpRequest, message_id: str, body: shapes.CloseIn) -> Any:
-    """Finish it with what happened with the patient."""
-    mailbox.close(_actor(request), message_id, body.outcome)
+    """Finish it with what happened with the patient. 409 when it got worse and that was neither heard nor `seen`."""
+    mailbox.close(_actor(request), message_id, body.outcome, body.seen)
     return {"id": message_id}
 
 

@@ -90,6 +90,8 @@ class NoteIn(Schema):  # type: ignore[misc]
 
 class CloseIn(Schema):  # type: ignore[misc]
     outcome: Literal["reached", "left_word", "wrong_number", "emergency", "no_call_needed"]
+    # The additions of the message as it was read; without it, what came after it was taken must have been heard.
+    seen: list[str] | None = Field(None, max_length=200)
 
 
 class Done(Schema):  # type: ignore[misc]

@@ -114,7 +114,8 @@ def holidays(
     states: Sequence[str],
     names_of: Callable[[str], Sequence[str]],
 ) -> Plan:
-    """choices: names that were on the page; all of them ticked means all, also those of years to come.
+    """choices: names that were on the page; all of them ticked means all, also those of years to come. What is kept
+    and was not on the page stays kept.
 
     names_of: the names of another state, which begins with the usual ones that it has.
     """
@@ -124,7 +125,8 @@ def holidays(
         there = names_of(state)  # other names: what was ticked may mean nothing there
         return replace(plan, state=state, observed=tuple(name for name in HOLIDAYS if name in there))
     ticked = [name for name in typed.getlist("observed") if name in choices]
-    observed = None if len(ticked) == len(choices) else tuple(ticked)
+    unseen = [name for name in plan.observed or () if name not in choices]
+    observed = None if len(ticked) == len(choices) else (*ticked, *unseen)
     return replace(plan, observed=observed)
 
 
@@ -182,11 +184,16 @@ def review(typed: Typed, plan: Plan) -> Plan:
     return replace(plan, review=typed.get("review") == "yes")
 
 
+def _short(text: str) -> bool:
+    """Whether it is a number that `int` reads at once."""
+    return text.isascii() and text.isdigit() and len(text) <= 6
+
+
 def message(typed: Typed, plan: Plan) -> Plan:
     low, high = MAX_SECONDS
     text = typed.get("max_seconds")
     _one(
-        text.isascii() and text.isdigit() and low <= int(text[:6]) <= high,
+        _short(text) and low <= int(text) <= high,
         "max_seconds",
         "Choose a length from the list.",
     )
@@ -196,7 +203,7 @@ def message(typed: Typed, plan: Plan) -> Plan:
 def promise(typed: Typed, plan: Plan) -> Plan:
     text = typed.get("promise")
     _one(
-        text.isascii() and text.isdigit() and int(text[:6]) in PROMISES,
+        _short(text) and int(text) in PROMISES,
         "promise",
         "Choose a time from the list.",
     )

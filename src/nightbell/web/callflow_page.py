@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, QueryDict
 
 from nightbell.flow.hours import Kind
@@ -55,8 +56,16 @@ class Trouble:
         return 409 if self.stale else 422
 
 
+def _no_nul(request: HttpRequest) -> None:
+    """Nobody types a NUL, and no database keeps one in a text. Raises BadRequest."""
+    for sent in (request.GET, request.POST):
+        if any("\0" in text for name, texts in sent.lists() for text in (name, *texts)):
+            raise BadRequest("a NUL in a field")
+
+
 def place_of(request: HttpRequest, desk: Desk) -> Place:
-    """The place named in an address or a form; what is unknown there is the usual one."""
+    """The place named in an address or a form; what is unknown there is the usual one. Raises BadRequest for a NUL."""
+    _no_nul(request)
     asked = request.POST if request.method == "POST" else request.GET
     kind = asked.get("at", "")
     at = Kind(kind) if kind in set(Kind) else desk.kind()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import wave
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from nightbell.core.sound import MOST_LETTERS, BadSound, Decoded, SoundUnavailable
+from nightbell.core.sound import MOST_LETTERS, MOST_SECONDS, BadSound, Decoded, SoundUnavailable
 from nightbell.flow.clips import manifest
 from nightbell.line import recordings
 from nightbell.line import service as lines
@@ -36,6 +37,9 @@ _HINTS = {
     "own-key": "Only the choice, such as: For the vaccine clinic. We add “press” and the key, so it may move.",
     "own-greeting": "All of the greeting, with your name. The 911 words come before it, the menu after it.",
 }
+SPARE = 10.0  # seconds of silence that a file may hold besides twice what its place takes
+_one_at_a_time = threading.Lock()
+_LONGEST_WAIT = 30.0  # seconds
 
 
 def recording(
@@ -146,6 +150,7 @@ def _row(view: callflow.View, place: Place, clip: str) -> dict[str, Any]:
 
 def _shown(desk: Desk, clip: Clip) -> dict[str, Any]:
     return {
+        "id": clip.id,
         "sha256": clip.sha256,
         "words": clip.words,
         "seconds": seconds_words(clip.seconds),
@@ -201,22 +206,39 @@ class Brought:
 
 
 def finished(brought: Brought, clip: str, language: str) -> Finished:
-    """Decode or speak it, then trim and level it. Raises BadSound, SoundUnavailable, BadClip."""
+    """Decode or speak it, then trim and level it: one at a time in a process, for the memory that it takes.
+
+    Raises BadSound, SoundUnavailable, BadClip.
+    """
+    longest = recordings.longest(clip)
+    if not _one_at_a_time.acquire(timeout=_LONGEST_WAIT):
+        raise SoundUnavailable(
+            "recordings", "others are being made ready at this moment", "try again in a minute"
+        )
+    try:
+        return _finished(brought, longest, language)
+    finally:
+        _one_at_a_time.release()
+
+
+def _finished(brought: Brought, longest: float, language: str) -> Finished:
     import numpy as np
 
     from nightbell.flow import studio
 
-    sound = _spoken(brought.words, language) if brought.source == "speech" else _decoded(brought.file)
-    samples = np.frombuffer(sound.samples, np.float32)
-    return studio.finish(samples, sound.rate, recordings.longest(clip))
+    if brought.source == "speech":
+        sound = _spoken(brought.words, language)
+    else:
+        sound = _decoded(brought.file, min(MOST_SECONDS, 2 * longest + SPARE))
+    return studio.finish(np.frombuffer(sound.samples, np.float32), sound.rate, longest)
 
 
-def _decoded(data: bytes) -> Decoded:
+def _decoded(data: bytes, seconds: float) -> Decoded:
     if not data:
         raise BadSound("the recording", "there is no file", "record something, or choose a file")
     if callflow_sound.DECODER is None:
         raise SoundUnavailable("recordings", "this server cannot read sound files", "use our voice")
-    return callflow_sound.DECODER.decode(data)
+    return callflow_sound.DECODER.decode(data, seconds)
 
 
 def _spoken(words: str, language: str) -> Decoded:

@@ -107,7 +107,7 @@ class Call:
         self.save = action
         urgent = action.urgent and self.setting.line.team
         self.send(Taken(rings=urgent))
-        promise, _ = self.setting.line.promise_at(action.urgent, self.setting.at, fresh=True)
+        promise, _ = self.setting.line.promise_at(action.urgent, self.setting.at, age=0.0)
         self.send(Saved(promise))
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.factories import House
+from tests.factories import House, make_capture
 
 from nightbell.core.clock import utc_now
 from nightbell.core.config import load
@@ -125,3 +127,42 @@ def test_the_status_tells_what_the_phone_really_has(house: House) -> None:
     (config.home / "phone" / "snapshot.json").write_bytes(signed.replace(b"A", b"B", 1))
     assert on_phone(config.home).snapshot == 0
     (config.home / "phone" / "snapshot.json").unlink()  # the next test begins without one
+
+
+def told(worker: Worker) -> dict[str, Any]:
+    """The practice's line as the phones have it."""
+    worker._snapshot()
+    [line] = json.loads(base64.b64decode(json.loads(worker.control._snapshot)["payload"]))["lines"].values()
+    return dict(line)
+
+
+def test_nobody_is_promised_a_time_while_captures_lie_about(house: House) -> None:
+    config, now = load(), utc_now()
+    home.prepare_database(config, now)
+    if home.stamp(config) is None:
+        home.write_stamp(config, home.DEMO, now)
+    worker = Worker(config, lambda *_, **__: None)  # type: ignore[arg-type]
+    assert told(worker)["team"]
+    path = make_capture(house.mailbox, urgent=True)
+    assert told(worker)["team"]  # it has just come in
+    os.utime(path, (now.timestamp() - 90, now.timestamp() - 90))
+    line = told(worker)
+    path.unlink()
+    assert (line["team"], line["promise"]["urgent"]) == (False, "")
+
+
+def test_the_phones_hear_nothing_while_the_keys_are_away(house: House) -> None:
+    config, now = load(), utc_now()
+    home.prepare_database(config, now)
+    if home.stamp(config) is None:
+        home.write_stamp(config, home.DEMO, now)
+    worker = Worker(config, lambda *_, **__: None)  # type: ignore[arg-type]
+    kek = config.keys / "kek.key"
+    away = kek.rename(kek.with_suffix(".away"))
+    try:
+        worker._snapshot()
+        assert not worker.control._snapshot
+    finally:
+        away.rename(kek)
+    worker._snapshot()
+    assert worker.control._snapshot

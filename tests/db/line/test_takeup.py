@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from array import array
+from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
 from typing import Any
 from wave import open as open_wave
 
 import pytest
+from django.db import OperationalError
 from tests.factories import House, make_message, tone
 
+from nightbell.audit.errors import AuditClosed
 from nightbell.audit.models import Event
+from nightbell.compliance import disposal
 from nightbell.core import faults
 from nightbell.core.clock import utc_now
 from nightbell.core.config import load
@@ -21,11 +25,13 @@ from nightbell.flow.line import Line
 from nightbell.line import service, takeup
 from nightbell.line.models import Clip, TryNumber
 from nightbell.mailbox import epochs, third
+from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Message
 from nightbell.people.access import Forbidden
 from nightbell.people.roles import Role
 from nightbell.server import routing
 from nightbell.store.models import Job
+from nightbell.web import gave_up
 
 LOG = Log("test", StringIO())
 NAME = "practice-name"
@@ -259,6 +265,124 @@ def test_a_disk_that_is_full_for_a_moment_is_tried_again(
         assert take_up()
     assert take_up(minutes=1)
     assert Clip.objects.exists()
+
+
+def files() -> set[str]:
+    return {path.name for path in (load().home / "phone" / "clips").glob("*")}
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, does: Callable[[], object]) -> None:
+    """Something happens while the clip is being made, which takes a second or two."""
+    plain = takeup._finished
+
+    def slow(*given: Any) -> Any:
+        made = plain(*given)
+        does()
+        return made
+
+    monkeypatch.setattr(takeup, "_finished", slow)
+
+
+def test_an_audit_row_stands_before_a_sealed_recording_is_opened(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = call(house, number_of(house))
+    opened: list[list[str]] = []
+    meanwhile(
+        monkeypatch,
+        lambda: opened.append(
+            list(Event.objects.filter(message=message.id).values_list("action", flat=True))
+        ),
+    )
+    assert take_up()
+    assert opened == [["message:received", "line:take_up"]]
+
+
+@pytest.mark.parametrize("where", [takeup, takeup.recordings])
+def test_a_closed_audit_log_is_waited_for_and_leaves_no_file(
+    house: House, monkeypatch: pytest.MonkeyPatch, where: Any
+) -> None:
+    call(house, number_of(house), pcm=spoken(2.5 if where is takeup else 2.7))
+    before = files()
+
+    def closed(*_: Any, **__: Any) -> str:
+        raise AuditClosed("The audit log cannot be written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, "write", closed)
+        for minutes in range(12):
+            assert take_up(minutes), "no attempt is counted"
+    assert Job.objects.get().attempts == 0
+    assert (files() - before, TryNumber.objects.get().trouble) == (set(), "")
+    assert take_up(minutes=20)
+    assert files() - before == {Clip.objects.get().sha256}
+
+
+def test_a_busy_database_counts_no_attempt(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(house, number_of(house))
+
+    def busy(*_: Any) -> None:
+        raise OperationalError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(takeup.recordings, "enter", busy)
+        assert take_up()
+    assert Job.objects.get().attempts == 0
+    assert take_up(minutes=1)
+    assert Clip.objects.exists()
+
+
+def test_what_is_destroyed_meanwhile_leaves_no_file(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = call(house, number_of(house), pcm=spoken(3))
+    before = files()
+    meanwhile(monkeypatch, lambda: disposal.dispose(message, "system:test", "request", utc_now()))
+    assert take_up()
+    assert (files() - before, Clip.objects.count()) == (set(), 0)
+
+
+def test_a_patient_on_the_number_is_not_closed_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = call(house, number_of(house), pcm=spoken(4))
+    before = files()
+    meanwhile(monkeypatch, lambda: mailbox.make_real(house.actor(Role.MANAGER), message.id))
+    assert take_up()
+    message.refresh_from_db()
+    assert (message.state, message.tags, message.urgency) == ("new", [], "review")
+    assert (files() - before, Clip.objects.count()) == (set(), 0)
+
+
+def test_a_refused_recording_of_a_patient_is_not_closed_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = call(house, number_of(house))
+    meanwhile(monkeypatch, lambda: mailbox.make_real(house.actor(Role.MANAGER), message.id))
+    monkeypatch.setattr(takeup.recordings, "store", lambda *_: 1 / 0)
+    monkeypatch.setattr(takeup.jobs, "MAX_ATTEMPTS", 1)
+    assert take_up()
+    message.refresh_from_db()
+    assert (message.state, message.tags) == ("new", [])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_patient_who_was_taken_for_a_recording_is_new_and_written_down(house: House, keep: bool) -> None:
+    message = call(house, number_of(house), keep=keep)
+    assert take_up() == keep
+    mailbox.make_real(house.actor(Role.MANAGER), message.id)
+    message.refresh_from_db()
+    assert (message.state, message.closed_at, message.tags, message.words) == ("new", None, [], "pending")
+    assert Job.objects.get(kind="transcribe", ended_at=None).key == message.id
+    assert message.id in {row.id for row in mailbox.inbox(house.actor(Role.CLINICIAN)).rows}
+
+
+def test_a_destroyed_trial_is_still_no_patients_call(house: House) -> None:
+    kept = call(house, number_of(house))
+    trial = make_message(house.mailbox, marks=((0, "test"), (0, "recording")))
+    patient = make_message(house.mailbox, marks=((0, "relay"), (0, "recording")))
+    for message in (kept, trial, patient):
+        disposal.dispose(message, "system:test", "request", utc_now())
+        message.refresh_from_db()
+    assert (kept.tags, trial.tags, patient.tags) == (["test"], ["test"], [])
+    counted = gave_up.counted(house.practice.id, utc_now() - timedelta(days=1))
+    assert sum(many for _, _, many in counted) == 1
 
 
 @pytest.mark.parametrize("odd", ["studio:", "studio:5035550100", "studio:try-12345", "studio-keep"])

@@ -185,6 +185,23 @@ def test_notes_and_close_go_through(house: House, api: Https, token: Token) -> N
     assert api.get(f"{API}/messages?state=new", **head).json()["items"] == []
 
 
+def test_it_does_not_close_what_got_worse_since_it_was_read(house: House, api: Https, token: Token) -> None:
+    message = make_message(house.mailbox)
+    one, head = f"{API}/messages/{message.id}", token(Role.CLINICIAN)
+    api.post(f"{one}/acknowledge", **head)
+    make_message(house.mailbox, urgent=True, marks=((0, f"joins:{message.id}"), (0, "recording")))
+
+    def close(**more: object) -> Any:
+        body = {"outcome": "reached"} | more
+        return api.post(f"{one}/close", body, content_type="application/json", **head)
+
+    assert is_problem(close(), 409)["title"] == "It got worse since you opened it"
+    is_problem(close(seen=[]), 409)
+    is_problem(close(seen="all"), 422)
+    seen = api.get(one, **head).json()["additions"]
+    assert close(seen=seen).status_code == 200
+
+
 @pytest.mark.parametrize(
     "query",
     ["state=secret", "cursor=zzz", "limit=0", "limit=9999", "limit=x", "state=", "mailbox=" + "x" * 27],

@@ -77,7 +77,7 @@ def test_what_got_worse_stands_under_the_first_message(house: House, browser: Br
 
 
 def test_who_only_asked_is_under_done(house: House, browser: Browser) -> None:
-    message = make_message(house.mailbox, pcm=b"", marks=((0, "status:waiting_open"),))
+    message = make_message(house.mailbox, pcm=b"", marks=((0, "stage:status-waiting_open"), (0, "status:waiting_open")))
     client = browser(Role.CLINICIAN)
     assert "Asked how far" not in client.get("/").content.decode()
     assert "we have it, until the practice opens" in client.get("/?view=done").content.decode()
@@ -104,7 +104,7 @@ def test_the_api_tells_parts_tags_promises_and_additions(
     assert (later["joins"], later["additions"], later["parts"][0]["name"]) == (first.id, [], "worse")
     dispatcher = client.get(f"/api/v1/messages/{first.id}", **token(Role.DISPATCHER)).json()
     assert (dispatcher["parts"], dispatcher["additions"]) == (None, [addition.id])
-    make_message(house.mailbox, pcm=b"", marks=((0, "status:left"),))
+    make_message(house.mailbox, pcm=b"", marks=((0, "stage:status-left"), (0, "status:left")))
     closed = client.get("/api/v1/messages?state=closed", **clinician).json()["items"]
     assert [(row["kind"], row["tags"]) for row in closed] == [("status", ["status:left"])]
     assert Event.objects.filter(action="message:view", message=addition.id).count() == 3

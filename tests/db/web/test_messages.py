@@ -14,6 +14,7 @@ from nightbell.mailbox.models import Message
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert
 from nightbell.people.roles import Act, Role, may
+from nightbell.store import vault
 
 
 def events(house: House, action: str) -> list[Event]:
@@ -75,6 +76,37 @@ def test_an_urgent_message_without_owner_stands_above_with_its_ladder(
     page = browser(Role.CLINICIAN).get("/").content.decode()
     assert "data-alert" not in page
     assert "No urgent message is without an owner." in page
+
+
+def test_an_old_page_does_not_close_what_got_worse_since(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
+    first, client = make_message(house.mailbox, urgent=True), browser(Role.CLINICIAN)
+    client.post(f"/m/{first.id}/take")
+    worse = ((0, f"joins:{first.id}"), (0, "recording"), (0, "part:worse"))
+    addition = make_message(house.mailbox, urgent=True, marks=worse)
+    answer = client.post(f"/m/{first.id}/close", {"outcome": "reached"})
+    assert answer.status_code == 409
+    assert "It got worse since you opened it" in answer.content.decode()
+    assert set(Message.objects.values_list("state", "urgency")) == {("new", "urgent")}
+    client.post(f"/m/{first.id}/take")
+    page = client.get(f"/m/{first.id}/").content.decode()
+    assert page.count(f'<input type="hidden" name="seen" value="{addition.id}">') == 1
+    answer = client.post(f"/m/{first.id}/close", {"outcome": "reached", "seen": addition.id})
+    assert answer.status_code == 302
+    assert set(Message.objects.values_list("state", flat=True)) == {"closed"}
+
+
+def test_a_page_with_an_addition_that_cannot_be_opened_is_shown(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
+    first = make_message(house.mailbox)
+    worse = ((0, f"joins:{first.id}"), (0, "recording"), (0, "part:worse"))
+    addition = make_message(house.mailbox, urgent=True, marks=worse)
+    vault.keyring().destroy(addition.id)
+    answer = browser(Role.CLINICIAN).get(f"/m/{first.id}/")
+    assert answer.status_code == 200
+    assert "cannot be opened whole" in answer.content.decode()
 
 
 def test_the_transcript_marks_flags_doubts_and_numbers(

@@ -119,7 +119,7 @@ def test_an_hour_in_a_small_file_is_refused_by_its_header() -> None:
     hour = _hour_of_silence()
     assert len(hour) < 200_000
     with pytest.raises(child.Bad, match="long"):
-        child.read(_Watched(hour, most=70_000))
+        child.read(_Watched(hour, most=70_000), 120.0)
     assert "longer than 120 seconds" in _decode(hour)
 
 
@@ -152,6 +152,63 @@ def test_a_strange_rate_is_refused() -> None:
     out = BytesIO()
     soundfile.write(out, np.zeros(100), 1000, format="WAV")
     assert "sample rate" in _decode(out.getvalue())
+
+
+def _tone(hertz: float, rate: int, seconds: float = 1.0, channels: int = 1) -> bytes:
+    out = BytesIO()
+    one = 0.4 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)
+    soundfile.write(out, np.stack([one] * channels, axis=1), rate, format="WAV", subtype="PCM_16")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("rate", [96000, 88200])
+def test_a_wide_file_is_halved_and_nothing_folds_down(rate: int) -> None:
+    sound = SoundFileDecoder("").decode(_tone(3000, rate))
+    samples = np.frombuffer(sound.samples, np.float32)
+    assert (sound.rate, len(samples)) == (rate // 2, rate // 2)
+    assert np.sqrt(2 * np.mean(samples[200:-200] ** 2)) == pytest.approx(0.4, rel=0.01)
+    above = SoundFileDecoder("").decode(_tone(rate / 2 - 3000, rate))  # would be heard at 3000 Hz
+    assert np.abs(np.frombuffer(above.samples, np.float32)[200:-200]).max() < 0.4 / 1000
+
+
+def test_what_is_wider_than_any_voice_is_refused() -> None:
+    assert "between 6000 and 96000 Hz" in _decode(_tone(440, 192_000, 0.1))
+
+
+def test_more_than_its_place_takes_is_refused() -> None:
+    data = _tone(440, 8000, 3.0)
+    assert SoundFileDecoder("").decode(data, 3.0).seconds == 3.0
+    with pytest.raises(BadSound, match=r"longer than 2\.5 seconds"):
+        SoundFileDecoder("").decode(data, 2.5)
+
+
+_MEASURED = """
+import resource, sys
+import numpy as np
+from nightbell.adapters.sound.decode import SoundFileDecoder
+from nightbell.flow import studio
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+sound = SoundFileDecoder("").decode(sys.stdin.buffer.read(), 120.0)
+try:
+    studio.finish(np.frombuffer(sound.samples, np.float32), sound.rate, 60.0)
+except ValueError as refused:
+    print(refused.why)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def test_the_largest_wide_file_costs_this_process_little() -> None:
+    """Two minutes at 96 kHz, and then refused for its length: kB of memory, from file to clip."""
+    out = BytesIO()
+    with soundfile.SoundFile(out, "w", 96000, 1, format="FLAC") as file:
+        for _ in range(119):
+            file.write(0.3 * np.sin(2 * np.pi * 200 * np.arange(96000) / 96000))
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURED], input=out.getvalue(), capture_output=True, timeout=60, check=True
+    )
+    why, cost = done.stdout.decode().splitlines()
+    assert "119" in why
+    assert int(cost) < 300_000, cost
 
 
 @pytest.mark.parametrize(

@@ -204,21 +204,23 @@ def test_it_says_when_the_practice_opens_again_in_both_languages() -> None:
 
 
 @pytest.mark.parametrize(
-    ("urgent", "team", "fresh", "promise", "minutes"),
+    ("urgent", "team", "age", "promise", "minutes"),
     [
-        (True, True, True, Promise(urgent="within-30-min"), 30),
-        (True, True, False, Promise(), None),
-        (True, False, True, Promise(routine="promise-open-day", team=False), 3000),
-        (False, True, True, Promise(routine="promise-open-day"), 3000),
-        (False, True, False, Promise(routine="promise-open-day"), 3000),
+        (True, True, 14.9, Promise(urgent="within-30-min"), 30),
+        (True, True, 15.0, Promise(), None),
+        (True, False, 0.0, Promise(routine="promise-open-day", team=False), 3000),
+        (False, True, 15.0, Promise(routine="promise-open-day"), 3000),
+        (False, True, 3599.9, Promise(routine="promise-open-day"), 3000),
+        (False, True, 3600.0, Promise(), None),
+        (True, False, 3600.0, Promise(team=False), None),
     ],
 )
 def test_it_promises_what_holds_at_this_moment(
-    urgent: bool, team: bool, fresh: bool, promise: Promise, minutes: int | None
+    urgent: bool, team: bool, age: float, promise: Promise, minutes: int | None
 ) -> None:
     line = replace(Line.from_dict(ENTRY), team=team)
     friday = datetime(2026, 11, 28, 3, 0, tzinfo=UTC)  # ten in the evening; next open on Monday
-    said, until = line.promise_at(urgent, friday, fresh)
+    said, until = line.promise_at(urgent, friday, age)
     assert said == promise
     expected = None
     if minutes == 30:
@@ -230,7 +232,7 @@ def test_it_promises_what_holds_at_this_moment(
 
 def test_it_promises_no_open_day_where_none_comes() -> None:
     line = replace(line_of(), promise=Promise(routine="promise-open-day"))
-    assert line.promise_at(False, NIGHT, True) == (Promise(team=True), None)
+    assert line.promise_at(False, NIGHT, 0.0) == (Promise(team=True), None)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,8 +11,9 @@ from tests.unit.flow.driver import ALL_WAYS, CALLER, MESSAGE, NIGHT, WORKER_MS, 
 from nightbell.core.capture import EndReason
 from nightbell.flow.build import _STATES
 from nightbell.flow.model import AskStatus, Told
-from nightbell.flow.plan import Plan
+from nightbell.flow.plan import MenuKey, Plan
 from nightbell.flow.turn import Phase
+from nightbell.mailbox.marks import read
 
 GIVEN = "2125550199"
 
@@ -96,8 +98,39 @@ def test_it_takes_what_was_keyed_when_no_more_comes() -> None:
 
 def test_it_keeps_a_number_that_nobody_confirms() -> None:
     caller = at_callback("").press(GIVEN).to("take", Phase.RECORDING)
-    assert numbers(caller) == [f"callback:{GIVEN}"]
+    assert numbers(caller) == ["callback:unsure"]
+    assert caller.notes("callback-entered:") == [f"callback-entered:{GIVEN}"]
     assert caller.said("number-skip")
+
+
+def test_a_keyed_number_is_kept_though_its_caller_hangs_up_as_it_is_read_back() -> None:
+    caller = at_callback("").press(GIVEN).to("callback-confirm").wait(2_000).hang_up().over()
+    assert caller.notes("callback-entered:") == [f"callback-entered:{GIVEN}"]
+
+
+def test_a_number_that_its_caller_takes_back_is_not_kept() -> None:
+    caller = at_callback("").press(GIVEN).to("callback-confirm", Phase.WAIT).press("2").hang_up().over()
+    assert read(caller.marks).entered == ""
+
+
+def test_whoever_asks_and_then_goes_on_to_a_message_but_leaves_none_is_missed() -> None:
+    caller = asking(Told("waiting_open", NIGHT, MESSAGE)).to("status-waiting_open").press("2").to("notice")
+    assert caller.wait(2_000).hang_up().over().kind() == "missed"
+
+
+@pytest.mark.parametrize("key", ["0", "2", "4"])
+def test_a_hidden_number_is_asked_for_on_every_way(key: str) -> None:
+    guided = MenuKey("4", "menu-refill", asks="guided")
+    plan = replace(Plan(), keys=(*Plan().keys, guided), callback=False)
+    caller = Caller(config_of(plan, caller="")).answered().to("greeting").press(key).over()
+    assert caller.said("record-number") or caller.said("ask-callback-spoken")
+
+
+def test_guided_callers_who_cannot_key_a_number_are_asked_to_say_it() -> None:
+    plan = replace(Plan(), keys=(MenuKey("4", "menu-refill", asks="guided"),))
+    caller = Caller(config_of(plan, caller="")).answered().to("greeting").press("4").over()
+    assert caller.said("ask-callback-spoken")
+    assert "part:number" in caller.notes()
 
 
 @pytest.mark.parametrize("number", ["2005550100", "8002005000"])
@@ -200,7 +233,7 @@ def test_it_asks_the_worker_once_for_the_keyed_number(state: str) -> None:
         (Told("owned", NIGHT), ["status-heard", "hour-10", "minute-00", "part-evening", "status-owned"]),
         (Told("owned"), ["status-owned"]),
         (Told("tried", NIGHT - timedelta(days=1)),
-         ["status-tried", "day-yesterday", "hour-10", "minute-00", "part-evening", "status-tried-next"]),
+         ["status-tried", "day-yesterday", "hour-10", "minute-00", "part-evening"]),
         (Told("done"), ["status-done"]),
     ],
     ids=lambda value: value.state if isinstance(value, Told) else "",

@@ -27,7 +27,10 @@ def minutes(*some: float) -> list[timedelta]:
         (True, True, 30, [], None, ""),
         # Slower than meant: what really happens is said.
         (True, False, 30, [50, 50, 50, 50, 50], None, "within-50-min"),
-        (True, False, 30, [50, 50, 50, 50], None, "within-30-min"),  # four prove nothing
+        (True, False, 30, [50, 50, 50, 50], None, "within-50-min"),  # a few can only make it later
+        (True, False, 30, [1, 1, 1, 50], None, "within-50-min"),  # and of those the slowest counts
+        (True, False, 30, [100], None, "within-2-h"),
+        (True, False, 30, [5, 5], None, "within-30-min"),
         (True, False, 30, [5, 5, 5, 5, 5], None, "within-30-min"),  # quicker: the practice's own word
         (True, False, 30, [1, 2, 3, 4, 100], None, "within-2-h"),  # of five, nine tenths is the slowest
         (True, False, 30, [*range(1, 10), 100], None, "within-30-min"),  # of ten, the ninth

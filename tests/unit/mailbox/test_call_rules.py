@@ -85,11 +85,12 @@ def test_a_steady_tone_may_pass_for_a_voice() -> None:
         (Said(), 0, 0, 0, "missed"),
         (Said(), None, 2 * RATE, 0, "message"),  # as an older phone's captures always were
         (Said(), None, RATE // 2, 0, "missed"),
-        (Said(status="left"), 0, 0, 0, "status"),
-        (Said(status="left"), None, 0, 0, "status"),
-        (Said(status="none"), 0, 0, 0, "missed"),
-        (Said(status="left"), RATE // 2, RATE, 300, "missed"),
-        (Said(status="left"), 3 * RATE, 3 * RATE, 900, "message"),
+        (Said(status="left", asking=True), 0, 0, 0, "status"),
+        (Said(status="left", asking=True), None, 0, 0, "status"),
+        (Said(status="none", asking=True), 0, 0, 0, "missed"),
+        (Said(status="left"), 0, 0, 0, "missed"),  # asked, went on to a message, left none
+        (Said(status="left", asking=True), RATE // 2, RATE, 300, "missed"),
+        (Said(status="left", asking=True), 3 * RATE, 3 * RATE, 900, "message"),
         (Said(status="waiting", urgent=True), 0, 0, 0, "missed"),  # must not be closed unseen
         (Said(status="waiting", joins="x"), 0, 0, 0, "missed"),
     ],

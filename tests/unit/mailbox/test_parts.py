@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightbell.core.capture import Mark
+from nightbell.core.capture import AudioPacket, Mark
 from nightbell.mailbox.parts import MARGIN, NAMES, RATE, Cut, cut
+from nightbell.mailbox.rules import recorded
+from nightbell.sip.rtp import Placement, RtpPacket
 
 BEGAN = 7000  # milliseconds since the answer
 
@@ -117,3 +119,42 @@ def test_whatever_the_marks_are_pieces_lie_within_and_parts_within_what_is_store
     assert made.own <= stored
     current = [part for part in made.parts if not part.earlier]
     assert all(one.start <= other.start for one, other in pairwise(current))
+
+
+MARKS = [
+    Mark(0, "recording"), Mark(0, "part:name"), Mark(10_000, "part-end"), Mark(14_000, "part:reason"),
+    Mark(17_000, "part-end"),
+]  # fmt: skip
+
+
+def _recorded(began: float | None) -> list[AudioPacket]:
+    """A caller whose telephone sends nothing while silent: the name from 3 to 5 s, the reason from 14.6 to 16.6 s."""
+    placement, packets = Placement(began=began), []
+    for start, end in ((3.0, 5.0), (14.6, 16.6)):
+        for number in range(round((end - start) / 0.02)):
+            now = start + number * 0.02
+            offset = placement.place(RtpPacket(0, False, 0, int(now * 8000), 7, b"\x10" * 160), now)
+            assert offset is not None
+            packets.append(AudioPacket(offset, b"\x10" * 160))
+    return packets
+
+
+def _kept(packets: list[AudioPacket]) -> int:
+    """How many packets lie in what is stored."""
+    length = max(packet.offset for packet in packets) + 160
+    found = cut(MARKS, length, recorded(packets))
+    assert found is not None
+    return sum(any(start <= p.offset < end for start, end in found.pieces) for p in packets)
+
+
+def test_an_answer_lies_in_its_own_part_though_nothing_came_before_it() -> None:
+    packets = _recorded(0.0)
+    found = cut(MARKS, max(p.offset for p in packets) + 160, recorded(packets))
+    assert found is not None
+    assert [part.name for part in found.parts] == ["name", "reason"]
+    assert _kept(packets) == len(packets)
+
+
+def test_what_lies_in_no_part_is_kept_all_the_same() -> None:
+    packets = _recorded(None)  # placed from its first packet on, as by a telephone whose clock stood still
+    assert _kept(packets) == len(packets)

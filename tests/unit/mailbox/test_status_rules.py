@@ -27,7 +27,7 @@ NEW = Standing("new", urgent=True, rings=True, received_at=LEFT)
         *(
             (replace(NEW, state="closed", closed_at=LAST, heard_at=LATER, outcome=outcome), state, at)
             for outcome, state, at in (
-                ("reached", "done", None), ("emergency", "done", None), ("no_call_needed", "done", None),
+                ("reached", "done", None), ("emergency", "done", None), ("no_call_needed", "left", LEFT),
                 ("left_word", "tried", LAST), ("wrong_number", "left", LEFT),
             )
         ),

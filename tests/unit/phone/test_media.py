@@ -94,7 +94,8 @@ def test_it_believes_the_address_of_the_sdp_at_once_and_no_stranger_after_it(
     phone.send(session, audio(2))
     quiet(session)
     stranger.socket.close()
-    assert taken == {0: audio(1).payload, 160: audio(2).payload}
+    first = min(taken)  # it was silent at first
+    assert {at - first: said for at, said in taken.items()} == {0: audio(1).payload, 160: audio(2).payload}
     assert session.counters.strangers == 51 + len(key_press("1", 101, 0, 0, 66))
     assert listener.keys.empty()
 

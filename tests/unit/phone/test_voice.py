@@ -128,3 +128,10 @@ def test_it_says_how_to_convert_a_file_that_it_cannot_play(tmp_path: Path, chang
     with pytest.raises(wav.BadWav, match="ffmpeg") as refused:
         wav.read_wav(file)
     assert why in str(refused.value)
+
+
+def test_a_packaged_clip_that_is_gone_leaves_ours_in_its_place() -> None:
+    gone = Voice(Path("/nowhere"), {"en/greeting-closed": "builtin:of-an-older-release"})
+    assert gone.frames(["en/greeting-closed"], Codec.PCMU) == list(
+        voice.packaged("en/greeting-closed", Codec.PCMU)
+    )

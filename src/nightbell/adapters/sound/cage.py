@@ -46,9 +46,9 @@ class Ended(Exception):
         super().__init__(how.value)
 
 
-def run_module(module: str, data: bytes, *, seconds: float, most: int) -> bytes:
+def run_module(module: str, arguments: Sequence[str], data: bytes, *, seconds: float, most: int) -> bytes:
     """What `module` prints. It must call `confine` itself before it touches its input. As `run`."""
-    return _run([*_PYTHON, module], data, seconds, most)
+    return _run([*_PYTHON, module, *arguments], data, seconds, most)
 
 
 def run(program: Path, arguments: Sequence[str], data: bytes, *, seconds: float, most: int) -> bytes:

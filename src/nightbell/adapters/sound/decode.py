@@ -13,12 +13,10 @@ import shutil
 from pathlib import Path
 
 from nightbell.adapters.sound import cage, child
-from nightbell.core.sound import MOST_BYTES, MOST_SECONDS, BadSound, Decoded, SoundUnavailable
+from nightbell.core.sound import MOST_BYTES, MOST_RATE, MOST_SECONDS, BadSound, Decoded, SoundUnavailable
 
 READABLE = "WAV, FLAC, Ogg, Opus, MP3, AIFF, AU or CAF"
-_RATE = 48000  # what ffmpeg is asked for
 _LINE = 200  # bytes of the child's first line, at most
-_MOST_OUT = round(MOST_SECONDS * child.FASTEST) * 4 + _LINE
 _WHAT = "the sound file"
 
 
@@ -28,7 +26,7 @@ class SoundFileDecoder:
     def __init__(self, search: str | None = None, *, seconds: float = 20.0) -> None:
         self._search, self._seconds = search, seconds
 
-    def decode(self, data: bytes) -> Decoded:
+    def decode(self, data: bytes, seconds: float = MOST_SECONDS) -> Decoded:
         """See `core.sound.Decoder`."""
         if len(data) > MOST_BYTES:
             raise BadSound(
@@ -40,9 +38,10 @@ class SoundFileDecoder:
         if kind == "":
             raise _unreadable()
         try:
-            return self._by_ffmpeg(data, kind) if kind != "sndfile" else self._by_sndfile(data)
+            read = self._by_sndfile if kind == "sndfile" else self._by_ffmpeg
+            return read(data, kind, seconds)
         except cage.Ended as ended:
-            raise _ended(ended.how) from ended
+            raise _ended(ended.how, seconds) from ended
         except OSError as error:
             raise SoundUnavailable(
                 "the sound decoder",
@@ -50,17 +49,19 @@ class SoundFileDecoder:
                 "try again in a minute",
             ) from error
 
-    def _by_sndfile(self, data: bytes) -> Decoded:
+    def _by_sndfile(self, data: bytes, kind: str, seconds: float) -> Decoded:
+        most = round(seconds * MOST_RATE) * 4 + _LINE
+        arguments = [f"{seconds:g}"]
         answer = cage.run_module(
-            "nightbell.adapters.sound.child", data, seconds=self._seconds, most=_MOST_OUT
+            "nightbell.adapters.sound.child", arguments, data, seconds=self._seconds, most=most
         )
         line, _, samples = answer.partition(b"\n")
         told = json.loads(line)
         if "bad" in told:
-            raise _bad(told["bad"])
+            raise _bad(told["bad"], seconds)
         return Decoded(samples, int(told["rate"]))
 
-    def _by_ffmpeg(self, data: bytes, demuxer: str) -> Decoded:
+    def _by_ffmpeg(self, data: bytes, demuxer: str, seconds: float) -> Decoded:
         search = os.environ.get("PATH", os.defpath) if self._search is None else self._search
         program = shutil.which("ffmpeg", path=search)
         if program is None:
@@ -69,18 +70,16 @@ class SoundFileDecoder:
                 "this kind of file (M4A, 3GP, AAC or WebM) cannot be read here",
                 f"save it as {READABLE}; installing ffmpeg on the server adds M4A and the others",
             )
-        most = round((MOST_SECONDS + 1) * _RATE) * 4
-        samples = cage.run(
-            Path(program), ffmpeg_arguments(demuxer), data, seconds=self._seconds, most=most + _RATE
-        )
-        if len(samples) > MOST_SECONDS * _RATE * 4:
-            raise _bad("long")
+        most, arguments = round((seconds + 1) * MOST_RATE) * 4, ffmpeg_arguments(demuxer, seconds)
+        samples = cage.run(Path(program), arguments, data, seconds=self._seconds, most=most + MOST_RATE)
+        if len(samples) > seconds * MOST_RATE * 4:
+            raise _bad("long", seconds)
         if not samples:
             raise _unreadable()
-        return Decoded(samples[: len(samples) // 4 * 4], _RATE)
+        return Decoded(samples[: len(samples) // 4 * 4], MOST_RATE)
 
 
-def ffmpeg_arguments(demuxer: str) -> list[str]:
+def ffmpeg_arguments(demuxer: str, seconds: float = MOST_SECONDS) -> list[str]:
     """The first sound of standard input to float32 mono, no more than a second past the limit.
 
     The input is opened by name, not as a pipe: most telephones write the index of an M4A at its end, and
@@ -88,8 +87,8 @@ def ffmpeg_arguments(demuxer: str) -> list[str]:
     """
     return [
         *("-nostdin", "-v", "quiet", "-threads", "1", "-protocol_whitelist", "file", "-f", demuxer),
-        *("-i", "/proc/self/fd/0", "-map", "0:a:0", "-vn", "-sn", "-dn", "-t", f"{MOST_SECONDS + 1:g}"),
-        *("-ac", "1", "-ar", str(_RATE), "-f", "f32le", "pipe:1"),
+        *("-i", "/proc/self/fd/0", "-map", "0:a:0", "-vn", "-sn", "-dn", "-t", f"{seconds + 1:g}"),
+        *("-ac", "1", "-ar", str(MOST_RATE), "-f", "f32le", "pipe:1"),
     ]
 
 
@@ -122,11 +121,9 @@ def _unreadable() -> BadSound:
     return BadSound(_WHAT, "it is not a sound file, or it is damaged", f"bring it as {READABLE}")
 
 
-def _bad(reason: object) -> BadSound:
+def _bad(reason: object, seconds: float) -> BadSound:
     if reason == "long":
-        return BadSound(
-            _WHAT, f"it is longer than {MOST_SECONDS:g} seconds", "cut it to length and try again"
-        )
+        return BadSound(_WHAT, f"it is longer than {seconds:g} seconds", "cut it to length and try again")
     if reason == "short":
         return BadSound(_WHAT, "it ends too early: a part is missing", "save or upload it again")
     if reason == "rate":
@@ -138,7 +135,7 @@ def _bad(reason: object) -> BadSound:
     return _unreadable()
 
 
-def _ended(how: cage.End) -> BadSound | SoundUnavailable:
+def _ended(how: cage.End, seconds: float) -> BadSound | SoundUnavailable:
     if how is cage.End.REFUSED:
         return SoundUnavailable(
             "the sound decoder",
@@ -151,4 +148,4 @@ def _ended(how: cage.End) -> BadSound | SoundUnavailable:
         )
     if how is cage.End.TIMEOUT:
         return BadSound(_WHAT, "reading it took too long and was stopped", f"save it anew as {READABLE}")
-    return _bad("long") if how is cage.End.TOO_MUCH else _unreadable()
+    return _bad("long", seconds) if how is cage.End.TOO_MUCH else _unreadable()

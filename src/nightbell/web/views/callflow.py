@@ -16,6 +16,7 @@ from django.views.decorators.http import require_GET, require_POST
 from nightbell.flow.plan import BadPlan, Plan
 from nightbell.line import holidays
 from nightbell.line import service as lines
+from nightbell.line.models import TryNumber
 from nightbell.people.access import Actor
 from nightbell.people.roles import Act
 from nightbell.web import callflow_forms as forms
@@ -59,6 +60,7 @@ def _damaged(request: HttpRequest, desk: Desk, error: lines.Damaged) -> HttpResp
         "damage": error,
         "why": f"{error.why[:1].upper()}{error.why[1:]}.",
         "revision": lines.revision(desk.actor),
+        "problems": None if error.draft else lines.draft_problems(desk.actor),
         "may_edit": desk.actor.may(Act.EDIT_LINE),
     }
     return render(request, "pages/line_damaged.html", found, status=409)
@@ -68,7 +70,7 @@ def page(request: HttpRequest, desk: Desk, place: Place, trouble: Trouble | None
     """The editor; with `trouble`, what was typed stands there again."""
     found = context(request, desk, place, trouble)
     toast = TOASTS.get(request.GET.get("did", ""), "")
-    number = _try_number(request)
+    number = _try_number(request, desk)
     found |= {
         "toast": {"text": toast} if toast else None,
         "try_number": number,
@@ -79,11 +81,11 @@ def page(request: HttpRequest, desk: Desk, place: Place, trouble: Trouble | None
     return response
 
 
-def _try_number(request: HttpRequest) -> str:
-    """The number that leads to the draft, for the person who asked for it just now."""
-    text = request.GET.get("try", "")
-    digits = text.removeprefix("try-")
-    return text if text.startswith("try-") and len(digits) == 6 and digits.isdigit() else ""
+def _try_number(request: HttpRequest, desk: Desk) -> str:
+    """The number that leads to the draft, for the person who asked for it, while it does. '' for any other."""
+    asked = request.GET.get("try", "")
+    mine = TryNumber.objects.filter(practice_id=desk.actor.practice, made_by=desk.actor.user, clip="")
+    return asked if asked and mine.filter(dialled=asked, expires_at__gt=desk.now).exists() else ""
 
 
 def back(place: Place, did: str, fragment: str = "panel", **other: str) -> HttpResponse:

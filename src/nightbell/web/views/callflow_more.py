@@ -81,7 +81,7 @@ def try_step(request: HttpRequest) -> HttpResponse:
 def _body(request: HttpRequest) -> dict[str, Any]:
     try:
         data = json.loads(request.body[:MOST_BODY])
-    except ValueError:
+    except (ValueError, RecursionError):
         raise simulator.BadCall("what the page sent cannot be read") from None
     if not isinstance(data, dict):
         raise simulator.BadCall("what the page sent cannot be read")
@@ -89,20 +89,28 @@ def _body(request: HttpRequest) -> dict[str, Any]:
 
 
 def _setting(desk: Desk, data: dict[str, Any]) -> simulator.Setting:
-    """Raises BadCall for a time or number that is none."""
+    """Raises BadCall for a time that is none, and for what is no text."""
     draft = data.get("which") == "draft"
     plan = desk.draft.plan if draft else desk.live_plan
-    caller = "".join(one for one in str(data.get("caller", "")) if one.isdigit())[-15:]
-    language, status = str(data.get("language", "")), str(data.get("status", "none"))
+    caller = "".join(one for one in _text(data, "caller") if one.isdigit())[-15:]
+    language, status = _text(data, "language"), _text(data, "status")
     return simulator.Setting(
         line=desk.line(plan, 0 if draft else desk.live.number),
         book=desk.book(plan),
-        at=_moment(desk, str(data.get("at", ""))),
+        at=_moment(desk, _text(data, "at")),
         caller=caller,
         language=language if language in plan.languages else "",
         slow=data.get("slow") is True,
         status=status if status in simulator.STATES else "none",
     )
+
+
+def _text(data: dict[str, Any], name: str) -> str:
+    """A field that is text; '' where it is missing. Raises BadCall."""
+    text = data.get(name, "")
+    if not isinstance(text, str):
+        raise simulator.BadCall(f"its {name} is no text")
+    return text
 
 
 def _moment(desk: Desk, text: str) -> datetime:

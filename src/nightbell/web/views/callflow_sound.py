@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.shortcuts import render
 from django.views.decorators.http import require_GET, require_POST, require_safe
@@ -18,7 +20,7 @@ from nightbell.web.callflow_data import Desk
 from nightbell.web.callflow_page import Place, Trouble, place_of
 from nightbell.web.callflow_recording import Brought, finished, recording, waiting
 from nightbell.web.callflow_words import clips_of
-from nightbell.web.doors import actor_of, allows
+from nightbell.web.doors import actor_of, allows, ulid_or_nothing
 from nightbell.web.views.callflow import back, page, revision_of
 
 _KEPT = "private, max-age=31536000, immutable"
@@ -104,11 +106,15 @@ def _not_kept(request: HttpRequest, desk: Desk, place: Place, error: NightbellEr
 @require_POST
 @allows(Act.EDIT_LINE)
 def record_number(request: HttpRequest) -> HttpResponse:
-    """`/line/recording/number`: a number under which a recording is spoken; with 'stop' there is none any more."""
+    """`/line/recording/number`: a number under which a recording is spoken; with 'stop' there is none any more, and
+    the recording 'take' goes, unless a version or the draft names it."""
     desk = Desk(actor_of(request))
     place, typed = place_of(request, desk), request.POST
     name, language = typed.get("clip", ""), typed.get("clip_lang", place.language)
     if typed.get("stop"):
+        if place.take:
+            with suppress(NotFound):  # pressed twice
+                lines.delete_clip(desk.actor, ulid_or_nothing(place.take))
         lines.stop_recording(desk.actor, name, language)
         return back(place, "", f"own-{place.clip}", clip=place.clip)
     try:

@@ -123,6 +123,9 @@ def _agreement(view: MessageView) -> tuple[str, str]:
     if row.callback_number is None:
         return "Your role does not see it", ""
     spoken = spoken_number(view.words, row.language) if view.words else None
+    if row.number_from == "unsure":
+        other = f" Called from {phone(row.other_number)}." if row.other_number else ""
+        return f"Keyed in by the caller, not confirmed.{other} Check it by ear", "review"
     if row.number_from != "caller_id":
         known = (
             "Keyed in by the caller" if row.number_from == "keyed" else "Caller ID, confirmed by the caller"
@@ -256,8 +259,8 @@ def note(request: HttpRequest, message_id: str) -> HttpResponse:
 @require_POST
 @allows(Act.CLOSE)
 def close(request: HttpRequest, message_id: str) -> HttpResponse:
-    outcome = request.POST.get("outcome", "")
-    return _do(request, message_id, "close", lambda actor, known: mailbox.close(actor, known, outcome))
+    outcome, seen = request.POST.get("outcome", ""), request.POST.getlist("seen")
+    return _do(request, message_id, "close", lambda actor, known: mailbox.close(actor, known, outcome, seen))
 
 
 @require_POST

@@ -44,6 +44,7 @@ const begin = (form) => {
   let blocks = [];
   let samples = 0;
   let heard = null;
+  let begun = false; // from the press to the end: the question for the microphone takes its time
   part("live").hidden = false;
 
   const say = (words) => {
@@ -55,12 +56,17 @@ const begin = (form) => {
     part("level").closest("svg").classList.toggle("is-loud", peak > 0.98);
   };
 
-  const end = (words) => {
+  const release = () => {
     for (const track of stream?.getTracks() ?? []) track.stop();
     context?.close();
-    const rate = context?.sampleRate;
     context = null;
     stream = null;
+    begun = false;
+  };
+
+  const end = (words) => {
+    const rate = context?.sampleRate;
+    release();
     part("stop").hidden = true;
     part("record").hidden = false;
     part("record").lastChild.textContent = "Record again";
@@ -76,6 +82,8 @@ const begin = (form) => {
   };
 
   const start = async () => {
+    if (begun) return;
+    begun = true;
     blocks = [];
     samples = 0;
     heard?.close();
@@ -88,6 +96,10 @@ const begin = (form) => {
       });
       context = new AudioContext();
       await context.audioWorklet.addModule(tapAddress);
+      if (!form.isConnected) {
+        release();
+        return;
+      }
     } catch (error) {
       end(TROUBLE[error.name] ?? "The microphone cannot be used in this browser. Upload a file instead.");
       return;
@@ -136,6 +148,15 @@ const begin = (form) => {
   form.closest("details").addEventListener("toggle", (event) => {
     if (!event.target.open && context) end("Stopped.");
   });
+  // Another panel takes the place of this one: nobody could stop the microphone any more.
+  const gone = (event) => {
+    if (!form.isConnected) document.removeEventListener("htmx:beforeSwap", gone);
+    if (!event.detail.shouldSwap || !event.detail.target.contains(form)) return;
+    release();
+    heard?.close();
+    heard = null;
+  };
+  document.addEventListener("htmx:beforeSwap", gone);
 };
 
 const all = () => document.querySelectorAll("form[data-recorder]").forEach(begin);
