@@ -173,7 +173,9 @@ class Callers:
     async def _dial(self, line: _Line, local: tuple[str, int]) -> OutgoingCall | None:
         try:
             leg = await asyncio.wait_for(
-                self._endpoint.dial(self.uri, local, (Codec.PCMU,), f"555{2_000_000 + line.call.seed % 10**6}"),
+                self._endpoint.dial(
+                    self.uri, local, (Codec.PCMU,), f"555{2_000_000 + line.call.seed % 10**6}"
+                ),
                 ANSWER_S,
             )
         except (CallFailed, TimeoutError):

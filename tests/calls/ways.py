@@ -130,7 +130,12 @@ def _skip(key: str, mark: str) -> Way:
         walker.later(f"callback{mark}").press("2")
         for node in ("enter", "short"):
             _at(walker, f"callback-{node}{mark}", "12#")
-        walker.to(f"notice{mark}")
+        if "guided" in mark:  # who keys no number is asked to say it
+            walker.to(f"notice-number{mark}")
+            walker.tone_and_speech(f"take-number{mark}")
+            walker.to(f"ask-name{mark}")
+        else:
+            walker.to(f"notice{mark}")
         walker.wait(1_000)
 
     return way

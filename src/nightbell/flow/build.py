@@ -116,7 +116,7 @@ class _Maker:
         self.nodes[f"callback-unsure{mark}"] = Say(("number-skip",), notice, sets=(("callback", "unsure"),))
         # Who is asked question by question is asked for the number too; others say it in the message.
         asked = f"ask-number{mark}" if f"ask-number{mark}" in self.nodes else ""
-        words = ("number-skip",) if not asked else ("~100",)
+        words = ("number-skip",) if not asked else ("thank-you",)
         self.nodes[skip] = Say(
             words, f"notice-number{mark}" if asked else notice, sets=(("callback", "skipped"),)
         )

@@ -77,7 +77,9 @@ def test_what_got_worse_stands_under_the_first_message(house: House, browser: Br
 
 
 def test_who_only_asked_is_under_done(house: House, browser: Browser) -> None:
-    message = make_message(house.mailbox, pcm=b"", marks=((0, "stage:status-waiting_open"), (0, "status:waiting_open")))
+    message = make_message(
+        house.mailbox, pcm=b"", marks=((0, "stage:status-waiting_open"), (0, "status:waiting_open"))
+    )
     client = browser(Role.CLINICIAN)
     assert "Asked how far" not in client.get("/").content.decode()
     assert "we have it, until the practice opens" in client.get("/?view=done").content.decode()
