@@ -30,6 +30,7 @@ STEMS = (
 ASKS = ("free", "guided", "refill", "short")
 URGENCIES = ("routine", "review", "urgent")
 LINES = ("emergency-988", "emergency-poison")
+LOCKED = frozenset({"emergency-911", "emergency-911-signs"})  # said as they are, whoever runs the line
 MOST_CHOICES = 6
 PROMISES = (5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 60, 90, 120, 180, 240, 360, 480, 720, 1440)
 MAX_SECONDS = (30, 600)
@@ -213,6 +214,8 @@ def _check(plan: Plan) -> None:
     for clip, content in plan.clips.items():
         if not _CLIP.match(clip) or not _CONTENT.match(content):
             raise BadPlan("a recording is not an id with a content hash")
+        if clip.partition("/")[2] in LOCKED:
+            raise BadPlan("the 911 words are said as they are", "take your recording of them out")
 
 
 def _check_keys(keys: tuple[MenuKey, ...]) -> None:

@@ -14,7 +14,7 @@ from nightbell.core.config import load
 from nightbell.core.durable import remove_file, write_file
 from nightbell.flow.clips import LANGUAGES, manifest
 from nightbell.flow.hours import Kind
-from nightbell.flow.plan import MENU_KEYS, BadPlan, Plan, greeting_of
+from nightbell.flow.plan import LOCKED, MENU_KEYS, BadPlan, Plan, greeting_of
 from nightbell.line.errors import BadClip
 from nightbell.line.models import Clip, Draft, Source, TryNumber, Version
 from nightbell.line.state import audited, lock
@@ -34,6 +34,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 def longest(clip: str) -> float:
     """Seconds that a recording in this place may have. Raises BadClip for a place that does not exist."""
+    if clip in LOCKED:
+        raise BadClip(
+            "The recording was not kept",
+            "the 911 words are said as they are",
+            "record the greeting after them",
+        )
     if clip == NAME:
         return LONGEST_NAME
     if clip in {greeting_of(kind) for kind in Kind}:

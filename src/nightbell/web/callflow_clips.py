@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from nightbell.flow import phrases
 from nightbell.flow.clips import PRACTICE_NAME, manifest
 from nightbell.flow.hours import Kind
-from nightbell.flow.plan import PROMISES, MenuKey, Plan, greeting_of
+from nightbell.flow.plan import LOCKED, PROMISES, MenuKey, Plan, greeting_of
 from nightbell.web.callflow import A_CALLER, Step, View, base_of, step_of
 
 DIGITS = tuple(f"digit-{one}{end}" for one in range(10) for end in ("", "-end"))
@@ -49,7 +49,7 @@ def said(view: View) -> dict[str, Said]:
     found: dict[str, dict[str, None]] = {}
     for step, word in _all_words(view):
         clip = word.partition("@")[0]
-        if clip.startswith(("~", "own-key-")) or clip == "tone" or clip in _ELSEWHERE:
+        if clip.startswith(("~", "own-key-")) or clip == "tone" or clip in _ELSEWHERE or clip in LOCKED:
             continue
         found.setdefault(step, {}).update(dict.fromkeys(SLOTS.get(clip, (clip,))))
     return {step: _sorted(clips) for step, clips in found.items()}

@@ -85,7 +85,7 @@ _STATUS_WORDS = {
 }
 _TAG_WORDS = {
     "third": "third call in 20 min",
-    "relay": "relay",
+    "relay": "needed more time",
     "short": "short form",
     "test": "test call",
     "studio": "recording for callers",

@@ -36,7 +36,7 @@ def test_the_inbox_says_what_the_call_flow_knew(house: House, browser: Browser) 
     make_message(house.mailbox, marks=((0, "test"), (0, "short"), (0, "recording"), (0, "part:message")))
     page = browser(Role.CLINICIAN).get("/").content.decode()
     for words in (
-        "relay",
+        "needed more time",
         "told: call back by",
         "Hung up at the menu.",
         "test call",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from io import BytesIO
@@ -18,8 +19,10 @@ from nightbell.core.clock import utc_now
 from nightbell.core.config import load
 from nightbell.core.sound import Decoded
 from nightbell.flow import words as flow_words
-from nightbell.flow.model import State
-from nightbell.flow.plan import HOLIDAYS, MenuKey, Plan
+from nightbell.flow.line import Line
+from nightbell.flow.model import CallConfig, State
+from nightbell.flow.plan import HOLIDAYS, LOCKED, BadPlan, MenuKey, Plan
+from nightbell.flow.plan import from_dict as plan_from_dict
 from nightbell.line import rules
 from nightbell.line import service as lines
 from nightbell.line.models import Clip, Closure, Draft, TryNumber, Version
@@ -356,26 +359,26 @@ def test_each_panel_offers_the_words_that_are_said_there(house: House, browser: 
     assert "changed" in step[: step.index("</a>")]
 
 
-def test_words_that_no_key_cuts_stay_so_in_another_voice(house: House, browser: Browser, ear: None) -> None:
+def test_nobody_replaces_the_911_words(house: House, browser: Browser, ear: None) -> None:
     client = browser(Role.MANAGER)
-    sent = {
-        "clip": "emergency-911",
-        "node": "emergency",
-        "lang": "en",
-        "how": "upload",
-        "file": BytesIO(b"x"),
-    }
-    assert (
-        "no key cuts them short"
-        in client.get(client.post("/line/recording", sent)["Location"]).content.decode()
-    )
-    sha256 = Clip.objects.get(practice=house.practice).sha256
-    lines.use_clip(house.actor(Role.MANAGER), draft(house).revision, "emergency-911", "en", sha256)
-    desk = callflow_data.Desk(house.actor(Role.MANAGER))
-    config = desk.line(draft(house).plan, 0).config("", utc_now())
-    said = flow_words.runs(("emergency-911", "~200", "language-offer"), config, State(language="en"))
-    assert [(run.clips[0], run.barge) for run in said] == [("en/emergency-911", False), ("~200", True)]
-    assert draft(house).report.problems == ()
+    for clip in LOCKED:
+        sent = {"clip": clip, "node": "emergency", "lang": "en", "how": "upload", "file": BytesIO(b"x")}
+        answer = client.post("/line/recording", sent)
+        assert answer.status_code == 422
+        assert "911" in answer.content.decode()
+        with pytest.raises(BadPlan, match="911"):
+            plan_from_dict(replace(Plan(), clips={f"en/{clip}": "0" * 64}).to_dict())
+
+
+def test_words_that_no_key_cuts_stay_so_in_another_voice(house: House) -> None:
+    config = config_with({"en/notice-recorded": "0" * 64})
+    said = flow_words.runs(("notice-recorded", "~200", "record-full"), config, State(language="en"))
+    assert [(run.clips[0], run.barge) for run in said] == [("en/notice-recorded", False), ("~200", True)]
+
+
+def config_with(clips: dict[str, str]) -> CallConfig:
+    """A call on a line with recordings of its own."""
+    return Line(plan=Plan(clips=clips)).config("", utc_now())
 
 
 def test_a_recording_for_no_place_is_refused(house: House, browser: Browser, ear: None) -> None:

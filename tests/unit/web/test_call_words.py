@@ -45,7 +45,7 @@ def tags(**change: object) -> list[tuple[str, str]]:
 
 def test_tags_are_words() -> None:
     assert tags(tags=("relay", "short", "test", "third")) == [
-        ("relay", ""), ("short form", ""), ("test call", ""), ("third call in 20 min", "urgent"),
+        ("needed more time", ""), ("short form", ""), ("test call", ""), ("third call in 20 min", "urgent"),
     ]  # fmt: skip
     assert tags(tags=("third",), state="closed") == [("third call in 20 min", "")]
     assert tags(worse_at=NOW) == [("got worse 07:41", "urgent")]

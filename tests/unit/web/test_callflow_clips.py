@@ -10,7 +10,7 @@ from tests.unit.flow.driver import ALL_WAYS, NIGHT, config_of, everywhere, situa
 from nightbell.flow.clips import manifest
 from nightbell.flow.hours import Kind
 from nightbell.flow.line import Line
-from nightbell.flow.plan import Plan
+from nightbell.flow.plan import LOCKED, Plan
 from nightbell.web.callflow import PANELS, View, picture
 from nightbell.web.callflow_clips import said, step_saying, with_changes
 from nightbell.web.callflow_words import Book
@@ -34,6 +34,9 @@ def test_nothing_is_said_that_cannot_be_replaced(plan: Plan, kind: Kind) -> None
             for one in ones:
                 heard |= {clip.partition("/")[2] for clip in one.over().heard}
     heard -= {"", *OFFERED_APART}
+    assert heard >= {"emergency-911"}
+    heard -= LOCKED  # nobody replaces the 911 words
+    assert not offered & LOCKED
     assert len(heard) > 20
     assert heard <= offered
     assert offered <= set(manifest().longest)
@@ -41,7 +44,7 @@ def test_nothing_is_said_that_cannot_be_replaced(plan: Plan, kind: Kind) -> None
 
 def test_words_stand_in_the_panel_in_which_they_are_said() -> None:
     found = said(view_of(ALL_WAYS))
-    assert found["emergency"].words == ("emergency-911",)
+    assert "emergency" not in found  # the 911 words are nobody's to change
     assert found["lines"].words == ("emergency-988",)
     assert "urgent-lead" in found["key-1"].words
     assert found["key-5"].words == ("menu-billing", "press-5")
