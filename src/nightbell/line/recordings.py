@@ -170,7 +170,7 @@ def clip_bytes(who: Actor | str, sha256: str) -> bytes:
     missing = NotFound(
         "There is no such recording", "it is not your practice's, or its file is gone", "record it"
     )
-    if not Clip.objects.filter(practice_id=practice, sha256=sha256).exists():
+    if not _SHA256.match(sha256) or not Clip.objects.filter(practice_id=practice, sha256=sha256).exists():
         raise missing
     try:
         return _file(sha256).read_bytes()
