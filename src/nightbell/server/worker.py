@@ -126,7 +126,8 @@ class Worker:
             Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600, at_once=False),
             Loop("status", self.answers.step, self.wakes["status"], log, idle=3600),
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
-            Loop("line", self.keep_line, threading.Event(), log, idle=LINE),
+            Loop("line", self.publish_changed, threading.Event(), log, idle=LINE),
+            Loop("clips", self.make_clips, threading.Event(), log, idle=0.5),
             *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
 
@@ -263,9 +264,8 @@ class Worker:
             _age(path, now) > escalation.STANDSTILL for path in spool.waiting(self.config.spool)
         )
 
-    def keep_line(self) -> bool:
-        """Changes go to the phones, and recordings by telephone become clips."""
-        self.publish_changed()
+    def make_clips(self) -> bool:
+        """Recordings by telephone become clips: a second or two each, so in a loop that holds up no change."""
         return takeup.run_one(clock.utc_now, self.log)
 
     def publish_changed(self) -> bool:
