@@ -8,7 +8,7 @@ a graph from a practice's plan; `flow.walk` proves that every way through it end
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 Words = tuple[str, ...]
@@ -139,5 +139,4 @@ class Graph:
     start: str
     record: str
     trouble: Words = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
     closing: Closing = Closing.PROMISE

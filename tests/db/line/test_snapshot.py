@@ -90,12 +90,17 @@ def test_a_try_number_ends_after_a_quarter_of_an_hour_or_with_the_next(house: Ho
     assert second.dialled in payload()["numbers"]
 
 
-def test_a_change_is_on_the_phones_with_the_next_look_and_only_then(house: House) -> None:
+def working() -> Worker:
+    """A worker on this home, its loops not begun."""
     config, now = load(), utc_now()
     home.prepare_database(config, now)
     if home.stamp(config) is None:
         home.write_stamp(config, home.DEMO, now)
-    worker = Worker(config, lambda *_, **__: None)  # type: ignore[arg-type]
+    return Worker(config, lambda *_, **__: None)  # type: ignore[arg-type]
+
+
+def test_a_change_is_on_the_phones_with_the_next_look_and_only_then(house: House) -> None:
+    worker = working()
     touch()
     worker.publish_changed()
     before = worker.control._snapshot
@@ -137,27 +142,20 @@ def told(worker: Worker) -> dict[str, Any]:
 
 
 def test_nobody_is_promised_a_time_while_captures_lie_about(house: House) -> None:
-    config, now = load(), utc_now()
-    home.prepare_database(config, now)
-    if home.stamp(config) is None:
-        home.write_stamp(config, home.DEMO, now)
-    worker = Worker(config, lambda *_, **__: None)  # type: ignore[arg-type]
+    worker = working()
     assert told(worker)["team"]
     path = make_capture(house.mailbox, urgent=True)
     assert told(worker)["team"]  # it has just come in
-    os.utime(path, (now.timestamp() - 90, now.timestamp() - 90))
+    earlier = utc_now().timestamp() - 90
+    os.utime(path, (earlier, earlier))
     line = told(worker)
     path.unlink()
     assert (line["team"], line["promise"]["urgent"]) == (False, "")
 
 
 def test_the_phones_hear_nothing_while_the_keys_are_away(house: House) -> None:
-    config, now = load(), utc_now()
-    home.prepare_database(config, now)
-    if home.stamp(config) is None:
-        home.write_stamp(config, home.DEMO, now)
-    worker = Worker(config, lambda *_, **__: None)  # type: ignore[arg-type]
-    kek = config.keys / "kek.key"
+    worker = working()
+    kek = load().keys / "kek.key"
     away = kek.rename(kek.with_suffix(".away"))
     try:
         worker._snapshot()

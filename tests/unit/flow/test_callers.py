@@ -155,12 +155,13 @@ def test_it_makes_a_message_of_whoever_speaks_after_a_tone(
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("language", ["en", "es"])
-@pytest.mark.parametrize("keys", ["0", "20"])
+@pytest.mark.parametrize(("number", "keys"), [(CALLER, "0"), (CALLER, "20"), ("", "0")])
 def test_it_comes_to_the_tone_within_fifteen_seconds_with_911_said(
-    plan: str, language: str, keys: str
+    plan: str, language: str, number: str, keys: str
 ) -> None:
     for kind in Kind:
-        caller = Caller(config_of(PLANS[plan], language=language, kind=kind)).answered().press(keys[0])
+        config = config_of(PLANS[plan], number, language=language, kind=kind)
+        caller = Caller(config).answered().press(keys[0])
         if keys[1:] and len(PLANS[plan].languages) > 1:
             caller.to("language").press(keys[1:])
         else:
