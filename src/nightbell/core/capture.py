@@ -18,10 +18,18 @@ class EndReason(StrEnum):
 
 
 class Codec(StrEnum):
-    """How the payloads are encoded, 8000 samples a second."""
+    """How the payloads are encoded."""
 
     PCMU = "PCMU"
     PCMA = "PCMA"
+    G722 = "G722"
+    OPUS = "opus"
+
+    @property
+    def clock(self) -> int:
+        """RTP timestamp ticks a second, the unit of every offset. G.722 has 16,000 samples a second and yet counts
+        8,000 (RFC 3551 §4.5.2); Opus always counts 48,000 (RFC 7587 §4.1)."""
+        return 48_000 if self is Codec.OPUS else 8_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class CaptureMeta:
 
 @dataclass(frozen=True, slots=True)
 class AudioPacket:
-    """One RTP payload, still encoded. offset: samples since the recording began (by RTP timestamp)."""
+    """One RTP payload, still encoded. offset: ticks of `Codec.clock` since the recording began (by RTP timestamp)."""
 
     offset: int
     payload: bytes

@@ -54,7 +54,7 @@ def _loudness(codec: Codec) -> bytes:
     return bytes(min(255, abs(sample) // 16) for (sample,) in struct.iter_unpack("<h", pcm))
 
 
-_LOUDNESS = {codec: _loudness(codec) for codec in Codec}
+_LOUDNESS = {codec: _loudness(codec) for codec in (Codec.PCMU, Codec.PCMA)}
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
     file    = as sealing.signed has it
     payload = {"version", "issued_at", "epoch": {"id", "public"}, "limits": {...},
-               "lines": {key: as flow.line has it}, "numbers": {user part: {"practice", "mailbox", "line": key}}}
+               "trunks": [as sip.trunk has it], "lines": {key: as flow.line has it}, "numbers": {user part: {"practice", "mailbox", "line": key}}}
 
 The version only rises. The last good one is kept in the phone's folder and serves for ever.
 """
@@ -30,6 +30,7 @@ from nightbell.flow.model import Promise
 from nightbell.flow.plan import MAX_SECONDS, MenuKey, Plan
 from nightbell.sealing.epochs import EpochPublic
 from nightbell.sealing.signed import opened
+from nightbell.sip.trunk import Trunk
 
 SNAPSHOT, TRUST = "snapshot.json", "trust.pub"
 MAX_BYTES = 8_000_000
@@ -67,11 +68,13 @@ UNROUTED = Number()
 @dataclass(frozen=True, slots=True)
 class Limits:
     """max_calls: at once, beyond it callers get 503; drain_seconds: how long calls may end by themselves;
-    send_silence: RTP without a pause to the caller also while nothing is played (phone.media)."""
+    send_silence: RTP without a pause to the caller also while nothing is played (phone.media); local: whoever is on
+    this machine may call, without a trunk and unencrypted."""
 
     max_calls: int = 400
     drain_seconds: int = 60
     send_silence: bool = False
+    local: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class Snapshot:
     numbers: Mapping[str, Number]
     limits: Limits
     text: bytes
+    trunks: tuple[Trunk, ...] = ()
 
     def number(self, dialled: str) -> Number:
         """Who a dialled user part belongs to; UNROUTED for an unknown one. '+1 555' and '1555' are the same."""
@@ -128,8 +132,10 @@ def _read(data: Any, text: bytes) -> Snapshot:
             max_calls=int(limits.get("max_calls", Limits().max_calls)),
             drain_seconds=int(limits.get("drain_seconds", Limits().drain_seconds)),
             send_silence=bool(limits.get("send_silence", False)),
+            local=limits.get("local") is not False,
         ),
         text=text,
+        trunks=tuple(Trunk.from_dict(one) for one in data.get("trunks", ())),
     )
 
 
