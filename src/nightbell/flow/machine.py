@@ -83,8 +83,9 @@ def _begin_number(turn: Turn, node: Digits) -> None:
     if turn.counted(tries) > 2:
         enter(turn, node.skip)
         return
-    # A number keyed in early counts; one key alone is a nervous second press of the key before.
-    turn.set(entered="", kept=turn.state.kept if len(turn.state.kept) > 1 else "")
+    # A number keyed in early counts, and 0; another key alone is a nervous second press of the key before.
+    kept = turn.state.kept
+    turn.set(entered="", kept=kept if len(kept) > 1 or kept == "0" else "")
     turn.say(node.words)
     _act_on_keys_if_free(turn)
 
@@ -192,8 +193,12 @@ def _choose(turn: Turn, node: Ask, key: str) -> bool:
 
 
 def _dial(turn: Turn, node: Digits, key: str) -> bool:
-    """One key of a telephone number. # ends it, * begins anew."""
+    """One key of a telephone number. # ends it, * begins anew; 0 in its first place, where no number has one, leads to
+    the tone as everywhere else."""
     turn.silence()
+    if key == "0" and not (turn.state.entered or turn.state.recorded or turn.state.asked_more):
+        enter(turn, turn.config.graph.record)
+        return True
     turn.set(phase=Phase.DIGITS)
     if key == "*":
         turn.set(entered="")

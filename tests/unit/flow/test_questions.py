@@ -143,6 +143,20 @@ def test_it_takes_no_0_within_a_number_for_key_0(number: str, when: str) -> None
     assert numbers(caller) == [f"callback:{number}"]
 
 
+@pytest.mark.parametrize("when", ["with the menu", "as it asks", "after the words"])
+def test_key_0_in_place_of_a_number_leads_to_the_tone(when: str) -> None:
+    caller = Caller(config_of(caller="")).answered().to("greeting").press("1", gap=0)
+    if when == "as it asks":
+        caller.to("callback.free-urgent").wait(1_000)
+    elif when == "after the words":
+        caller.to("callback.free-urgent", Phase.DIGITS)
+    asked = caller.now
+    caller.press("0").to("take")
+    assert caller.tone_at is not None
+    assert caller.tone_at - asked < 15_000
+    assert caller.said("notice-recorded")
+
+
 def test_it_acts_on_what_was_keyed_during_the_words_before() -> None:
     caller = Caller(config_of()).answered().to("greeting").press("1", gap=0).press("2" + GIVEN, gap=20)
     began = caller.now
