@@ -98,7 +98,13 @@ class Mark:
     status:<state>       asked how far a message is, and was told this
     joins:<ULID>         it got worse: belongs to this earlier message
     promise:<clip>:<at>  what the caller is told when all is saved, and until when (RFC 3339 UTC, '-' for no time)
+    imported:<new|heard> brought over from a voicemail, where nobody had heard it yet, or somebody had
+    imported-flag        it was marked as urgent there
     unheard              the phone heard no voice in any part
+    unfetched            a recording that a carrier made and held could not be had (yet)
+    attest:<verified|failed|none>:<A|B|C|->  whether the caller's number is the caller's (sip.identity)
+    diverted:<why>       the patient dialled another number, and the call came on to us: always busy no-answer
+                         unreachable deflected by-time other
     """
 
     at: int

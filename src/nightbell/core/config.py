@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import stat
 from collections.abc import Mapping
@@ -11,13 +12,18 @@ from urllib.parse import urlsplit
 
 from nightbell.core.errors import RefusedStart
 
+MOST_PROCESSES = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Where this installation lives and listens.
 
     home: data; keys: key material, never inside home; url: the fixed public address;
-    rtp_ports: inclusive range of UDP ports; database: 'sqlite' or a postgresql:// URL.
+    sip_bind: addresses of SIP, each with UDP, TCP and TLS; sip_public: addresses that SIP shows beyond private networks, for a
+    NAT with fixed rules, at most one of each family; sip_cert, sip_key: PEM files, '' for our own; sip_certs: a folder of
+    more, NAME.pem with NAME.key; sip_ca: a PEM file of authorities beside the system's;
+    rtp_ports: inclusive range of UDP ports; phone_processes: over which calls are spread; database: 'sqlite' or a postgresql:// URL.
     """
 
     home: Path
@@ -27,6 +33,7 @@ class Config:
     sip_port: int
     sips_port: int
     rtp_ports: tuple[int, int]
+    phone_processes: int
     bind: str
     database: str
     keyring: str
@@ -39,6 +46,28 @@ class Config:
     smtp: str
     smtp_from: str
     smtp_ca: str
+    sip_bind: tuple[str, ...] = ("127.0.0.1",)
+    sip_public: tuple[str, ...] = ()
+    sip_cert: str = ""
+    sip_key: str = ""
+    sip_certs: str = ""
+    sip_ca: str = ""
+    twilio_account: str = ""  # calls by webhook; '' where there are none
+    twilio_token: str = ""
+    twilio_api: str = "https://api.twilio.com"
+    twilio_recording_keys: str = ""  # folder of RSA private keys, '<public key sid>.pem'
+    telnyx_public_key: str = ""
+    telnyx_api_key: str = ""
+    telnyx_api: str = "https://api.telnyx.com"
+
+    @property
+    def sip_own(self) -> Path:
+        """Where our own SIP certificate lies: sip.pem, sip.key and ca.pem.
+
+        Its key opens nothing that is stored, so that it needs no place apart from the data; it must lie where the phone,
+        and not only the worker, can read it.
+        """
+        return self.home / "phone" / "tls"
 
     @property
     def spool(self) -> Path:
@@ -87,6 +116,55 @@ def _ports(environ: Mapping[str, str], name: str, default: str) -> tuple[int, in
     return int(low), int(high)
 
 
+def _addresses(environ: Mapping[str, str], name: str, default: str) -> tuple[str, ...]:
+    """A comma list of addresses. An address of one link alone (with a scope) is none that a carrier could call."""
+    found = []
+    for text in environ.get(name, default).split(","):
+        text = text.strip().strip("[]").replace("localhost", "127.0.0.1")
+        if not text:
+            continue
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError as error:
+            why = f"{text[:60]!r} is not an address"
+            raise RefusedStart(
+                name, why, "write addresses with commas between: 192.0.2.7, 2001:db8::7"
+            ) from error
+        if getattr(address, "scope_id", None):
+            raise RefusedStart(name, f"{text[:60]!r} has a scope", "use an address without one")
+        found.append(str(address))
+    if default and not found:
+        raise RefusedStart(name, "it names no address", "name one, or leave the setting out")
+    return tuple(dict.fromkeys(found))
+
+
+def _public(environ: Mapping[str, str], name: str) -> tuple[str, ...]:
+    found = _addresses(environ, name, "")
+    if len({":" in one for one in found}) < len(found):
+        raise RefusedStart(name, "it names two addresses of one family", "name one IPv4 and one IPv6 address")
+    return found
+
+
+def _processes(environ: Mapping[str, str], name: str) -> int:
+    """One for each core but one, which is left to SIP, pages and speech."""
+    text = environ.get(name, "")
+    if not text:
+        return min(max(len(os.sched_getaffinity(0)) - 1, 1), MOST_PROCESSES)
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_PROCESSES):
+        raise RefusedStart(
+            name, f"{text[:20]!r} is not a number of processes", f"use 1 to {MOST_PROCESSES}, or leave it out"
+        )
+    return int(text)
+
+
+def _https(environ: Mapping[str, str], name: str, default: str) -> str:
+    text = environ.get(name, default).rstrip("/")
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.path or parts.query:
+        raise RefusedStart(name, f"{text!r} is not an https address", "write https://name[:port]")
+    return text
+
+
 def load(environ: Mapping[str, str] | None = None) -> Config:
     """Read the settings. Raises RefusedStart naming the setting, why, and the mend."""
     env = os.environ if environ is None else environ
@@ -105,6 +183,7 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         sip_port=_port(env, "NIGHTBELL_SIP_PORT", 5060),
         sips_port=_port(env, "NIGHTBELL_SIPS_PORT", 5061),
         rtp_ports=_ports(env, "NIGHTBELL_RTP_PORTS", "20000-29999"),
+        phone_processes=_processes(env, "NIGHTBELL_PHONE_PROCESSES"),
         bind=env.get("NIGHTBELL_BIND", "127.0.0.1"),
         database=secret(env, "NIGHTBELL_DATABASE", "sqlite"),
         keyring=secret(env, "NIGHTBELL_KEYRING", "sqlite"),
@@ -117,6 +196,19 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         smtp=secret(env, "NIGHTBELL_SMTP"),
         smtp_from=env.get("NIGHTBELL_SMTP_FROM", ""),
         smtp_ca=env.get("NIGHTBELL_SMTP_CA", ""),
+        sip_bind=_addresses(env, "NIGHTBELL_SIP_BIND", env.get("NIGHTBELL_BIND", "127.0.0.1")),
+        sip_public=_public(env, "NIGHTBELL_SIP_PUBLIC"),
+        sip_cert=env.get("NIGHTBELL_SIP_CERT", ""),
+        sip_key=env.get("NIGHTBELL_SIP_KEY", ""),
+        sip_certs=env.get("NIGHTBELL_SIP_CERTS", ""),
+        sip_ca=env.get("NIGHTBELL_SIP_CA", ""),
+        twilio_account=env.get("NIGHTBELL_TWILIO_ACCOUNT", ""),
+        twilio_token=secret(env, "NIGHTBELL_TWILIO_TOKEN"),
+        twilio_api=_https(env, "NIGHTBELL_TWILIO_API", "https://api.twilio.com"),
+        twilio_recording_keys=env.get("NIGHTBELL_TWILIO_RECORDING_KEYS", ""),
+        telnyx_public_key=env.get("NIGHTBELL_TELNYX_PUBLIC_KEY", ""),
+        telnyx_api_key=secret(env, "NIGHTBELL_TELNYX_API_KEY"),
+        telnyx_api=_https(env, "NIGHTBELL_TELNYX_API", "https://api.telnyx.com"),
     )
 
 

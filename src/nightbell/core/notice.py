@@ -106,13 +106,13 @@ class Hearing:
 
 
 class Recogniser(Protocol):
-    """Turns sound into words. PCM is mono, signed 16 bit little endian, 8000 Hz.
+    """Turns sound into words. PCM is mono, signed 16 bit little endian, `rate` samples a second: 8000 or 16000.
 
     Raises TemporaryError when the engine died or timed out, NightbellError when it can never work
     (a missing or altered model).
     """
 
-    def hear(self, pcm: bytes, language: str | None) -> Hearing: ...
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing: ...
 
     def warm(self) -> None:
         """A message is on its way: get ready, if that takes time. Never raises."""

@@ -25,7 +25,8 @@ _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1, 2, 4, 8
 _ALL_BY_ABI = {1: 0x1FFF, 2: 0x3FFF, 3: 0x7FFF, 4: 0x7FFF, 5: 0xFFFF}
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
-_TCP = 0x3  # bind and connect
+_TCP_BIND, _TCP_CONNECT = 1, 2
+_RULE_FILE, _RULE_PORT = 1, 2
 
 
 def landlock_abi() -> int:
@@ -33,8 +34,13 @@ def landlock_abi() -> int:
     return max(0, int(_LIBC.syscall(_CREATE, None, 0, 1)))
 
 
-def restrict_files(read: Iterable[Path], write: Iterable[Path], forbid_tcp: bool = False) -> int:
+def restrict_files(
+    read: Iterable[Path], write: Iterable[Path], forbid_tcp: bool = False, tcp_ports: Iterable[int] = ()
+) -> int:
     """From now on this thread's process reads only below `read` and writes only below `write`.
+
+    forbid_tcp: no connection is opened but to `tcp_ports`, and no port is bound (from ABI 4 on). Sockets that are bound
+    already stay as they are.
 
     Call before any other thread starts. Returns the ABI used. Paths that do not exist are skipped.
     Raises RefusedStart where the kernel has no Landlock.
@@ -47,7 +53,7 @@ def restrict_files(read: Iterable[Path], write: Iterable[Path], forbid_tcp: bool
             "use Linux 5.13 or newer with landlock in its LSM list",
         )
     handled = _ALL_BY_ABI[min(abi, 5)]
-    network = _TCP if forbid_tcp and abi >= 4 else 0
+    network = _TCP_BIND | _TCP_CONNECT if forbid_tcp and abi >= 4 else 0
     attributes = struct.pack("=QQ", handled, network) if abi >= 4 else struct.pack("=Q", handled)
     ruleset = int(_LIBC.syscall(_CREATE, attributes, len(attributes), 0))
     if ruleset < 0:
@@ -57,6 +63,8 @@ def restrict_files(read: Iterable[Path], write: Iterable[Path], forbid_tcp: bool
             _allow(ruleset, path, _READ & handled)
         for path in write:
             _allow(ruleset, path, handled)
+        if network:
+            _allow_ports(ruleset, set(tcp_ports))
         _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         if _LIBC.syscall(_RESTRICT, ruleset, 0):
             raise OSError(ctypes.get_errno(), "landlock_restrict_self")
@@ -73,10 +81,18 @@ def _allow(ruleset: int, path: Path, access: int) -> None:
     try:
         if not path.is_dir():
             access &= _EXECUTE | _WRITE_FILE | _READ_FILE
-        if _LIBC.syscall(_ADD, ruleset, 1, struct.pack("=Qi", access, handle), 0):
+        if _LIBC.syscall(_ADD, ruleset, _RULE_FILE, struct.pack("=Qi", access, handle), 0):
             raise OSError(ctypes.get_errno(), f"landlock_add_rule {path}")
     finally:
         os.close(handle)
+
+
+def _allow_ports(ruleset: int, ports: set[int]) -> None:
+    """Connections to these. Whoever connects may choose from which own address: that is a bind to port 0."""
+    rules = [(port, _TCP_CONNECT) for port in sorted(ports)]
+    for port, access in rules + ([(0, _TCP_BIND)] if ports else []):
+        if _LIBC.syscall(_ADD, ruleset, _RULE_PORT, struct.pack("=QQ", access, port), 0):
+            raise OSError(ctypes.get_errno(), f"landlock_add_rule port {port}")
 
 
 def leave_network() -> bool:
@@ -157,7 +173,7 @@ def system_paths() -> list[Path]:
         )
     }
     paths |= {Path(p).resolve() for p in (sys.prefix, sys.base_prefix, sys.executable)}
-    paths.add(Path(__file__).resolve().parents[1])
+    paths.add(Path(__file__).resolve().parents[2])  # the package's folder is looked up in it
     return sorted(paths)
 
 

@@ -1,10 +1,12 @@
-"""Sound that a practice brings along: the ports that decode it and that speak a text, and their errors."""
+"""Sound that comes from outside: the ports that decode it and that speak a text, and their errors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
 
 MOST_BYTES = 20_000_000  # of an uploaded file
@@ -55,5 +57,30 @@ class Speaker(Protocol):
         """A mono 16-bit PCM WAV at the voice's own rate. language: 'en' or 'es'. Blocks for seconds.
 
         Raises BadSound (no text, more than MOST_LETTERS, another language), SoundUnavailable.
+        """
+        ...
+
+
+WIDE = 16000  # samples a second of what is decoded from G.722 and Opus
+MOST_CALL = 3600  # seconds that one call's payloads may last together
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """Payloads as PCM, 16 bit little endian, mono, WIDE, one after the other: each has the length that
+    `sip.codecs.duration` tells. lost: how many could not be decoded; they are silence."""
+
+    pcm: bytes
+    lost: int
+
+
+class Unpacker(Protocol):
+    """Decodes what came over the wire: never trusted, so never in a process that holds a key."""
+
+    def unpack(self, codec: Codec, payloads: Sequence[bytes]) -> Unpacked:
+        """One stream, in its order. codec: G722 or OPUS. Blocks for up to half a minute.
+
+        An Opus payload for which `sip.codecs.duration` tells 0 is lost, and takes no place. Raises BadSound
+        (the decoder died of it, or it lasts more than MOST_CALL) and SoundUnavailable.
         """
         ...

@@ -52,7 +52,7 @@ class Dialog:
         if cseq is None:
             self.local_cseq += 1
             cseq = self.local_cseq
-        uri, routes = self._way()
+        uri, routes = self.way()
         lines = [("Via", via), ("Max-Forwards", "70"), *(("Route", route) for route in routes)]
         lines += [
             ("From", self.local),
@@ -68,7 +68,8 @@ class Dialog:
         """The URI of whoever gets the next request: the first route, else the target. Raises ValueError."""
         return parse_address(self.routes[0]).uri if self.routes else parse_uri(self.target)
 
-    def _way(self) -> tuple[str, tuple[str, ...]]:
+    def way(self) -> tuple[str, tuple[str, ...]]:
+        """(Request-URI, Route values) of the next request (§12.2.1.1)."""
         if not self.routes or parse_address(self.routes[0]).uri.param("lr") is not None:
             return self.target, self.routes
         # A strict router of RFC 2543: its URI goes to the request line, the target to the end of the route.

@@ -8,7 +8,7 @@ from nightbell.sip.rtp import SAMPLE_RATE, RtpPacket, signed_distance
 
 KEYS = "0123456789*#ABCD"
 _EVENT = struct.Struct("!BBH")
-_RECENT = 5 * SAMPLE_RATE
+_RECENT = 5  # seconds
 
 
 class DtmfDecoder:
@@ -17,10 +17,11 @@ class DtmfDecoder:
     A press is known by its timestamp, so updates and the three end packets count once, and a lost end does
     no harm. A press longer than 8 s comes in segments with new timestamps (§2.5.1.3), and some gateways
     advance the timestamp with each packet: the same event, unmarked, not ended and next in sequence is
-    the same press.
+    the same press. clock: ticks a second of the stream's timestamps, that of its codec (RFC 4733 §2.1).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: int = SAMPLE_RATE) -> None:
+        self._recent = _RECENT * clock
         self._ssrc = -1
         self._event = -1
         self._timestamp = 0
@@ -50,19 +51,26 @@ class DtmfDecoder:
         distance = signed_distance(packet.timestamp, self._timestamp)
         if distance == 0:
             return False
-        if -_RECENT < distance < 0:
+        if -self._recent < distance < 0:
             return None
         follows = signed_distance(packet.sequence, self._sequence, 16) == 1
         return not (follows and event == self._event and not self._ended and not packet.marker)
 
 
 def pack_event(event: int, duration: int, end: bool, volume: int = 10) -> bytes:
-    """One telephone-event payload. duration: samples, at most 65,535; volume: -dBm0, 0 to 63."""
+    """One telephone-event payload. duration: ticks, at most 65,535; volume: -dBm0, 0 to 63."""
     return _EVENT.pack(event, (0x80 if end else 0) | (volume & 0x3F), min(duration, 0xFFFF))
 
 
 def key_press(
-    key: str, payload_type: int, sequence: int, timestamp: int, ssrc: int, ms: int = 160, ptime: int = 20
+    key: str,
+    payload_type: int,
+    sequence: int,
+    timestamp: int,
+    ssrc: int,
+    ms: int = 160,
+    ptime: int = 20,
+    clock: int = SAMPLE_RATE,
 ) -> tuple[RtpPacket, ...]:
     """The packets of one press, to be sent every `ptime` ms: updates, then the end three times.
 
@@ -71,7 +79,7 @@ def key_press(
     event = KEYS.find(key.upper()) if len(key) == 1 else -1
     if event < 0:
         raise ValueError("a key is one of 0-9 * # A-D")
-    step = ptime * SAMPLE_RATE // 1000
+    step = ptime * clock // 1000
     count = max(1, ms // ptime)
     payloads = [pack_event(event, step * (n + 1), False) for n in range(count)]
     payloads += [pack_event(event, step * count, True)] * 3

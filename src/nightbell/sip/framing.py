@@ -11,14 +11,18 @@ MAX_HEAD = 32_768
 _LENGTH = re.compile(
     rb"(?:\A|\r\n)(?:content-length|l)[ \t]*:(?:\r\n)?[ \t]*([0-9]{1,10})[ \t]*(?=\r\n|\Z)", re.IGNORECASE
 )
-_FIRST_LINE = re.compile(rb"[\x21-\x7e]+ [\x21-\x7e\x80-\xff]+ [\x20-\x7e\x80-\xff]*\Z")
+# Blanks too many are the parser's to refuse, with 400: the answer must not depend on how the network cut the stream.
+_FIRST_LINE = re.compile(
+    rb"[\x21-\x7e]+ (?:[\x21-\x7e\x80-\xff]+ [\x20-\x7e\x80-\xff]*| *[\x21-\x7e\x80-\xff]+ +SIP/[0-9.]+ *)\Z"
+)
 
 
 class BrokenStream(NightbellError, ValueError):
-    """The stream cannot be followed any further: answer `head` with 400 if it is a request, then close."""
+    """The stream cannot be followed any further: treat `before`, the messages that were whole until then, answer `head` with
+    400 if it is a request, then close."""
 
     def __init__(self, why: str, head: bytes = b"") -> None:
-        self.head = head
+        self.head, self.before = head, list[bytes]()
         super().__init__("SIP stream", why, "close the connection")
 
 
@@ -39,8 +43,12 @@ class Framer:
         self._buffer += data
         messages: list[bytes] = []
         while True:
-            if not self._wanted and not self._find_head():
-                return messages
+            try:
+                if not self._wanted and not self._find_head():
+                    return messages
+            except BrokenStream as broken:
+                broken.before = messages
+                raise
             if len(self._buffer) < self._wanted:
                 return messages
             messages.append(bytes(self._buffer[: self._wanted]))
@@ -55,9 +63,9 @@ class Framer:
     def _find_head(self) -> bool:
         self._skip_pings()
         end = self._buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        self._check_begin()
         if end < 0:
             self._searched = len(self._buffer)
-            self._check_begin()
             if len(self._buffer) > MAX_HEAD:
                 raise BrokenStream("a message's headers are too large")
             return False

@@ -15,7 +15,8 @@ from nightbell.sip.grammar import TOKEN, Address, Uri, Via, parse_address, parse
 MAX_BYTES = 65_536
 MAX_HEADERS = 256
 MAX_LINE = 8_192
-ALLOW = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE"
+ALLOW = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, PRACK"
+SUPPORTED = ("timer", "100rel")  # the extensions that a caller may require of us
 _FULL_NAMES = {
     "i": "call-id",
     "m": "contact",
@@ -40,6 +41,7 @@ REASONS = {
     180: "Ringing",
     200: "OK",
     400: "Bad Request",
+    403: "Forbidden",
     404: "Not Found",
     405: "Method Not Allowed",
     406: "Not Acceptable",
@@ -48,6 +50,7 @@ REASONS = {
     415: "Unsupported Media Type",
     416: "Unsupported URI Scheme",
     420: "Bad Extension",
+    422: "Session Interval Too Small",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
@@ -58,6 +61,7 @@ REASONS = {
     500: "Server Internal Error",
     501: "Not Implemented",
     503: "Service Unavailable",
+    504: "Server Time-out",
     505: "Version Not Supported",
     513: "Message Too Large",
     603: "Decline",

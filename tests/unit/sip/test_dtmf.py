@@ -78,3 +78,13 @@ def test_a_new_source_may_press_the_same_key_at_the_same_time() -> None:
 def test_it_packs_only_keys(key: str) -> None:
     with pytest.raises(ValueError, match="key"):
         key_press(key, 101, 0, 0, 0)
+
+
+def test_a_press_in_a_stream_of_opus_counts_in_its_clock() -> None:
+    """RFC 4733 §2.1, RFC 7587 §4.1: 48,000 ticks a second, so a straggler of two seconds ago lies 96,000 behind."""
+    decoder = DtmfDecoder(48_000)
+    first = key_press("1", 102, 0, 1_000_000, 5, clock=48_000)
+    second = key_press("2", 102, len(first), 1_096_000, 5, clock=48_000)
+    packets = [*first[:-1], *second, first[-1]]
+    assert [key for packet in packets if (key := decoder.feed(packet))] == ["1", "2"]
+    assert int.from_bytes(first[0].payload[2:4], "big") == 960

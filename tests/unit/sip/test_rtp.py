@@ -2,6 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nightbell.core.capture import Codec
+from nightbell.sip.codecs import duration
 from nightbell.sip.rtp import BadRtp, Placement, RtpPacket, pack, unpack
 
 FRAME = b"\x55" * 160
@@ -110,3 +112,39 @@ def test_it_ignores_empty_payloads() -> None:
 def test_it_places_any_order_alike_once_the_start_is_known(order: list[int], start: int) -> None:
     placement = Placement(start=start)
     assert all(placement.place(at(start + 160 * n)) == 160 * n for n in order)
+
+
+def test_it_counts_in_the_ticks_of_the_codec() -> None:
+    opus = Placement(codec=Codec.OPUS)
+    frame = b"\x78" + bytes(40)  # 20 ms
+    assert [opus.put(n * 960, 7, duration(Codec.OPUS, frame), 1.0) for n in (0, 1, 3, 2, 2)] == [
+        0, 960, 2880, 1920, None,
+    ]  # fmt: skip
+    assert opus.place(RtpPacket(0, False, 0, 4 * 960, 7, b"\xff"), 1.0) is None  # malformed: it lasts nothing
+    assert opus.put(4 * 960 + 29 * 48_000, 7, 960, 1.0) == 4 * 960  # too far ahead of time: joined
+    g722 = Placement(codec=Codec.G722)
+    assert [g722.place(at(n)) for n in (0, 160)] == [0, 160]
+
+
+def test_what_comes_late_fills_its_gap_and_nothing_twice() -> None:
+    place = Placement().place
+    assert [place(at(n * 160)) for n in (0, 1, 5, 9)] == [0, 160, 800, 1440]
+    assert [place(at(n * 160)) for n in (3, 7, 3, 7, 5, 2)] == [480, 1120, None, None, None, 320]
+    assert place(at(6 * 160, payload=FRAME[:80])) == 960
+    assert place(at(6 * 160 + 80, payload=FRAME[:80])) == 1040
+    assert place(at(6 * 160)) is None
+
+
+def test_a_flood_of_gaps_is_bounded() -> None:
+    placement = Placement()
+    for n in range(5000):
+        placement.place(at(n * 320))
+    assert len(placement._holes) <= 256
+    assert placement.place(at(4998 * 320 + 160)) == 4998 * 320 + 160
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=120), st.integers(0, 2**32 - 1))
+def test_each_packet_is_taken_once_whatever_comes_in_which_order(order: list[int], start: int) -> None:
+    placement = Placement(start=start)
+    taken = [placement.put((start + 160 * n) % 2**32, 7, 160, 0.0) for n in order]
+    assert [offset for offset in taken if offset is not None] == [160 * n for n in dict.fromkeys(order)]
