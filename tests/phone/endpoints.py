@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 from nightbell.core.capture import Codec
 from nightbell.core.log import Log
-from nightbell.phone.endpoint import Endpoint, IncomingCall
+from nightbell.phone.endpoint import Endpoint, IncomingCall, Limits
 from nightbell.sip.message import Request, Response, parse
 from nightbell.sip.transaction import Timing
 
 LOCAL = ("127.0.0.1", 40000)
 CODECS = (Codec.PCMU, Codec.PCMA)
 QUICK = Timing(0.05, 0.4, 0.5)
+UNHURRIED = Limits(rate=1e9, burst=10**9)  # for tests that are faster than any caller
 T = TypeVar("T")
 
 
@@ -39,7 +40,9 @@ class Line:
         self.log = io.StringIO()
         self._on_call = on_call or (lambda call: call.answer(LOCAL, call.remote.codecs[0][1]))
         options.setdefault("timing", QUICK)
-        self.endpoint = Endpoint("127.0.0.1", 0, self._called, Log("test", self.log), **options)
+        options.setdefault("limits", UNHURRIED)
+        bind = options.pop("bind", "127.0.0.1")
+        self.endpoint = Endpoint(bind, 0, self._called, Log("test", self.log), **options)
 
     def _called(self, call: IncomingCall) -> None:
         self.calls.append(call)

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.phone.endpoints import line, message, offer, run, until
+from tests.phone.endpoints import LOCAL, line, message, offer, run, until
 
 from nightbell.phone.endpoint import Limits
 from nightbell.sip.framing import Framer
@@ -151,7 +151,10 @@ def test_connections_are_bounded(limits: Limits) -> None:
 
 def test_a_reader_that_stalls_is_cut_off() -> None:
     async def story() -> None:
-        async with line(limits=Limits(backlog=4096)) as it, stream(it.endpoint.port) as client:
+        async with (
+            line(limits=Limits(backlog=4096, rate=1e9, burst=10**9)) as it,
+            stream(it.endpoint.port) as client,
+        ):
             client.writer.transport.pause_reading()
             for n in range(20000):
                 client.send(
@@ -188,6 +191,31 @@ def test_the_call_survives_its_connection() -> None:
             it.calls[0].hangup()
             async with asyncio.timeout(3):
                 assert (await got.get()).startswith(b"BYE ")
+            server.close()
+
+    run(story())
+
+
+def test_an_answer_finds_its_way_when_the_connection_of_its_request_is_gone() -> None:
+    """RFC 3261 §18.2.2: to where the Via says that the other side listens."""
+
+    async def story() -> None:
+        async with line(lambda call: call.ring()) as it:
+            got: asyncio.Queue[bytes] = asyncio.Queue()
+
+            async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                got.put_nowait(await reader.read(65536))
+                writer.close()
+
+            server = await asyncio.start_server(taken, "127.0.0.1", 0)
+            port = server.sockets[0].getsockname()[1]
+            async with stream(it.endpoint.port) as client:
+                client.send(message("INVITE", port, body=offer(), transport="TCP"))
+                await client.response()
+            await asyncio.sleep(0.05)
+            it.calls[0].answer(LOCAL, it.calls[0].remote.codecs[0][1])
+            async with asyncio.timeout(3):
+                assert (await got.get()).startswith(b"SIP/2.0 200 ")
             server.close()
 
     run(story())

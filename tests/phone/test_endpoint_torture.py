@@ -3,13 +3,13 @@
 import asyncio
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.phone.endpoints import LOCAL, line, message, offer, phone, run
+from tests.phone.endpoints import LOCAL, UNHURRIED, line, message, offer, phone, run
 
 from nightbell.core.capture import Codec
-from nightbell.phone.endpoint import Limits
 from nightbell.phone.transport import Peer
 
 CORPUS = Path(__file__).parents[1] / "vectors" / "rfc4475"
@@ -134,7 +134,7 @@ def test_mutations_and_noise_never_stop_it() -> None:
 
 def test_a_flood_of_refusable_requests_takes_no_memory_and_no_place() -> None:
     async def story() -> None:
-        async with line(limits=Limits(transactions=50)) as it, phone(it.endpoint.port) as client:
+        async with line(limits=replace(UNHURRIED, transactions=50)) as it, phone(it.endpoint.port) as client:
             it.endpoint.layer.transport.send, send = lambda data, peer: None, it.endpoint.layer.transport.send  # type: ignore[method-assign]
             kinds = [
                 ("OPTIONS", ""),

@@ -137,7 +137,7 @@ def meta():
 def take(recording, packets):
     said, done = [], threading.Event()
     for number in range(packets):
-        recording.audio(number * 160, number.to_bytes(4, "big") * 40, 0.0)
+        recording.audio([(number * 160, number.to_bytes(4, "big") * 40)], 0.0)
     recording.finish(End(9, EndReason.HANG_UP), lambda ok: (said.append(ok), ok and done.set()))
     recorder.wake()
     return said, done

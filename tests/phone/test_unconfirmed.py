@@ -15,6 +15,7 @@ from tests.phone.house import DIALLED, House
 
 from nightbell.core.log import Log
 from nightbell.phone.endpoint import Endpoint, Limits
+from nightbell.phone.engine import Engine
 from nightbell.phone.media import Media
 from nightbell.phone.service import Phone
 from nightbell.phone.snapshot import Holder
@@ -61,7 +62,9 @@ class Lines:
 async def lines(root: Path) -> AsyncIterator[Lines]:
     house, log = House(root), io.StringIO()
     media = Media("127.0.0.1", (38000, 39999), asyncio.get_running_loop().call_soon_threadsafe)
-    service = Phone(house.folder, Holder(house.folder), media, root / "none.sock", Log("test", log))
+    holder = Holder(house.folder)
+    engine = Engine(house.folder, holder, media, Log("test", log))
+    service = Phone(house.folder, holder, engine, root / "none.sock", Log("test", log))
     endpoint = Endpoint("127.0.0.1", 0, service.on_call, Log("test", log), timing=QUICK)
     await endpoint.start()
     service.attach(endpoint)
@@ -146,7 +149,7 @@ def test_a_scan_of_numbers_that_are_nobodys_leaves_no_message_unless_somebody_is
             port = sdp.parse((await client.response()).body).port
             if sounds:
                 it.ear.say(port)
-            await until(lambda: not it.endpoint.calls and not it.phone.recorder.open_captures, 8)
+            await until(lambda: not it.endpoint.calls and not it.phone.works.stats().open_captures, 8)
             assert it.captures() == ([".cap"] if sounds else [])
             assert it.phone.health()["never_confirmed"] == ({} if sounds else {"dropped": 1})
 

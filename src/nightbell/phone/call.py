@@ -8,17 +8,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from nightbell.core import clock
-from nightbell.core.capture import CaptureMeta, Codec, Digit, End, EndReason, Mark
+from nightbell.core.capture import CaptureMeta, Digit, End, EndReason, Mark
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.flow import machine, model
 from nightbell.flow.line import Line
 from nightbell.flow.turn import Phase
+from nightbell.phone.dtls import identity
+from nightbell.phone.legs import Leg
 from nightbell.phone.media import Media, NoPort
 from nightbell.phone.memory import Memory
 from nightbell.phone.recorder import CannotRecord, Recorder, Recording
-from nightbell.phone.session import Peer, Session
-from nightbell.phone.sip_calls import IncomingCall
+from nightbell.phone.securing import Securing, peer_of
+from nightbell.phone.session import Packets, Session
 from nightbell.phone.snapshot import UNROUTED, Number, Snapshot, plain
 from nightbell.phone.take import Budget, Take
 from nightbell.phone.voice import Voice
@@ -41,32 +43,16 @@ class House:
     told: Callable[..., None]
     over: Callable[[Call], None]
     now_in_force: Callable[[], tuple[Snapshot, float]]
-    local_address: Callable[[IncomingCall], str]
+    local_address: Callable[[Leg], str]
     memory: Memory = field(default_factory=Memory)
     takes: Budget = field(default_factory=Budget)
     never_confirmed: Counter[str] = field(default_factory=Counter)
 
 
-def peer_of(offer: AudioOffer, codec: Codec) -> Peer | None:
-    """The other side's sound, None when it does not have `codec`."""
-    number = offer.payload_type(codec)
-    if number is None:
-        return None
-    return Peer(offer.remote, codec, number, offer.dtmf_type, mute=offer.held)
-
-
-def callable_number(caller: str) -> str:
-    """Ten digits that can be called back, or ''."""
-    digits = "".join(key for key in caller if key in "0123456789")
-    if len(digits) == 11 and digits.startswith("1"):
-        digits = digits[1:]
-    return digits if machine.is_number(digits) else ""
-
-
 class Call:
     """From INVITE to the end of the capture. Everything here runs in the event loop."""
 
-    def __init__(self, leg: IncomingCall, house: House, snapshot: Snapshot, busy: bool = False) -> None:
+    def __init__(self, leg: Leg, house: House, snapshot: Snapshot, busy: bool = False) -> None:
         """busy: the system is full, this call gets the short form."""
         self.capture = new_ulid()
         self._leg, self._house, self._snapshot = leg, house, snapshot
@@ -79,13 +65,15 @@ class Call:
         self._timer: asyncio.TimerHandle | None = None
         self._longest: asyncio.TimerHandle | None = None
         self._session: Session | None = None
+        self._securing: Securing | None = None
         self._recording: Recording | None = None
         self._take: Take | None = None
         self._answered = clock.monotonic()
         self._up = self._began = False
+        self._why = (0, "")  # what the BYE says, a status and words
 
     def _rules(self, busy: bool) -> model.CallConfig:
-        caller, now = callable_number(self._leg.caller), clock.utc_now()
+        caller, now = machine.callable_number(self._leg.caller), clock.utc_now()
         before = self._house.memory.recall(self._number.practice, self._leg.caller, clock.monotonic())
         try:
             return self._line().config(caller, now, before.language, before.slow, busy)
@@ -110,11 +98,11 @@ class Call:
             raise
 
     def _answer(self) -> None:
-        peer = peer_of(self._leg.remote, self._codec)
+        peer = peer_of(self._leg.remote, self._codec, self._leg.security)
         try:
             if peer is None:
                 raise NoPort("a call's sound", "its first codec has no number")
-            self._session = self._house.media.open(peer, self)
+            self._session = self._house.media.open(peer, self, self._leg.peer.local)
         except NoPort as error:
             self._house.log.failure("call_without_media", error)
             self._leg.reject(503)
@@ -123,17 +111,23 @@ class Call:
         self._leg.on_end = self._ended
         self._leg.on_media = self._moved
         self._leg.heard = self._speaks
-        self._leg.on_confirmed = self._session.confirm
+        self._leg.received = self._packets
+        self._leg.on_confirmed = self._confirmed
+        self._securing = Securing(self._session, self._without_keys)
+        self._securing.agree(self._leg.security)
         self._answered = clock.monotonic()
         self._recording = self._open_recording()
         port = self._session.local[1]
-        self._leg.answer((self._house.local_address(self._leg), port), self._codec)
+        self._leg.answer((self._house.local_address(self._leg), port), self._codec, identity().fingerprint)
         self._up = True
         self._house.told("call_started", capture=self.capture)
         longest = LONGEST_BESIDE_MESSAGE + self._number.line.plan.max_seconds
         self._longest = self._loop.call_later(longest, self.drain)
         if self._recording is not None and self._number.line.test:
             self._recording.note(Mark(0, self._trial()))
+        if self._recording is not None:
+            for mark in self._leg.marks:
+                self._recording.note(Mark(0, mark))
         self._feed(model.Answered(self._recording is not None))
 
     def _trial(self) -> str:
@@ -142,6 +136,7 @@ class Call:
 
     def drain(self) -> None:
         """End now, keeping what there is."""
+        self._why = (503, "the line ends the call")
         self._tick()  # whether somebody is speaking decides what may be said
         self._feed(model.Drain())
         if self._session is not None and not self._session.confirmed:
@@ -163,6 +158,18 @@ class Call:
     def told(self, event: model.Told | model.Taken) -> None:
         """The worker's answer."""
         self._feed(event)
+
+    def _confirmed(self) -> None:
+        if self._session is not None and self._securing is not None:
+            self._session.confirm()
+            self._securing.there()
+
+    def _without_keys(self, why: str) -> None:
+        """No key, so no sound: the same for the caller as a call that we never heard, and the same row in the inbox."""
+        self._house.never_confirmed[f"dtls_{why}"] += 1
+        self._why = (488, "no keys for the sound")
+        self._never_confirmed()
+        self._feed(model.HungUp())
 
     def _ended(self, reason: str) -> None:
         self._up = False
@@ -187,10 +194,14 @@ class Call:
         """Whether sound came for a second or more: then a lost ACK is no reason to hang up on a patient."""
         return self._session is not None and self._session.counters.received >= 50
 
+    def _packets(self) -> int:
+        return 0 if self._session is None else self._session.counters.received
+
     def _moved(self, offer: AudioOffer) -> None:
-        peer = peer_of(offer, self._codec)
-        if peer is not None and self._session is not None:
+        peer = peer_of(offer, self._codec, self._leg.security)
+        if peer is not None and self._session is not None and self._securing is not None:
             self._session.retarget(peer)
+            self._securing.agree(self._leg.security)
 
     def _tick(self) -> None:
         self._timer = None
@@ -258,7 +269,7 @@ class Call:
             session.hold()
         elif isinstance(action, model.Sync):
             # By way of the media thread: what has arrived until now is part of what is made durable.
-            self._house.media.order(lambda: self._sync(recording))
+            session.catch_up(lambda: self._sync(recording))
         elif isinstance(action, model.Save):
             self._finish(action)
 
@@ -275,9 +286,10 @@ class Call:
             return
         take = self._take = Take(self._house.takes)
 
-        def sink(offset: int, payload: bytes, at: float) -> None:
-            recording.audio(offset, payload, at)
-            take.hear(offset, payload)
+        def sink(packets: Packets, at: float) -> None:
+            recording.audio(packets, at)
+            for offset, payload in packets:
+                take.hear(offset, payload)
 
         session.record(sink)
 
@@ -368,7 +380,9 @@ class Call:
             self._finish(model.Save(EndReason.INTERRUPTED))
         if self._up:
             self._up = False
-            self._leg.hangup()
+            self._leg.hangup(*self._why)
+        if self._securing is not None:
+            self._securing.close()
         if self._session is not None:
             self._session.close()
             self._session = None

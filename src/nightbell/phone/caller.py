@@ -1,6 +1,6 @@
 """A real caller on our own stack: dials, presses keys, waits for the tone, speaks a sound file, hangs up.
 
-`python -m nightbell.phone.caller sip:USER@HOST:PORT --wav FILE [--digits "1,#"] [--transport udp|tcp]`
+`python -m nightbell.phone.caller sip:USER@HOST:PORT --wav FILE [--digits "1,#"] [--transport udp|tcp|tls] [--srtp sdes]`
 """
 
 from __future__ import annotations
@@ -9,11 +9,8 @@ import argparse
 import asyncio
 import io
 import json
-import math
-import secrets
-import struct
 import sys
-from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -22,17 +19,18 @@ from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
 from nightbell.phone import wav
+from nightbell.phone.caller_sound import TICK, Sound, ToneEar
 from nightbell.phone.endpoint import CallFailed, Endpoint, OutgoingCall
-from nightbell.sip import g711
-from nightbell.sip.dtmf import key_press
-from nightbell.sip.rtp import BadRtp, RtpPacket, pack, unpack
+from nightbell.phone.tls import Tls
+from nightbell.sip.digest import Credentials
+from nightbell.sip.sdp import AudioOffer
+from nightbell.sip.srtp import Keying
 
-TICK = 0.02
+__all__ = ["Caller", "Report", "Sound", "ToneEar", "main"]
+
 FIRST_KEY, NEXT_KEY = 1.5, 1.0  # seconds after the answer, and between two keys; a comma waits as long again
-TONE_HZ, TONE_FRAMES = 1000, 5
 LAST_WORDS = 90.0
-_COS = [math.cos(2 * math.pi * TONE_HZ * n / 8000) for n in range(wav.FRAME)]
-_SIN = [math.sin(2 * math.pi * TONE_HZ * n / 8000) for n in range(wav.FRAME)]
+KEYS_WITHIN = 12.0
 
 
 @dataclass(slots=True)
@@ -42,6 +40,8 @@ class Report:
     answered: bool = False
     code: int = 0
     codec: str = ""
+    srtp: str = ""
+    profile: str = ""
     tone_at: float | None = None
     spoke_from: float | None = None
     spoken: float = 0.0
@@ -49,90 +49,8 @@ class Report:
     lasted: float = 0.0
     packets_sent: int = 0
     packets_received: int = 0
+    unauthentic: int = 0
     keys: list[str] = field(default_factory=list)
-
-
-class ToneEar:
-    """Hears the recording tone: 1000 Hz alone for a tenth of a second, then its end."""
-
-    def __init__(self) -> None:
-        self.run = 0
-        self.heard = self.over = False
-
-    def feed(self, payload: bytes, codec: Codec) -> None:
-        """One received frame (Goertzel's single bin, by tables)."""
-        if self.over or len(payload) != wav.FRAME:
-            return
-        samples = struct.unpack(f"<{wav.FRAME}h", g711.decode(payload, codec))
-        total = sum(sample * sample for sample in samples)
-        real = sum(sample * cos for sample, cos in zip(samples, _COS, strict=True))
-        imaginary = sum(sample * sin for sample, sin in zip(samples, _SIN, strict=True))
-        share = 2 * (real * real + imaginary * imaginary) / (wav.FRAME * total) if total > 1e7 else 0.0
-        if share > 0.9:
-            self.run += 1
-            self.heard = self.heard or self.run >= TONE_FRAMES
-        else:
-            self.over, self.run = self.heard, 0
-
-
-class Sound(asyncio.DatagramProtocol):
-    """The caller's RTP: one packet every 20 ms, silence when there is nothing to say."""
-
-    def __init__(self) -> None:
-        self.ear, self.codec = ToneEar(), Codec.PCMU
-        self.sent = self.received = 0
-        self.target: tuple[str, int] | None = None
-        self.payload_type, self.dtmf_type = 0, 101
-        self._frames: deque[bytes] = deque()
-        self._keys: deque[RtpPacket] = deque()
-        self._transport: asyncio.DatagramTransport | None = None
-        self._sequence, self._ssrc = secrets.randbits(16), secrets.randbits(32)
-        self._timestamp = secrets.randbits(32)
-        self.idle = asyncio.Event()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-
-    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        try:
-            packet = unpack(data)
-        except BadRtp:
-            return
-        self.received += 1
-        if packet.payload_type == self.payload_type:
-            self.ear.feed(packet.payload, self.codec)
-
-    def say(self, frames: tuple[bytes, ...]) -> None:
-        self.idle.clear()
-        self._frames.extend(frames)
-
-    def press(self, key: str) -> None:
-        """Send one key press in place of sound. Raises ValueError for what is no key."""
-        self.idle.clear()
-        self._keys.extend(key_press(key, self.dtmf_type, 0, self._timestamp, self._ssrc))
-
-    async def run(self) -> None:
-        """Send for as long as the call lasts."""
-        due = clock.monotonic()
-        while True:
-            self._send()
-            due += TICK
-            await asyncio.sleep(max(0.0, due - clock.monotonic()))
-
-    def _send(self) -> None:
-        if self.target is None or self._transport is None:
-            return
-        if self._keys:
-            packet = self._keys.popleft()._replace(sequence=self._sequence)
-        else:
-            if not self._frames:
-                self.idle.set()
-            frame = self._frames.popleft() if self._frames else g711.silence(wav.FRAME, self.codec)
-            packet = RtpPacket(self.payload_type, False, self._sequence, self._timestamp, self._ssrc, frame)
-        self._transport.sendto(pack(packet), self.target)
-        self._sequence = (self._sequence + 1) & 0xFFFF
-        self._timestamp = (self._timestamp + wav.FRAME) & 0xFFFFFFFF
-        self.sent += 1
 
 
 class Caller:
@@ -153,7 +71,9 @@ class Caller:
     async def call(self) -> bool:
         """True when the message was spoken. Raises CallFailed."""
         loop = asyncio.get_running_loop()
-        endpoint = Endpoint(self.options.bind, 0, lambda call: call.reject(486), Log("caller", io.StringIO()))
+        tls = Tls(ca=self.options.ca)
+        log = Log("caller", io.StringIO())
+        endpoint = Endpoint(self.options.bind, 0, lambda call: call.reject(486), log, tls=tls)
         await endpoint.start()
         transport, _ = await loop.create_datagram_endpoint(
             lambda: self._sound, local_addr=(self.options.bind, 0)
@@ -162,31 +82,54 @@ class Caller:
         try:
             leg = await self._dial(endpoint, transport.get_extra_info("sockname")[:2])
             sender = asyncio.create_task(self._sound.run())
-            return await self._talk(leg)
+            return await self._keyed(leg) and await self._talk(leg)
         finally:
             if sender is not None:
                 sender.cancel()
             await asyncio.sleep(0.1)  # the BYE and its answer
+            self._sound.close()
             transport.close()
             await endpoint.close()
             self.report.packets_sent, self.report.packets_received = self._sound.sent, self._sound.received
+            self.report.unauthentic = self._sound.unauthentic
 
     async def _dial(self, endpoint: Endpoint, local: tuple[str, int]) -> OutgoingCall:
         self.tell(f"dialling {self.options.uri}")
         codec = Codec[self.options.codec.upper()]
+        keying = Keying(self.options.srtp) if self.options.srtp else None
         leg = await asyncio.wait_for(
-            endpoint.dial(self.options.uri, local, (codec,), self.options.sender, self.options.transport),
+            endpoint.dial(
+                self.options.uri, local, (codec,), self.options.sender, self.options.transport, security=keying,
+                credentials=_login(self.options),
+            ),
             self.options.timeout,
-        )
+        )  # fmt: skip
         self._answered = clock.monotonic()
         leg.on_end = self._over
-        sound = self._sound
-        sound.codec, sound.payload_type = leg.codec, leg.remote.payload_type(leg.codec) or 0
-        sound.dtmf_type = leg.remote.dtmf_type or sound.dtmf_type
-        sound.target = leg.remote.remote
+
+        def moved(remote: AudioOffer) -> None:
+            self._sound.begin(remote, leg.codec, leg.security)
+
+        leg.on_media = moved
+        moved(leg.remote)
         self.report.answered, self.report.codec = True, leg.codec.value
-        self.tell(f"answered ({leg.codec.value}, sound to {sound.target[0]}:{sound.target[1]})")
+        self.report.srtp = leg.security.keying.value
+        host, port = leg.remote.remote
+        self.tell(f"answered ({leg.codec.value}, {self.report.srtp} encryption, sound to {host}:{port})")
         return leg
+
+    async def _keyed(self, leg: OutgoingCall) -> bool:
+        """Wait for the keys of the sound, where there are any."""
+        try:
+            await asyncio.wait_for(self._sound.keyed.wait(), KEYS_WITHIN)
+        except TimeoutError:
+            self._sound.failed = "stalled"
+        self.report.profile = self._sound.profile
+        if self._sound.failed:
+            self.tell(f"no keys for the sound: {self._sound.failed}")
+            leg.hangup()
+            return False
+        return True
 
     def _over(self, _reason: str) -> None:
         self._ended.set()
@@ -260,20 +203,36 @@ class Caller:
             return
 
 
+def _login(options: argparse.Namespace) -> Callable[[str], Credentials] | None:
+    """What is answered to a server that asks who we are. Raises OSError."""
+    if not options.user or options.password_file is None:
+        return None
+    password = options.password_file.read_text().strip()
+    return lambda realm: Credentials.of(options.user, realm, password)
+
+
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="nightbell call", description="Place a real SIP call and leave a message."
     )
-    parser.add_argument("uri", help="sip:NUMBER@HOST:PORT")
+    parser.add_argument("uri", help="sip:NUMBER@HOST:PORT[;transport=tls]")
     parser.add_argument("--wav", required=True, type=Path, help="8000 Hz mono WAV, 16-bit PCM or G.711")
     parser.add_argument(
         "--digits",
         default="",
         help="keys to press before the tone; # ends the message, what follows it is pressed after that",
     )
-    parser.add_argument("--transport", choices=("udp", "tcp"), default="udp")
-    parser.add_argument("--codec", choices=("pcmu", "pcma"), default="pcmu")
+    parser.add_argument("--transport", choices=("udp", "tcp", "tls"), default="udp")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="trust this certificate authority too (TLS)")
+    parser.add_argument(
+        "--srtp",
+        choices=[one.value for one in Keying],
+        help="how the sound is encrypted (over TLS: sdes, else none)",
+    )
+    parser.add_argument("--codec", type=str.lower, choices=("pcmu", "pcma", "g722", "opus"), default="pcmu")
     parser.add_argument("--from", dest="sender", default="6175550100", help="the caller's number")
+    parser.add_argument("--user", default="", help="log in as this user when the server asks")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="holds that user's password")
     parser.add_argument(
         "--speak-after", type=float, metavar="S", help="speak S seconds after the answer, tone or not"
     )
@@ -283,8 +242,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--bind", default="127.0.0.1", help="our own address")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     options = parser.parse_args(arguments)
-    if not options.uri.startswith("sip:"):
-        parser.error("the address begins with sip:")
+    if not options.uri.startswith(("sip:", "sips:")):
+        parser.error("the address begins with sip: or sips:")
+    if bool(options.user) != (options.password_file is not None):
+        parser.error("--user and --password-file belong together")
+    if options.password_file is not None and not options.password_file.is_file():
+        parser.error(f"--password-file: {options.password_file} is no file")
     if set(options.digits) - set("0123456789*#, "):
         parser.error("--digits takes 0-9, *, # and commas")
     return options

@@ -5,7 +5,8 @@ up:   {"event": "hello", "version"}, {"event": "call_started" | "call_ended" | "
       {"event": "status", "capture", "practice", "number", "caller"}, a caller's question; it is never logged.
 down: {"command": "snapshot", "data": {"payload", "signature"}}, {"command": "drain"}, {"command": "ping"},
       {"command": "status", "data": {"capture", "state", "at", "ref"}} (the answer),
-      {"command": "taken", "data": {"capture", "rings"}} (a message is stored).
+      {"command": "taken", "data": {"capture", "rings"}} (a message is stored),
+      {"command": "ask_trunk", "data": {"id"}} (somebody wants to know how that carrier is, now).
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Control:
         try:
             order = json.loads(line)
             name = order["command"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             self._log("control_line_malformed")
             return
         if name == "ping":

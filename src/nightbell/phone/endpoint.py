@@ -3,68 +3,118 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-import socket
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+from nightbell.core import clock
 from nightbell.core.capture import Codec
 from nightbell.core.log import Log
-from nightbell.phone.admission import Admission
+from nightbell.phone.admission import Admission, Quiet, source_of
+from nightbell.phone.gate import Gate
 from nightbell.phone.layer import Layer
-from nightbell.phone.sip_calls import Call, IncomingCall
+from nightbell.phone.policy import Policy
+from nightbell.phone.resolve import Resolver, Unresolved
+from nightbell.phone.sip_call import Call
+from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.sip_dial import CallFailed, OutgoingCall
 from nightbell.phone.sip_transactions import Server
+from nightbell.phone.tls import Tls
 from nightbell.phone.transport import Limits, Peer, Transport
+from nightbell.sip import timers
+from nightbell.sip.digest import Credentials
 from nightbell.sip.grammar import Uri, parse_uri
-from nightbell.sip.message import ALLOW, Request, session_part
+from nightbell.sip.message import ALLOW, SUPPORTED, Request, session_part
 from nightbell.sip.sdp import NotAcceptable
+from nightbell.sip.srtp import Keying
 from nightbell.sip.transaction import Timing
 
 __all__ = ["Call", "CallFailed", "Endpoint", "IncomingCall", "Limits", "OutgoingCall"]
 
 _METHODS = frozenset(ALLOW.split(", "))
 # Known to us by name and not for us: 405. Everything else is 501 (§21.5.2).
-_FOREIGN = frozenset(["REGISTER", "INFO", "NOTIFY", "SUBSCRIBE", "PUBLISH", "REFER", "MESSAGE", "PRACK"])
-_ABOUT = (("Allow", ALLOW), ("Accept", "application/sdp"), ("Accept-Encoding", "identity"), ("Supported", ""))
+_FOREIGN = frozenset(["REGISTER", "INFO", "NOTIFY", "SUBSCRIBE", "PUBLISH", "REFER", "MESSAGE"])
+_ABOUT = (
+    ("Allow", ALLOW),
+    ("Accept", "application/sdp"),
+    ("Accept-Encoding", "identity"),
+    ("Supported", ", ".join(SUPPORTED)),
+)
 
 
 class Endpoint:
-    """UDP and TCP on one port. `on_call` is called for each new INVITE that we could take.
+    """UDP, TCP and TLS. `on_call` is called for each new INVITE that we could take.
 
-    `counters` counts what happened by name: malformed, rejected_488, retransmits, merged, overload, calls, ...
+    bind: addresses to listen on; tls: certificates, without one there is no TLS listener; public: addresses to show beyond
+    private networks; policy: who may talk to us; resolver: for the names that we dial.
+    `counters` counts what happened by name: malformed, rejected_488, strangers, throttled, merged, overload, calls, ...;
+    `refused_plain` by trunk id what came unencrypted and was not allowed to.
     """
 
     def __init__(
         self,
-        bind: str,
+        bind: str | Sequence[str],
         port: int,
         on_call: Callable[[IncomingCall], None],
         log: Log,
         limits: Limits = Limits(),  # noqa: B008
         timing: Timing = Timing(),  # noqa: B008
+        *,
+        tls: Tls | None = None,
+        sips_port: int = 0,
+        public: Sequence[str] = (),
+        policy: Policy | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
         self.counters: Counter[str] = Counter()
+        self.refused_plain: Counter[str] = Counter()
+        self.taken: Counter[str] = Counter()  # calls by trunk id
+        self.heard: Callable[[str], None] = lambda trunk_id: None  # told the trunk of each request
         self._on_call, self._log, self._limits = on_call, log, limits
         self.layer = Layer(limits, self.counters, log, self._request, self._ack, timing)
         self.layer.transport = self._transport = Transport(
-            bind,
+            (bind,) if isinstance(bind, str) else bind,
             port,
             limits,
             self.counters,
             self.layer.received,
             self.layer.refused,
             self.layer.unreachable,
+            tls,
+            sips_port,
+            public,
         )
+        self.gate = self.layer.gate = Gate(policy or Policy(), limits, self.counters, log, self)
+        self._wire()
+        self.resolver = resolver or Resolver.system()
+        self.resolver.families = {6 if ":" in bind else 4 for bind in self._transport.binds}
         self._calls: dict[tuple[str, str], Call] = {}
         self._ringing: dict[Server, IncomingCall] = {}
         self._unsettled: set[IncomingCall] = set()
+        self._tags: set[str] = set()
         self._admission = Admission(limits.unconfirmed, limits.unconfirmed_proven)
+        self._quiet = Quiet(limits.quiet, limits.quiet_local)
+
+    def _wire(self) -> None:
+        """Let the transport ask the gate, and the gate the transport."""
+        gate, transport = self.gate, self._transport
+        transport.lets_in = lambda host, encrypted: gate.lets_in(host, encrypted, clock.monotonic())
+        transport.trusts = self._trusts
+        transport.keeps = lambda peer: gate.policy.keeps(peer)
+        gate.names, gate.own, gate.opened = (
+            transport.peer_certificate_names,
+            transport.is_own,
+            transport.opened,
+        )
 
     @property
     def port(self) -> int:
-        """The port really bound."""
+        """The port really bound, of UDP and TCP."""
         return self._transport.port
+
+    @property
+    def sips_port(self) -> int:
+        """The port of TLS, 0 without it."""
+        return self._transport.sips_port
 
     @property
     def calls(self) -> int:
@@ -92,17 +142,34 @@ class Endpoint:
         codecs: tuple[Codec, ...],
         from_user: str = "",
         transport: str = "udp",
+        security: Keying | None = None,
+        credentials: Callable[[str], Credentials] | None = None,
     ) -> OutgoingCall:
         """Place a call; returns when it is answered. Raises CallFailed. Cancel the task to give up.
 
-        local: address and port of our sound; transport: 'udp' or 'tcp', unless the URI names one.
+        security: how the sound is encrypted, None: as fits the transport; credentials: what to answer in a realm.
+        local: address and port of our sound; transport: 'udp', 'tcp' or 'tls', unless the URI names one. A server that
+        does not answer, or says that it cannot, is passed over while there is another one (RFC 3263 §4.3).
         """
         try:
             target = parse_uri(uri)
         except ValueError as error:
             raise CallFailed(400, str(error)) from error
-        peer = await self._resolve(target, target.param("transport") or transport)
-        call = OutgoingCall(self, target, peer, local, codecs, from_user)
+        *others, last = await self._resolve(target, transport)
+        for peer in others:
+            try:
+                return await self._try(
+                    OutgoingCall(self, target, peer, local, codecs, from_user, security, credentials)
+                )
+            except CallFailed as failed:
+                if not _elsewhere(failed):
+                    raise
+                self.counters["failed_over"] += 1
+        return await self._try(
+            OutgoingCall(self, target, last, local, codecs, from_user, security, credentials)
+        )
+
+    async def _try(self, call: OutgoingCall) -> OutgoingCall:
         self.keep(call)
         self.counters["dialled"] += 1
         call.begin()
@@ -114,28 +181,54 @@ class Endpoint:
                 call.hangup()
             raise
 
-    async def _resolve(self, target: Uri, transport: str) -> Peer:
-        if target.scheme != "sip" or transport not in ("udp", "tcp"):
-            raise CallFailed(416, "only sip: over udp or tcp can be dialled")
-        host, port = target.host.strip("[]"), target.port or 5060
+    async def _resolve(self, target: Uri, transport: str) -> tuple[Peer, ...]:
+        if target.scheme == "sips":
+            transport = "tls"
+        elif target.scheme == "sip":
+            transport = (target.param("transport") or transport).lower()
+        if target.scheme == "tel" or transport not in ("udp", "tcp", "tls"):
+            raise CallFailed(416, "only sip: and sips: over udp, tcp or tls can be dialled")
         try:
-            return Peer(transport, str(ipaddress.ip_address(host)), port)
-        except ValueError:
-            pass
-        try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_DGRAM)
-        except OSError as error:
+            return await self.resolver.targets(target.host.strip("[]"), target.port or 0, transport)
+        except Unresolved as error:
             raise CallFailed(404, "unknown host") from error
-        return Peer(transport, str(found[0][4][0]), port)
 
-    # The registry of calls (sip_calls.Calls).
+    # Who may talk to us (phone.gate).
+
+    def take_policy(self, policy: Policy) -> None:
+        """New rules, at once; calls in progress go on."""
+        self.gate.take(policy)
+
+    def _trusts(self, peer: Peer) -> bool:
+        known = self.gate.verdict(peer).known or self.points_to(peer.host)
+        if not known:
+            self.gate.stranger(peer.host, clock.monotonic())
+        return known
+
+    def asked(self, branch: str) -> bool:
+        return self.layer.asked(branch)
+
+    def answering(self, branch: str) -> bool:
+        return self.layer.answering(branch)
+
+    def in_call(self, tag: str) -> bool:
+        return tag in self._tags
+
+    def points_to(self, host: str) -> bool:
+        return any(call.peer.host == host for call in self._calls.values())
+
+    # The registry of calls (sip_call.Calls).
 
     def keep(self, call: Call) -> None:
         self._calls[call.call_id, call.local_tag] = call
+        self._tags.add(call.local_tag)
 
     def drop(self, call: Call) -> None:
-        self._calls.pop((call.call_id, call.local_tag), None)
+        known = self._calls.pop((call.call_id, call.local_tag), None)
+        self._tags.discard(call.local_tag)
         if isinstance(call, IncomingCall):
+            if known is not None:
+                self._quiet.over(*_whose(call), call.spoke, clock.monotonic())
             self._ringing.pop(call.server, None)
             self.settled(call, proven=False)
 
@@ -158,7 +251,9 @@ class Endpoint:
     def _request(self, server: Server) -> None:
         request = server.request
         self.counters[f"in_{request.method}" if request.method in _METHODS else "in_other"] += 1
-        if self._refused(server):
+        if server.verdict.trunk is not None:
+            self.heard(server.verdict.trunk.id)
+        if self._refused(server) or self._plain(server):
             return
         if request.method == "CANCEL":
             self._cancel(server)
@@ -186,6 +281,17 @@ class Endpoint:
         server.refuse(code, extra)
         return True
 
+    def _plain(self, server: Server) -> bool:
+        """Whether the request begins something unencrypted that must be encrypted; it is refused then."""
+        request, verdict = server.request, server.verdict
+        encrypted = server.peer.transport == "tls" or verdict.plain_allowed
+        if encrypted or verdict.trunk is None or request.to.tag or request.method == "CANCEL":
+            return False
+        self.counters["rejected_403"] += 1
+        self.refused_plain[verdict.trunk.id] += 1
+        server.refuse(403, (("Warning", '399 nightbell "TLS is required"'),))
+        return True
+
     def _cancel(self, server: Server) -> None:
         invite = self.layer.invite_of(server.request)
         if invite is None:
@@ -195,6 +301,7 @@ class Endpoint:
         server.respond(200)
         call = self._ringing.get(invite)
         if call is not None:
+            call.count_reasons(server.request)
             call.cancelled()
 
     def _invite(self, server: Server) -> None:
@@ -208,7 +315,7 @@ class Endpoint:
             server.refuse(503, (("Retry-After", "10"),))
             return
         try:
-            call = IncomingCall(self, server)
+            call = IncomingCall(self, server, server.verdict.plain_allowed)
         except NotAcceptable as refused:
             self.counters["rejected_488"] += 1
             server.refuse(488, (("Warning", f'399 nightbell "{refused.reason}"'),))
@@ -217,12 +324,18 @@ class Endpoint:
             self.counters["malformed"] += 1
             server.refuse(400)
             return
+        if not self._quiet.admits(*_whose(call), clock.monotonic()):
+            self.counters["overload_quiet"] += 1
+            server.refuse(503, (("Retry-After", "60"),))
+            return
         server.respond(100)
         self.keep(call)
         self._ringing[server] = call
         self._unsettled.add(call)
         self._admission.enter(server.peer.host)
         self.counters["calls"] += 1
+        if call.trunk is not None:
+            self.taken[call.trunk.id] += 1
         self._log(
             "sip_call", transport=server.peer.transport, kind="late" if not request.session else "offer"
         )
@@ -232,6 +345,18 @@ class Endpoint:
             self.counters["errors"] += 1
             self._log.failure("call_error", error)
             call.reject(500)
+
+
+def _whose(call: IncomingCall) -> tuple[str, str]:
+    """By whom calls without a word are counted: (trunk, number), or ('', source)."""
+    if call.trunk is not None:
+        return call.trunk.id, call.caller
+    return "", source_of(call.server.peer.host)
+
+
+def _elsewhere(failed: CallFailed) -> bool:
+    """Whether the next server is worth a try: this one did not answer, or says that it cannot."""
+    return failed.code == 503 or (failed.code == 408 and failed.reason == "no answer")
 
 
 def _inspect(request: Request) -> tuple[int, tuple[tuple[str, str], ...]] | None:
@@ -248,9 +373,14 @@ def _inspect(request: Request) -> tuple[int, tuple[tuple[str, str], ...]] | None
         accepted = request.listed("accept")
     except ValueError:
         return 400, ()
-    if required:
-        return 420, (("Unsupported", ", ".join(required)),)
+    unknown = [option for option in required if option.lower() not in SUPPORTED]
+    if unknown:
+        return 420, (("Unsupported", ", ".join(unknown)),)
     if method in ("INVITE", "UPDATE"):
+        try:
+            timers.agree(request)
+        except timers.TooBrief:
+            return 422, (("Min-SE", str(timers.MIN_SE)),)
         if "accept" in request.headers and not any(_takes_sdp(value) for value in accepted):
             return 406, ()
         if session_part(request.headers, request.body) is None:

@@ -7,10 +7,14 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 
+from nightbell.core import clock
 from nightbell.core.log import Log
+from nightbell.phone.gate import Gate
+from nightbell.phone.policy import Verdict, server_names
 from nightbell.phone.sip_transactions import Client, Server, new_tag
 from nightbell.phone.transport import Limits, Peer, Transport
 from nightbell.sip.dialog import Dialog
+from nightbell.sip.grammar import parse_address
 from nightbell.sip.message import (
     BadMessage,
     Request,
@@ -44,30 +48,40 @@ class Layer:
         self.limits, self.counters, self.log, self.timing = limits, counters, log, timing
         self._on_request, self._on_ack = on_request, on_ack
         self.transport: Transport
+        self.gate: Gate
+        self._branches: Counter[str] = Counter()  # of server transactions
         self._servers: dict[tuple[str, ServerKey], Server] = {}
         self._merged: dict[ServerKey, ServerKey] = {}
         self._clients: dict[tuple[str, str], Client] = {}
+        self._asked: Counter[str] = Counter()  # branches of client transactions
 
     def received(self, data: bytes, peer: Peer) -> None:
         """One datagram or framed message from anybody. Never raises."""
         if not data.strip(b"\r\n\x00"):
             return  # keep-alive
         try:
+            verdict = self.gate.passes(data, peer, clock.monotonic())
+            if verdict is None:
+                if self.gate.cuts(peer):
+                    self.transport.cut(peer)
+                return
             message = parse(data)
             if isinstance(message, Request):
-                self._request(message, peer)
+                self._request(message, peer, verdict)
             else:
                 self._response(message)
         except BadMessage as bad:
             self.counters["malformed"] += 1
-            if bad.reply is not None:
+            if bad.reply is not None and self.gate.verdict(peer).known:
                 self.transport.send(bad.reply, peer)
         except Exception as error:  # a stranger's message must not stop the others' calls
             self.counters["errors"] += 1
             self.log.failure("sip_error", error)
 
     def refused(self, head: bytes, peer: Peer) -> None:
-        """A TCP stream broke inside this message: say 400 before it is closed."""
+        """A stream broke inside this message: say 400 before it is closed."""
+        if not self.gate.verdict(peer).known:
+            return
         try:
             parse(head)
         except BadMessage as bad:
@@ -78,7 +92,14 @@ class Layer:
         if isinstance(message, Request) and message.method != "ACK":
             self.transport.send(build_response(400, message.headers, new_tag()), peer)
 
-    def _request(self, request: Request, peer: Peer) -> None:
+    def _request(self, request: Request, peer: Peer, verdict: Verdict) -> None:
+        if not verdict.known and not request.to.tag:
+            self.gate.stranger(peer.host, clock.monotonic())
+            return
+        if verdict.trunk is not None:
+            peer = peer._replace(name=next(iter(server_names(verdict.trunk)), ""))
+        if peer.reliable and request.via.param("alias") is not None:
+            self.transport.alias(peer, request.via.port or (5061 if peer.transport == "tls" else 5060))
         key = server_key(request)
         if request.method == "ACK":
             invite = self._servers.get(("INVITE", key))
@@ -92,6 +113,7 @@ class Layer:
             known.take("invite" if request.method == "INVITE" else "request")
             return
         server = Server(self, request, peer, key)
+        server.verdict = verdict
         if (
             len(self._servers) >= self.limits.transactions
             and not request.to.tag
@@ -101,6 +123,7 @@ class Layer:
             server.refuse(503, (("Retry-After", "5"),))
             return
         self._servers[request.method, key] = server
+        self._branches[key[0]] += 1
         if not request.to.tag and self._merged.setdefault(merge_key(request), key) != key:
             self.counters["merged"] += 1
             server.refuse(482)
@@ -124,25 +147,46 @@ class Layer:
         client.take(code_class(response.code), response)
 
     def via(self, peer: Peer, branch: str) -> str:
-        host = self.transport.local_address(peer)
-        shown = f"[{host}]" if ":" in host else host
-        return f"SIP/2.0/{peer.transport.upper()} {shown}:{self.transport.port};branch={branch};rport"
+        """Our Via. On a stream the other side may use our connection for its requests too (RFC 5923)."""
+        alias = ";alias" if peer.reliable else ""
+        return f"SIP/2.0/{peer.transport.upper()} {self._shown(peer)};branch={branch};rport{alias}"
 
-    def contact(self, peer: Peer) -> str:
-        """Our Contact for whoever speaks over `peer`'s transport (without ;transport=tcp a BYE comes by UDP)."""
+    def contact(self, peer: Peer, secure: bool = False) -> str:
+        """Our Contact for whoever speaks over `peer`'s transport (without ;transport= a BYE comes by UDP).
+
+        secure: the dialog began with a sips: URI, so that ours must be one (RFC 3261 §12.1.1).
+        """
+        if secure and peer.transport == "tls":
+            return f"<sips:{self._shown(peer)}>"
+        return f"<sip:{self._shown(peer)}{f';transport={peer.transport}' if peer.reliable else ''}>"
+
+    def contact_for(self, server: Server) -> str:
+        """Our Contact in answers to this request."""
+        try:
+            return self.contact(server.peer, _asked_secure(server.request))
+        except ValueError:
+            return self.contact(server.peer)
+
+    def _shown(self, peer: Peer) -> str:
         host = self.transport.local_address(peer)
-        shown = f"[{host}]" if ":" in host else host
-        return f"<sip:{shown}:{self.transport.port}{';transport=tcp' if peer.reliable else ''}>"
+        port = self.transport.sips_port if peer.transport == "tls" else 0
+        return f"{f'[{host}]' if ':' in host else host}:{port or self.transport.port}"
 
     def branch(self) -> str:
         return MAGIC + secrets.token_hex(12)
 
     def send_in_dialog(
-        self, dialog: Dialog, method: str, peer: Peer, on_response: Callable[[Response | None], None]
+        self,
+        dialog: Dialog,
+        method: str,
+        peer: Peer,
+        on_response: Callable[[Response | None], None],
+        extra: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        """Start a non-INVITE transaction within a dialog."""
+        """Start a non-INVITE transaction within a dialog. extra: further header lines."""
         branch = self.branch()
-        self.start(method, dialog.request(method, self.via(peer, branch)), peer, branch, on_response)
+        data = dialog.request(method, self.via(peer, branch), extra=extra)
+        self.start(method, data, peer, branch, on_response)
 
     def start(
         self,
@@ -157,40 +201,49 @@ class Layer:
         if ack is not None:
             client.with_ack(ack)
         self._clients[client.key] = client
+        self._asked[branch] += 1
         client.take("begin")
         return client
 
-    def unreachable(self, host: str, port: int) -> None:
-        """A TCP connection could not be opened: whoever waits for an answer over it need not wait longer."""
+    def unreachable(self, peer: Peer) -> None:
+        """A connection could not be opened: whoever waits for an answer over it need not wait longer."""
         for client in list(self._clients.values()):
-            if client.peer.reliable and (client.peer.host, client.peer.port) == (host, port):
+            if client.peer.reliable and client.peer.flow == peer.flow:
                 client.take("error")
 
     def way(self, dialog: Dialog, source: Peer) -> Peer:
         """Where the next request of a dialog goes. source: where its last message came from.
 
-        By RFC 3261 §8.1.2 the first route or the target says it; a TCP connection that lives is used again, and
-        a name instead of an address falls back to the source (we ask no DNS for strangers).
+        By RFC 3261 §8.1.2 the first route or the target says it; a connection that lives is used again, and
+        a name instead of an address falls back to the source (we ask no DNS for strangers). Never to less than TLS from
+        where there was TLS.
         """
         hop = dialog.next_hop()
         host = hop.host.strip("[]")
-        transport = "tcp" if source.reliable or hop.param("transport") == "tcp" else "udp"
+        transport = "udp"
+        if source.transport == "tls" or hop.scheme == "sips" or hop.param("transport") == "tls":
+            transport = "tls"
+        elif source.reliable or hop.param("transport") == "tcp":
+            transport = "tcp"
         try:
             ipaddress.ip_address(host)
         except ValueError:
             return source
-        return Peer(transport, host, hop.port or 5060, source.connection)
+        port = hop.port or (5061 if transport == "tls" else 5060)
+        return Peer(transport, host, port, source.connection, source.local, source.name)
 
     def forget_server(self, server: Server) -> None:
         server.disarm()
-        self._servers.pop((server.request.method, server.key), None)
+        if self._servers.pop((server.request.method, server.key), None) is not None:
+            _less(self._branches, server.key[0])
         merged = merge_key(server.request)
         if self._merged.get(merged) == server.key:
             del self._merged[merged]
 
     def forget_client(self, client: Client) -> None:
         client.disarm()
-        self._clients.pop(client.key, None)
+        if self._clients.pop(client.key, None) is not None:
+            _less(self._asked, client.key[0])
 
     def close(self) -> None:
         for timed in (*self._servers.values(), *self._clients.values()):
@@ -198,7 +251,30 @@ class Layer:
         self._servers.clear()
         self._clients.clear()
         self._merged.clear()
+        self._branches.clear()
+        self._asked.clear()
+
+    # What is in progress (gate.Held, with the endpoint's calls).
+
+    def asked(self, branch: str) -> bool:
+        return branch in self._asked
+
+    def answering(self, branch: str) -> bool:
+        return branch != "" and branch in self._branches
 
     @property
     def size(self) -> int:
         return len(self._servers) + len(self._clients)
+
+
+def _less(counter: Counter[str], key: str) -> None:
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]
+
+
+def _asked_secure(request: Request) -> bool:
+    """Whether RFC 3261 §12.1.1 wants a sips: Contact in answer. Raises ValueError for malformed headers."""
+    hops = (*request.listed("record-route")[:1], *request.listed("contact")[:1])
+    schemes = [parse_address(value).uri.scheme for value in hops if value != "*"]
+    return "sips" in (request.uri.scheme, *schemes)

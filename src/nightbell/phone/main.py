@@ -14,6 +14,9 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from nightbell.core import config as settings
@@ -22,10 +25,16 @@ from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
 from nightbell.phone import voice
+from nightbell.phone.certificates import Certificates
+from nightbell.phone.doorkeeper import Doorkeeper
 from nightbell.phone.endpoint import Endpoint
+from nightbell.phone.engine import Engine, Works
 from nightbell.phone.media import Media
+from nightbell.phone.resolve import Resolver, trunk_targets
 from nightbell.phone.service import Phone
-from nightbell.phone.snapshot import Holder
+from nightbell.phone.snapshot import Holder, Snapshot
+from nightbell.phone.spread import Spread
+from nightbell.phone.trunks import Trunks
 
 _PR_SET_DUMPABLE = 4
 PRIORITY = -10
@@ -63,14 +72,15 @@ def prepare(config: Config) -> Path:
     return folder
 
 
-def lock_in(config: Config) -> int:
-    """From now on: files of the phone's own folder and of the system only, no new TCP. Call it before threads.
+def lock_in(config: Config, ports: Collection[int] = (), read: Collection[Path] = ()) -> int:
+    """From now on: files of the phone's own folder, of `read` and of the system only, TCP to `ports` only. Call it before
+    threads.
 
     Returns Landlock's ABI, 0 where a user of its own does the same. Raises RefusedStart where neither holds.
     """
     folder = phone_folder(config)
     try:
-        return sandbox.restrict_files([*sandbox.system_paths(), folder], [folder], forbid_tcp=True)
+        return sandbox.restrict_files([*sandbox.system_paths(), folder, *read], [folder], True, ports)
     except RefusedStart:
         if _of_its_own(config):
             return 0
@@ -82,27 +92,75 @@ def _of_its_own(config: Config) -> bool:
     return os.geteuid() != 0 and config.keys.exists() and not os.access(config.keys, os.R_OK)
 
 
-async def run(config: Config, log: Log) -> None:
-    """Take calls until SIGTERM or a drain command, then end them in good order."""
-    folder = phone_folder(config)
-    loop = asyncio.get_running_loop()
-    holder = Holder(folder)
+async def _works(config: Config, holder: Holder, log: Log) -> Works:
+    """Where calls run: here, or in processes that are ready when this returns. Raises RefusedStart."""
+    if config.phone_processes > 1:
+        # Named again, since our own environment is clean. They start before the lock-in, or after it within it.
+        child = {**os.environ, "NIGHTBELL_HOME": str(config.home), "NIGHTBELL_BIND": config.bind}
+        spread = Spread(config.rtp_ports, config.phone_processes, child, holder, log)
+        await spread.begin()
+        return spread
     voice.warm()
-    media = Media(config.bind, config.rtp_ports, loop.call_soon_threadsafe)
-    phone = Phone(folder, holder, media, config.control_socket, log)
-    endpoint = Endpoint(config.bind, config.sip_port, phone.on_call, log)
+    post = asyncio.get_running_loop().call_soon_threadsafe
+    return Engine(phone_folder(config), holder, Media(config.bind, config.rtp_ports, post), log)
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What speaks SIP: the endpoint, who it speaks with, and the carriers that it registers with."""
+
+    endpoint: Endpoint
+    keeper: Doorkeeper
+    trunks: Trunks
+    shown: Certificates
+
+
+async def _wire(config: Config, phone: Phone, log: Log) -> Wire:
+    """Bind the ports, with the rules of the snapshot in force. Raises RefusedStart."""
+    resolver, shown = Resolver.system(), Certificates(config)
+    endpoint = Endpoint(
+        config.sip_bind, config.sip_port, phone.on_call, log, tls=shown.load(),
+        sips_port=config.sips_port, public=config.sip_public, resolver=resolver,
+    )  # fmt: skip
+    keeper = Doorkeeper(endpoint, resolver, log, shown)
+    await keeper.begin(phone.holder.current)
     await endpoint.start()
     phone.attach(endpoint)
-    abi = lock_in(config)  # after the ports are bound, before the first thread and the first datagram
+    trunks = Trunks(
+        endpoint.layer, partial(trunk_targets, resolver), log, endpoint.taken, endpoint.refused_plain
+    )
+    endpoint.layer.transport.on_lost, endpoint.heard = trunks.lost, trunks.heard
+    phone.trunks, phone.ask_trunk = lambda: keeper.marked(trunks.states()), trunks.ask
+
+    def routed(snapshot: Snapshot) -> None:
+        keeper.take(snapshot)
+        trunks.follow(snapshot.trunks)
+
+    phone.routed = routed
+    if endpoint.counters["tls_not_listening"]:
+        log("tls_not_listening", port=config.sips_port)
+    return Wire(endpoint, keeper, trunks, shown)
+
+
+async def run(config: Config, log: Log) -> None:
+    """Take calls until SIGTERM or a drain command, then end them in good order."""
+    holder = Holder(phone_folder(config))
+    works = await _works(config, holder, log)
+    phone = Phone(phone_folder(config), holder, works, config.control_socket, log)
+    wire = await _wire(config, phone, log)
+    # After the ports are bound, before the first thread and the first datagram.
+    abi = lock_in(config, wire.keeper.ports, wire.shown.folders())
     phone.start()
+    wire.trunks.follow(holder.current.trunks)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, phone.asked_to_stop)
-    control = asyncio.create_task(phone.control.run())
+        asyncio.get_running_loop().add_signal_handler(number, phone.asked_to_stop)
+    control = asyncio.gather(phone.control.run(), wire.keeper.run())
     gc.collect()
+    gc.set_threshold(20_000, 20, 50)  # a round through all calls' objects is a pause that callers hear
     gc.freeze()  # the prompts' frames need no looking through while calls run
     log(
         "phone_ready",
-        port=endpoint.port,
+        port=wire.endpoint.port,
         version=holder.current.version,
         kind=f"landlock-{abi}",
         pid=os.getpid(),
@@ -112,7 +170,8 @@ async def run(config: Config, log: Log) -> None:
     control.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await control
-    await endpoint.close()
+    await wire.trunks.close()
+    await wire.endpoint.close()
     phone.close()
     log("phone_stopped")
 

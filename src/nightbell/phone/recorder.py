@@ -1,7 +1,7 @@
-"""Recording: what the media thread takes is sealed in its hands and written by a thread of its own.
+"""Recording: what the media thread takes is sealed and written by a thread of its own.
 
-The writer hands sealed bytes to the system ten times a second and makes them durable once a second,
-for all calls, off the media thread. A full disk first costs the reserve file, then the call's own
+The writer looks at each call three times a second, hands its sealed bytes to the system and makes them durable once
+a second, off the media thread; what is urgent goes at once. A full disk first costs the reserve file, then the call's own
 recording; what is sealed stays in memory and is tried again, since a message must never be lost.
 """
 
@@ -25,7 +25,8 @@ from nightbell.sealing.capture import CaptureSealer
 from nightbell.sealing.epochs import EpochPublic
 from nightbell.sealing.spool import SpoolFile
 
-WRITE_EVERY, SYNC_EVERY, RETRY_EVERY = 0.1, 1.0, 5.0
+LOOK_EVERY, WRITE_EVERY, SYNC_EVERY, RETRY_EVERY = 0.1, 0.3, 1.0, 5.0
+ON_THE_WAY = 0.1  # seconds that a packet may have waited before the media thread took it
 RESERVE, RESERVE_BYTES = ".reserve", 8 * 1024 * 1024
 MAX_SMALL_RECORDS = 512  # digits and marks of one call; a flood of keys must not fill the disk
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -63,18 +64,19 @@ class Recording:
         self.syncing: Callable[[], None] | None = None
         self.synced_at = clock.monotonic()
         self.dirty = True
+        self.due = 0.0
         self._sealer = sealer
-        self._heard: deque[tuple[int, bytes]] = deque()
+        self._heard: deque[tuple[float, list[tuple[int, bytes]]]] = deque()
         self._lock = threading.Lock()
         self._sealed = bytearray()
         self._small = 0
 
-    def audio(self, offset: int, payload: bytes, _now: float) -> None:
-        """Take one payload. offset: samples since the recording began. Sealed within WRITE_EVERY.
+    def audio(self, packets: list[tuple[int, bytes]], now: float) -> None:
+        """Take payloads with their offsets in ticks since the recording began. Sealed within WRITE_EVERY.
 
-        Nothing but an append: this is the media thread, 20,000 times a second.
+        Nothing but an append: this is the media thread, some 10,000 times a second.
         """
-        self._heard.append((offset, payload))
+        self._heard.append((now, packets))
 
     def note(self, record: Digit | Mark) -> None:
         """Seal a key press or a mark; of key presses more than MAX_SMALL_RECORDS are dropped."""
@@ -83,7 +85,7 @@ class Recording:
             self._small += isinstance(record, Digit)
             room = isinstance(record, Mark) or self._small <= MAX_SMALL_RECORDS
             if self.ending is None and room:
-                self._seal_audio(clock.monotonic())
+                self._seal_audio()
                 self._sealed += self._sealer.add(record, clock.monotonic())
 
     def finish(self, end: End, done: Done) -> None:
@@ -102,23 +104,28 @@ class Recording:
             if self.ended:
                 self._heard.clear()  # a packet that raced the end
                 return b""
-            self._seal_audio(now)
+            self._seal_audio()
             if self.ending is not None:
                 self.ended = True
                 self._sealed += self._sealer.finish(self.ending[0], now)
             else:
-                self._sealed += self._sealer.flush() if whole else self._sealer.pad(now)
+                # Padded by its age at the next look: after that it might be older than a second.
+                self._sealed += self._sealer.flush() if whole else self._sealer.pad(now + WRITE_EVERY)
             sealed = bytes(self._sealed)
             self._sealed.clear()
         return sealed
 
-    def _seal_audio(self, now: float) -> None:
+    @property
+    def urgent(self) -> bool:
+        return self.ending is not None or self.syncing is not None
+
+    def _seal_audio(self) -> None:
         heard = self._heard
         if heard:
-            packets = [heard.popleft() for _ in range(len(heard))]
+            came = heard[0][0] - ON_THE_WAY
+            packets = [packet for _ in range(len(heard)) for packet in heard.popleft()[1]]
             self.packets += len(packets)
-            # What waited up to WRITE_EVERY counts from when it came, or padding would come too late.
-            self._sealed += self._sealer.add_audio(packets, now - WRITE_EVERY)
+            self._sealed += self._sealer.add_audio(packets, came)
 
 
 class Recorder:
@@ -225,13 +232,16 @@ class Recorder:
 
     def _run(self) -> None:
         while self._running:
-            self._wake.wait(WRITE_EVERY)
+            self._wake.wait(LOOK_EVERY)
             self._wake.clear()
             self._round(clock.monotonic())
-        self._round(clock.monotonic())
+        self._round(clock.monotonic(), whole=True)
 
-    def _round(self, now: float) -> None:
+    def _round(self, now: float, whole: bool = False) -> None:
         for recording in list(self._recordings.values()):
+            if now < recording.due and not recording.urgent and not whole:
+                continue
+            recording.due = now + WRITE_EVERY - LOOK_EVERY / 2
             try:
                 self._write(recording, now)
             except OSError as error:

@@ -1,273 +1,110 @@
-"""Calls as the application sees them: an INVITE and all that follows within its dialog (RFC 3261 §13 to §15)."""
+"""Calls that come in, as the application sees them (RFC 3261 §13.3)."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import replace
 
+from nightbell.core import clock
 from nightbell.core.capture import Codec
-from nightbell.phone.layer import Layer
-from nightbell.phone.sip_transactions import Repeater, Server
+from nightbell.phone.reliable import Reliable, demanded
+from nightbell.phone.sip_call import Call, Calls
+from nightbell.phone.sip_transactions import Server
 from nightbell.phone.transport import Peer
-from nightbell.sip import sdp
-from nightbell.sip.dialog import Dialog, as_uas
-from nightbell.sip.grammar import parse_address, printable
-from nightbell.sip.message import ALLOW, Request, Response, listed
-from nightbell.sip.sdp import AudioOffer, NotAcceptable
+from nightbell.sip import negotiation, sdp
+from nightbell.sip.caller_id import caller_of
+from nightbell.sip.dialog import as_uas
+from nightbell.sip.grammar import printable
+from nightbell.sip.message import ALLOW, listed
+from nightbell.sip.negotiation import Terms
+from nightbell.sip.srtp import PLAIN, Fingerprint, Keying, Security
 
-# What a caller who lets us offer is assumed to have, until its ACK says more.
-NO_OFFER = AudioOffer(
-    address="0.0.0.0",  # noqa: S104
-    port=9,
-    codecs=((0, Codec.PCMU), (8, Codec.PCMA)),
-    dtmf_type=sdp.DTMF_TYPE,
-    direction="sendrecv",
-    ptime=20,
-    session_id=0,
-    version=0,
-    media=(),
-    index=0,
-)
-_SEPARATORS = str.maketrans("", "", " .-()")
-# Up to 15 digits with a plus sign (E.164); some more without, for prefixes like 011.
-_NUMBER = re.compile(r"(?:\+[0-9]{3,15}|[0-9]{2,18})\Z")
-
-
-class Calls(Protocol):
-    """Where calls are registered."""
-
-    layer: Layer
-
-    def keep(self, call: Call) -> None: ...
-
-    def drop(self, call: Call) -> None: ...
-
-    def settled(self, call: IncomingCall, proven: bool) -> None: ...
-
-
-class Call:
-    """Common to both directions. All methods are called on the loop's thread."""
-
-    def __init__(self, calls: Calls, call_id: str, local_tag: str, peer: Peer) -> None:
-        self.call_id, self.local_tag = call_id, local_tag
-        self.dialled = self.caller = ""
-        self.remote = NO_OFFER
-        self.on_end: Callable[[str], None] | None = None
-        self.on_media: Callable[[AudioOffer], None] | None = None
-        # Whether sound of the other side arrives. Some stacks never repeat a lost ACK (baresip): a caller who is
-        # being recorded must not be cut off for that after 32 s.
-        self.heard: Callable[[], bool] | None = None
-        self.ended = False
-        self.peer = peer
-        self.dialog: Dialog | None = None
-        self._calls, self._layer = calls, calls.layer
-        self._repeater: Repeater | None = None
-        self._answer_due = False
-        self._leaving = False
-        self._local: tuple[str, int] = ("", 0)
-        self._codec = Codec.PCMU
-        self._session, self._version, self._described = secrets.randbits(31), 0, b""
-
-    def hangup(self) -> None:
-        """End the call from our side; `on_end('bye')` follows from the loop."""
-        if self.ended:
-            return
-        self._leave()
-        asyncio.get_running_loop().call_soon(self._tell_end, "bye")
-
-    # What the endpoint hands in.
-
-    def take(self, server: Server) -> None:
-        """A request within the dialog."""
-        request, dialog = server.request, self.dialog
-        if dialog is None or request.sender.tag != dialog.remote_tag:
-            server.respond(481)
-        elif not dialog.accepts(request):
-            self._layer.counters["old_cseq"] += 1
-            server.respond(500)
-        elif request.method == "BYE":
-            server.respond(200)
-            self._bye_received()
-        elif request.method in ("INVITE", "UPDATE"):
-            self._reoffer(server, dialog)
-        else:
-            server.respond(200, (("Allow", ALLOW), ("Accept", "application/sdp")))
-
-    def acknowledge(self, request: Request) -> None:
-        """An ACK within the dialog."""
-        repeater = self._repeater
-        if repeater is None or request.cseq.number != repeater.cseq:
-            return
-        repeater.acknowledged()
-        self._repeater = None
-        if self._answer_due:
-            self._answer_due = False
-            try:
-                self._change(sdp.parse(request.session))
-            except NotAcceptable:
-                self._layer.counters["bad_late_answer"] += 1
-                self.hangup()
-        self._confirmed()
-
-    def _confirmed(self) -> None:
-        if self._leaving:
-            self._bye()
-
-    def _bye_received(self) -> None:
-        self._end("bye")
-
-    def _reoffer(self, server: Server, dialog: Dialog) -> None:
-        """A new offer within the call (§14.2, RFC 3311). A refused one changes nothing."""
-        request = server.request
-        if self._repeater is not None or not self._described:
-            server.respond(491)
-            return
-        offer = None
-        try:
-            if request.session:
-                offer = sdp.parse(request.session)
-                body = self._describe(sdp.build_answer(offer, self._local, self._codec, self._session, 0))
-            elif request.method == "INVITE":
-                body = self._describe(sdp.build_offer(self._local, (self._codec,), self._session, 0))
-            else:
-                body = b""
-        except NotAcceptable as refused:
-            self._layer.counters["rejected_488"] += 1
-            server.respond(488, (("Warning", f'399 nightbell "{refused.reason}"'),))
-            return
-        dialog.refresh(request)
-        self.peer = self._layer.way(dialog, server.peer)
-        self._accept(server, body, late=offer is None and request.method == "INVITE")
-        if offer is not None:
-            self._change(offer)
-
-    def _accept(self, server: Server, body: bytes, late: bool) -> None:
-        """Send our 200 and, for an INVITE, repeat it until its ACK."""
-        request = server.request
-        extra = [("Record-Route", route) for route in listed(request.headers, "record-route")]
-        extra += [("Contact", self._layer.contact(server.peer)), ("Allow", ALLOW)]
-        server.respond(200, tuple(extra), body)
-        if request.method == "INVITE":
-            self._answer_due = late
-            self._repeater = Repeater(server, self._layer.timing, self._never_acknowledged)
-
-    def _describe(self, body: bytes) -> bytes:
-        """Our description with a version that grows only when it changes (RFC 3264 §8)."""
-        same = body.split(b"\r\n", 2)[2]
-        if same != self._described:
-            self._described = same
-            self._version += 1
-        old = f"o=- {self._session} 0 ".encode()
-        return body.replace(old, f"o=- {self._session} {self._version} ".encode(), 1)
-
-    def _change(self, offer: AudioOffer) -> None:
-        self.remote = offer
-        if self.on_media is not None and not self.ended:
-            self._guard(lambda: self.on_media(offer) if self.on_media else None)
-
-    def _never_acknowledged(self) -> None:
-        """64*T1 without an ACK (§13.3.1.4)."""
-        self._repeater = None
-        self._layer.counters["answers_unacknowledged"] += 1
-        if self.heard is not None and self.heard() and not (self._leaving or self._answer_due):
-            self._layer.counters["kept_unacknowledged"] += 1
-            self._confirmed()
-            return
-        self._bye()
-        self._end("timeout")
-
-    def _leave(self) -> None:
-        """Between our 200 and its ACK a BYE must wait (§15)."""
-        if self._leaving:
-            return
-        self._leaving = True
-        if self._repeater is None:
-            self._bye()
-
-    def _bye(self) -> None:
-        if self.dialog is not None:
-            self.peer = self._layer.way(self.dialog, self.peer)
-            self._layer.send_in_dialog(self.dialog, "BYE", self.peer, self._bye_answered)
-
-    def _bye_answered(self, response: Response | None) -> None:
-        if response is None or response.code >= 200:
-            self.forget()
-
-    def _end(self, reason: str) -> None:
-        """The other side ended it, or nothing is left to be done."""
-        self._tell_end(reason)
-        self.forget()
-
-    def forget(self) -> None:
-        """Stop repeating and leave the registry."""
-        if self._repeater is not None:
-            self._repeater.acknowledged()
-            self._repeater = None
-        self._calls.drop(self)
-
-    def _tell_end(self, reason: str) -> None:
-        if self.ended:
-            return
-        self.ended = True
-        self._layer.counters[f"ended_{reason}"] += 1
-        if self.on_end is not None:
-            self._guard(lambda: self.on_end(reason) if self.on_end else None)
-
-    def _guard(self, tell: Callable[[], object]) -> None:
-        """An application's mistake must not break the protocol."""
-        try:
-            tell()
-        except Exception as error:
-            self._layer.counters["errors"] += 1
-            self._layer.log.failure("call_error", error)
+STAYED = 3.0  # seconds within an acknowledged call
 
 
 class IncomingCall(Call):
     """A caller waits for `ring`, `answer` or `reject`."""
 
-    def __init__(self, calls: Calls, server: Server) -> None:
-        """Raises ValueError for malformed routes, NotAcceptable for an unusable offer."""
+    def __init__(self, calls: Calls, server: Server, allow_plain: bool = True) -> None:
+        """Raises ValueError for malformed routes, NotAcceptable for an unusable offer or one that is not encrypted where
+        that is not allowed."""
         request = server.request
         super().__init__(calls, request.call_id, server.tag, server.peer)
+        self.allow_plain = allow_plain
+        self.trunk = server.verdict.trunk  # None: this machine
+        self.began, self.spoke = clock.monotonic(), False
         self.on_confirmed: Callable[[], None] | None = None
         self._late = not request.session
+        terms = self._terms(server.peer)
         if request.session:
-            self.remote = sdp.parse(request.session)
+            self.remote, self.security = negotiation.best(sdp.parse_all(request.session), terms)
+        else:
+            self.security = _proposal(server.peer, terms)
         self.dialled = printable(request.uri.user or request.to.uri.user)
         self.caller = caller_of(request)
         self._layer.counters["callers_unknown"] += not self.caller
         self.server = server
-        self.dialog = as_uas(request, server.tag, self._layer.contact(server.peer))
+        self.dialog = as_uas(request, server.tag, self._layer.contact_for(server))
         self.dialog.next_hop()
         self.peer = self._layer.way(self.dialog, server.peer)
         self.confirmed = False
+        self._reliable: Reliable | None = None
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the caller has neither been heard nor stayed: such calls are bounded by source (phone.admission)."""
+        stayed = self.confirmed and clock.monotonic() - self.began >= STAYED
+        return not (self.spoke or stayed or (self.heard is not None and self.heard()))
 
     def sounded(self) -> None:
         """Sound of the caller came, with or without an ACK: somebody is there."""
+        self.spoke = True
         self._calls.settled(self, proven=False)
 
     def ring(self) -> None:
-        """180 Ringing."""
+        """180 Ringing; until its PRACK for a caller who requires that. Once, and not any more after a final answer."""
         request = self.server.request
-        extra = [("Record-Route", route) for route in listed(request.headers, "record-route")]
-        self.server.respond(180, (*extra, ("Contact", self._layer.contact(self.server.peer))))
+        routes = [("Record-Route", route) for route in listed(request.headers, "record-route")]
+        lines = (*routes, ("Contact", self._layer.contact_for(self.server)), ("Allow", ALLOW))
+        if not demanded(request):
+            self.server.respond(180, lines)
+        elif self.server.open and self._reliable is None and not self._late:
+            # Without an offer a reliable answer would have to bring one (RFC 3262 §5); that comes with the 200.
+            timing = self._layer.timing
+            self._reliable = Reliable(self.server, timing, 180, lines, self._never_acknowledged_ring)
 
-    def answer(self, local: tuple[str, int], codec: Codec) -> None:
+    def _never_acknowledged_ring(self) -> None:
+        self._layer.counters["rings_unacknowledged"] += 1
+        self.server.respond(504)
+        self._end("timeout")
+
+    def _provisional_acknowledged(self, server: Server) -> None:
+        """PRACK (RFC 3262 §3). An offer in it comes before its time: the one of the INVITE is not answered yet."""
+        if self._reliable is None or not self._reliable.matches(server.request):
+            server.respond(481)
+        elif server.request.session:
+            server.respond(488, (("Warning", '399 nightbell "the first offer is not answered yet"'),))
+        else:
+            server.respond(200)
+
+    def answer(self, local: tuple[str, int], codec: Codec, fingerprint: Fingerprint | None = None) -> None:
         """Take the call: 200 with our description, repeated until its ACK. Nothing happens once it is over.
 
-        local: address and port of our sound. Raises NotAcceptable for a codec that was not offered.
+        local: address and port of our sound; fingerprint: of the certificate that its handshake will use, if that is not
+        this process's. Raises NotAcceptable for a codec that was not offered.
         """
         if self.ended or not self.server.open:
             return
-        self._local, self._codec = local, codec
+        self._local, self._codec, self._fingerprint = local, codec, fingerprint
+        if self.security.keying is Keying.DTLS and fingerprint is not None:
+            self.security = replace(self.security, fingerprint=fingerprint)
         if self._late:
-            body = sdp.build_offer(local, (codec,), self._session, 0)
+            self._offered = self.security
+            body = self._describe(sdp.build_offer(local, (codec,), self._session, 0, security=self._offered))
         else:
-            body = sdp.build_answer(self.remote, local, codec, self._session, 0)
-        self._accept(self.server, self._describe(body), late=self._late)
+            body = self._answer_to(self.remote, self.security)
+        self._accept(self.server, body, late=self._late)
 
     def reject(self, code: int, reason: str = "") -> None:
         """Refuse the call with a status of 300 to 699, else ValueError. `on_end` is not called: nothing has begun."""
@@ -279,14 +116,24 @@ class IncomingCall(Call):
         self.server.respond(code, reason=printable(reason))
         self.forget()
 
-    def hangup(self) -> None:
+    def _tell_end(self, reason: str) -> None:
+        self.spoke = not self.quiet  # asked before the application lets go of the sound
+        super()._tell_end(reason)
+
+    def hangup(self, cause: int = 0, text: str = "") -> None:
+        self.spoke = not self.quiet
         if not self.ended and self.server.open:
             self.server.respond(480)
             self._leaving = True
             self.forget()
             asyncio.get_running_loop().call_soon(self._tell_end, "bye")
             return
-        super().hangup()
+        super().hangup(cause, text)
+
+    def forget(self) -> None:
+        if self._reliable is not None:
+            self._reliable.stop()
+        super().forget()
 
     def cancelled(self) -> None:
         """CANCEL came before our answer (§9.2). After it, it means nothing."""
@@ -302,31 +149,17 @@ class IncomingCall(Call):
     def _confirmed(self) -> None:
         if not self.confirmed:
             self.confirmed = True
+            if self.trunk is not None:  # for the share of encrypted calls in the evidence
+                self._layer.counters["calls_encrypted" if self.security.secured else "calls_plain"] += 1
             self._calls.settled(self, proven=True)
             if self.on_confirmed is not None and not self.ended:
                 self._guard(self.on_confirmed)
         super()._confirmed()
 
 
-def caller_of(request: Request) -> str:
-    """The caller's number: asserted by the carrier (RFC 3325) or else claimed; '' if withheld (RFC 3323) or none."""
-    if "id" in [word.strip().lower() for word in request.get("privacy").split(";")]:
-        return ""
-    try:
-        asserted = [parse_address(value) for value in request.listed("p-asserted-identity")]
-    except ValueError:
-        asserted = []
-    sources = sorted(asserted, key=lambda one: one.uri.scheme != "tel") or [request.sender]
-    numbers = [as_number(one.uri.user) for one in sources if one.uri.host != "anonymous.invalid"]
-    return next((number for number in numbers if number), "")
-
-
-def as_number(user: str) -> str:
-    """A user part as a number to call back, '' where it is none.
-
-    E.164 or the digits that somebody can dial here; separators (RFC 3966) and parameters (`;phone-context=`) go. A name,
-    an address or a word like "anonymous" shown as the number of a patient would send a clinician astray: the inbox says
-    "unknown" for '', and asks to listen for the number.
-    """
-    number = user.partition(";")[0].translate(_SEPARATORS)
-    return number if _NUMBER.match(number) else ""
+def _proposal(peer: Peer, terms: Terms) -> Security:
+    """What we offer to a caller who lets us offer. Over TLS keys in the description are safe; a peer that may also speak
+    plainly is let choose (RFC 8643). Where the description can be read, the handshake, unless plain is in order anyway."""
+    if peer.transport == "tls":
+        return negotiation.propose(Keying.SDES, terms.ours, required=not terms.plain)
+    return PLAIN if terms.plain else negotiation.propose(Keying.DTLS, terms.ours)

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from urllib.parse import quote
 
 from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
-from nightbell.phone.sip_calls import Call, Calls
+from nightbell.phone import dtls
+from nightbell.phone.sip_call import Call, Calls
 from nightbell.phone.sip_transactions import new_tag
 from nightbell.phone.transport import Peer
-from nightbell.sip import sdp
+from nightbell.sip import digest, negotiation, sdp
 from nightbell.sip.dialog import Dialog, as_uac
+from nightbell.sip.digest import Credentials, Session
 from nightbell.sip.grammar import Uri, printable
 from nightbell.sip.message import ALLOW, Response, build_request
 from nightbell.sip.sdp import NotAcceptable
+from nightbell.sip.srtp import Keying
+
+CHALLENGES = 4  # INVITEs of one call
 
 
 class CallFailed(NightbellError):
@@ -37,27 +43,56 @@ class OutgoingCall(Call):
         local: tuple[str, int],
         codecs: tuple[Codec, ...],
         user: str,
+        keying: Keying | None = None,
+        credentials: Callable[[str], Credentials] | None = None,
     ) -> None:
+        """keying: None is SDES over TLS, where its keys are safe, and nothing else. credentials: by realm, for
+        a server that asks."""
         super().__init__(calls, secrets.token_hex(16), new_tag(), peer)
+        if keying is None:
+            keying = Keying.SDES if peer.transport == "tls" else Keying.NONE
+        self._offered = negotiation.propose(keying, dtls.identity().fingerprint)
         self.dialled, self.caller = target.user, user
         self.outcome: asyncio.Future[OutgoingCall] = asyncio.get_running_loop().create_future()
         # Whoever gave up waiting does not fetch the failure.
         self.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._target, self._local = target, local
+        self._credentials, self._cseq = credentials, 1
+        self._auth: Session | None = None
         self._branch = self._layer.branch()
         self._contact = self._layer.contact(peer)
         host = self._layer.transport.local_address(peer)
         shown = f"[{host}]" if ":" in host else host
         self._from = f"<sip:{quote(user, safe='+') or 'anonymous'}@{shown}>;tag={self.local_tag}"
-        self._offer = self._describe(sdp.build_offer(local, codecs, self._session, 0))
+        self._offer = self._describe(sdp.build_offer(local, codecs, self._session, 0, security=self._offered))
         self._ack = b""
         self._ringing = self._abandoned = False
         self.codec = codecs[0]
 
     def begin(self) -> None:
         extra = [("Contact", self._contact), ("Allow", ALLOW)]
+        if self._auth is not None and self._credentials is not None:
+            cnonce, uri = secrets.token_hex(16), self._target.text
+            known = self._credentials(self._auth.challenge.realm)
+            self._auth, line = digest.answer(self._auth, known, "INVITE", uri, cnonce)
+            extra.append(line)
         data = build_request("INVITE", self._target.text, [*self._lines("INVITE"), *extra], self._offer)
-        self._layer.start("INVITE", data, self.peer, self._branch, self._respond, self._refusal_ack)
+        ack = self._refusal_ack(self._lines("ACK"))
+        self._layer.start("INVITE", data, self.peer, self._branch, self._respond, ack)
+
+    def _challenged(self, response: Response) -> bool:
+        """401 or 407 (§22.2): whether the call is placed again, with an answer. Once a nonce, and not for ever."""
+        if self._credentials is None or self._abandoned or self._cseq >= CHALLENGES:
+            return False
+        offer = digest.offered(response.headers, response.code)
+        known = self._credentials(offer[0].realm if offer else "")
+        found = digest.challenged(response.code, response.headers, known, self._auth)
+        if isinstance(found, digest.Refusal):
+            return False
+        self._auth, self._branch, self._ringing = found, self._layer.branch(), False
+        self._cseq += 1
+        self.begin()
+        return True
 
     def abandon(self) -> None:
         """Nobody waits any longer: CANCEL as soon as that is allowed (§9.1), BYE if it was answered meanwhile."""
@@ -65,11 +100,11 @@ class OutgoingCall(Call):
         if first and self._ringing and self.dialog is None:
             self._cancel()
 
-    def hangup(self) -> None:
+    def hangup(self, cause: int = 0, text: str = "") -> None:
         if self.dialog is None:
             self.abandon()
             return
-        super().hangup()
+        super().hangup(cause, text)
 
     def _lines(self, method: str, to: str = "") -> list[tuple[str, str]]:
         return [
@@ -78,11 +113,17 @@ class OutgoingCall(Call):
             ("From", self._from),
             ("To", to or f"<{self._target.text}>"),
             ("Call-ID", self.call_id),
-            ("CSeq", f"1 {method}"),
+            ("CSeq", f"{self._cseq} {method}"),
         ]
 
-    def _refusal_ack(self, response: Response) -> bytes:
-        return build_request("ACK", self._target.text, self._lines("ACK", response.get("to")))
+    def _refusal_ack(self, lines: list[tuple[str, str]]) -> Callable[[Response], bytes]:
+        """Of the INVITE as it is now: with its branch and its number."""
+
+        def ack(response: Response) -> bytes:
+            said = [(name, response.get("to") if name == "To" else value) for name, value in lines]
+            return build_request("ACK", self._target.text, said)
+
+        return ack
 
     def _cancel(self) -> None:
         data = build_request("CANCEL", self._target.text, self._lines("CANCEL"))
@@ -95,6 +136,8 @@ class OutgoingCall(Call):
             first, self._ringing = not self._ringing, True
             if first and self._abandoned:
                 self._cancel()
+        elif response.code in (401, 407) and self._challenged(response):
+            return
         elif response.code >= 300:
             self._fail(CallFailed(response.code, response.reason))
         elif self.dialog is None:
@@ -115,6 +158,7 @@ class OutgoingCall(Call):
         self._ack = self._acknowledge(dialog, self.peer)
         try:
             answer = sdp.parse(response.session)
+            self.security = negotiation.settle(self._offered, answer)
         except NotAcceptable as refused:
             self._leave()
             self._fail(CallFailed(488, refused.reason))

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nightbell.core import clock
+from nightbell.phone.policy import LOCAL, Verdict
 from nightbell.phone.transport import Peer, Transport
 from nightbell.sip.message import Headers, Request, Response, build_response, mark_via
 from nightbell.sip.transaction import (
@@ -89,6 +90,7 @@ class Server(Timed):
         self.headers: Headers = mark_via(request.headers, peer.host, peer.port)
         self.tag = _tag_for(key)
         self.back = way_back(request, peer)
+        self.verdict: Verdict = LOCAL  # whose it is; told by the layer
         self._layer = layer
         self._newest = b""
 
@@ -109,13 +111,21 @@ class Server(Timed):
 
     def refuse(self, code: int, extra: tuple[tuple[str, str], ...] = ()) -> None:
         """Answer and forget: the same copy gets the same answer again. What makes no call takes no memory."""
-        self._layer.transport.send(build_response(code, self.headers, self.tag, extra), self.back)
+        self._send(build_response(code, self.headers, self.tag, extra))
         self._layer.forget_server(self)
 
-    def repeat(self) -> None:
-        """Send the 2xx once more (the core's duty)."""
+    def _send(self, data: bytes) -> None:
+        """Answer by the way of the request. If its connection is gone, where the other side listens (§18.2.2)."""
+        transport, back = self._layer.transport, self.back
+        if back.reliable and not transport.alive(back):
+            port = self.request.via.port or (5061 if back.transport == "tls" else 5060)
+            back = back._replace(port=port, connection=0)
+        transport.send(data, back)
+
+    def repeat(self, kind: str = "2xx") -> None:
+        """Send the newest answer, of this class, once more (the core's duty)."""
         self._layer.counters["retransmits"] += 1
-        self.take("2xx")
+        self.take(kind)
 
     def take(self, event: str) -> None:
         self._do(self.machine.handle(event, clock.monotonic()))
@@ -130,7 +140,7 @@ class Server(Timed):
         for action in actions:
             if action is Action.SEND and self._newest:
                 self._layer.counters["retransmits"] += timer
-                self._layer.transport.send(self._newest, self.back)
+                self._send(self._newest)
             elif action is Action.TIMEOUT:
                 self._layer.counters["no_ack"] += 1
             elif action is Action.END:

@@ -105,7 +105,7 @@ def verify(text: bytes, trust: bytes) -> Snapshot:
         raise BadSnapshot(f"it is larger than {MAX_BYTES} bytes")
     try:
         body = opened(text, trust)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadSnapshot("it is not a signed JSON file") from error
     except InvalidSignature as error:
         raise BadSnapshot("its signature is not by the pinned key") from error
@@ -113,7 +113,9 @@ def verify(text: bytes, trust: bytes) -> Snapshot:
         return _read(json.loads(body), text)
     except BadSnapshot:
         raise
-    except (NightbellError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        NightbellError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError, RecursionError,
+    ) as error:  # fmt: skip
         raise BadSnapshot(f"its content is malformed ({type(error).__name__})") from error
 
 
@@ -217,6 +219,19 @@ class Holder:
             durable.write_file(self._file, text)
             self.current = new
         self.taken_at = clock.monotonic()
+        return self.current
+
+    def reload(self, version: int, age: float) -> Snapshot:
+        """Follow another process of this phone, which took a snapshot of this version so many seconds ago.
+
+        Raises BadSnapshot (older than ours), RefusedStart (not to be read); then ours stays in force.
+        """
+        if version != self.current.version:
+            new = self._load()
+            if new.version < self.current.version:
+                raise BadSnapshot(f"version {new.version} is older than {self.current.version}")
+            self.current = new
+        self.taken_at = clock.monotonic() - age
         return self.current
 
     def age(self) -> float:

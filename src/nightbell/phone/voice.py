@@ -5,16 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
 from nightbell.flow.clips import CLIPS, manifest
 from nightbell.phone import wav
-from nightbell.sip import g711
+from nightbell.sip import codecs
 
 Frames = tuple[bytes, ...]
+OWN_KEPT = 256  # recordings of practices whose frames are kept at the most, by codec
 
 
 class ClipMissing(NightbellError):
@@ -23,7 +24,7 @@ class ClipMissing(NightbellError):
 
 @cache
 def packaged(name: str, codec: Codec) -> Frames:
-    """Frames of a packaged clip ('en/goodbye', 'tone'), read and checked once. Raises ClipMissing."""
+    """Frames of a packaged clip ('en/goodbye', 'tone'), read, checked and encoded once. Raises ClipMissing."""
     file = f"{name}.ulaw"
     wanted = manifest().hashes.get(file)
     if wanted is None:
@@ -31,16 +32,16 @@ def packaged(name: str, codec: Codec) -> Frames:
     data = (CLIPS / file).read_bytes()
     if hashlib.sha256(data).hexdigest() != wanted:
         raise ClipMissing(f"the sound {name!r}", "its file was changed", "install Nightbell again")
-    return wav.frames(g711.transcode(data, Codec.PCMU, codec), codec)
+    return wav.frames(wav.from_law(data, Codec.PCMU, codec), codec)
 
 
 @cache
 def pause(milliseconds: int, codec: Codec) -> Frames:
     """Silence, in whole frames."""
-    return (g711.silence(wav.FRAME, codec),) * max(1, milliseconds // 20)
+    return (codecs.silence(codec),) * max(1, milliseconds // 20)
 
 
-@cache
+@lru_cache(OWN_KEPT)
 def own_clip(path: Path, sha256: str, codec: Codec) -> Frames:
     """Frames of a practice's own recording, by content hash. Raises ClipMissing, BadWav."""
     try:
@@ -99,7 +100,11 @@ def _in_place_of(name: str) -> str:
 
 
 def warm(codec: Codec = Codec.PCMU) -> int:
-    """Read and check every packaged clip now, not while a caller waits. Returns how many there are."""
+    """Read, check and encode every packaged clip now, not while a caller waits. Returns how many there are.
+
+    G.711 takes a tenth of a second and G.722 half of one, Opus five to ten: there each clip is encoded when it is
+    first asked for, which takes a hundredth of its length.
+    """
     names = [file.removesuffix(".ulaw") for file in manifest().hashes]
     for name in names:
         packaged(name, codec)

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError
+from nightbell.phone import encode
 from nightbell.sip import g711
 
 FRAME = 160  # bytes of G.711 in 20 ms
+LAWS = (Codec.PCMU, Codec.PCMA)
 MAX_BYTES = 64_000_000
 
 
@@ -27,7 +29,7 @@ class BadWav(NightbellError, ValueError):
 
 
 def read_wav(path: Path, codec: Codec = Codec.PCMU) -> bytes:
-    """The file's sound as G.711 in `codec`. Raises BadWav, OSError."""
+    """The file's sound as `frames` takes it: in `codec` if that is G.711, else 16-bit PCM. Raises BadWav, OSError."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
     return parse_wav(data, path.name, codec)
@@ -49,9 +51,10 @@ def parse_wav(data: bytes, name: str, codec: Codec = Codec.PCMU) -> bytes:
         raise BadWav(name, f"it has {rate} Hz and {channels} channels, a phone line has 8000 and 1")
     sound = chunks[b"data"]
     if (kind, bits) == (1, 16):
-        return g711.encode(sound[: len(sound) & ~1], codec)
+        pcm = sound[: len(sound) & ~1]
+        return g711.encode(pcm, codec) if codec in LAWS else pcm
     if bits == 8 and kind in (6, 7):
-        return g711.transcode(sound, Codec.PCMA if kind == 6 else Codec.PCMU, codec)
+        return from_law(sound, Codec.PCMA if kind == 6 else Codec.PCMU, codec)
     raise BadWav(name, "it is neither 16-bit PCM nor G.711")
 
 
@@ -66,8 +69,15 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
     return chunks
 
 
+def from_law(sound: bytes, law: Codec, codec: Codec) -> bytes:
+    """G.711 as `frames` takes it for `codec`."""
+    return g711.transcode(sound, law, codec) if codec in LAWS else g711.decode(sound, law)
+
+
 def frames(sound: bytes, codec: Codec) -> tuple[bytes, ...]:
-    """Cut G.711 into 20 ms frames, the last one filled with silence."""
+    """Frames of 20 ms, the last one filled with silence. sound: in `codec` if that is G.711, else 16-bit PCM."""
+    if codec not in LAWS:
+        return encode.frames(sound, codec)
     missing = -len(sound) % FRAME
     sound += g711.silence(missing, codec)
     return tuple(sound[at : at + FRAME] for at in range(0, len(sound), FRAME))

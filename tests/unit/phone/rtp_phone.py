@@ -70,9 +70,10 @@ def quiet(session: Session, seconds: float = 0.1) -> None:
 
 
 class Taken(dict[int, bytes]):
-    def __call__(self, offset: int, payload: bytes, now: float) -> None:
-        assert offset not in self
-        self[offset] = payload
+    def __call__(self, packets: list[tuple[int, bytes]], now: float) -> None:
+        for offset, payload in packets:
+            assert offset not in self
+            self[offset] = payload
 
 
 def opened(media: Media, phone: Phone) -> tuple[Session, Listener, Taken]:

@@ -36,7 +36,14 @@ def test_it_takes_no_word_of_ours_for_the_tone() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["sip:1@h"], ["http://x", "--wav", "x"], ["sip:1@h", "--wav", "x", "--digits", "abc"], []],
+    [
+        ["sip:1@h"],
+        ["http://x", "--wav", "x"],
+        ["sip:1@h", "--wav", "x", "--digits", "abc"],
+        ["sip:1@h", "--wav", "x", "--user", "u"],
+        ["sip:1@h", "--wav", "x", "--user", "u", "--password-file", "/nowhere"],
+        [],
+    ],
 )
 def test_it_leaves_with_2_on_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as left:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nightbell.phone.sip_calls import as_number
+from nightbell.sip.caller_id import as_number
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def test_it_takes_what_has_arrived_when_recording_stops_and_nothing_after_it(
 
 
 def test_it_goes_on_for_others_when_one_sink_fails(media: Media, phone: Phone) -> None:
-    def broken(offset: int, payload: bytes, now: float) -> None:
+    def broken(packets: list[tuple[int, bytes]], now: float) -> None:
         raise RuntimeError
 
     bad = media.open(phone.peer(), Listener())

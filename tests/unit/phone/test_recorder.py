@@ -51,7 +51,7 @@ def finished(recorder: Recorder, recording: Recording) -> bool:
 def test_it_keeps_what_was_said_in_order(recorder: Recorder, tmp_path: Path) -> None:
     recording = opened(recorder)
     for number in range(300):
-        recording.audio(number * 160, bytes([number % 256]) * 160, time.monotonic())
+        recording.audio([(number * 160, bytes([number % 256]) * 160)], time.monotonic())
         if number == 100:
             recording.note(Digit(77, "5"))
             recording.note(Mark(78, "urgent"))
@@ -68,7 +68,7 @@ def test_it_has_what_was_said_on_file_within_a_second_without_being_asked(
 ) -> None:
     recording = opened(recorder)
     for number in range(3):
-        recording.audio(number * 160, b"x" * 160, time.monotonic())
+        recording.audio([(number * 160, b"x" * 160)], time.monotonic())
     time.sleep(1.15)
     part = (tmp_path / f"{recording.capture}.part").read_bytes()
     assert len(open_capture(part, PRIVATE).packets) == 3
@@ -80,7 +80,7 @@ def test_it_has_all_that_was_said_on_file_when_it_says_that_it_is_synced(
 ) -> None:
     recording = opened(recorder)
     for number in range(1000):
-        recording.audio(number * 160, bytes([number % 256]) * 160, time.monotonic())
+        recording.audio([(number * 160, bytes([number % 256]) * 160)], time.monotonic())
     recording.note(Mark(20_000, "part-end"))
     synced = threading.Event()
     cut: list[bytes] = []
@@ -96,7 +96,7 @@ def test_it_has_all_that_was_said_on_file_when_it_says_that_it_is_synced(
     assert [packet.offset for packet in left.packets] == [number * 160 for number in range(1000)]
     assert left.marks == (Mark(20_000, "part-end"),)
     assert left.end.reason is EndReason.INTERRUPTED
-    recording.audio(1000 * 160, b"x" * 160, 0)
+    recording.audio([(1000 * 160, b"x" * 160)], 0)
     assert finished(recorder, recording)
     whole = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
     assert len(whole.packets) == 1001
@@ -109,7 +109,7 @@ def test_it_tells_of_a_sync_once_and_never_after_a_failure(recorder: Recorder) -
     whole, broken = opened(recorder), opened(recorder, failed)
     os.close(broken.file._handle)
     broken.file._handle = os.open("/dev/full", os.O_WRONLY)
-    broken.audio(0, b"x" * 160, 0)
+    broken.audio([(0, b"x" * 160)], 0)
     broken.sync(lambda: told.append(2))
     whole.sync(lambda: told.append(1))
     recorder.wake()
@@ -124,9 +124,9 @@ def test_it_tells_of_a_sync_once_and_never_after_a_failure(recorder: Recorder) -
 
 def test_it_drops_what_comes_after_the_end(recorder: Recorder, tmp_path: Path) -> None:
     recording = opened(recorder)
-    recording.audio(0, b"x" * 160, 0)
+    recording.audio([(0, b"x" * 160)], 0)
     assert finished(recorder, recording)
-    recording.audio(160, b"y" * 160, 0)
+    recording.audio([(160, b"y" * 160)], 0)
     recording.note(Mark(9, "late"))
     recording.finish(End(9, EndReason.LIMIT), lambda durable: None)
     capture = open_capture((tmp_path / f"{recording.capture}.cap").read_bytes(), PRIVATE)
@@ -151,8 +151,8 @@ def test_it_goes_on_for_others_when_one_call_breaks(recorder: Recorder) -> None:
     os.close(broken.file._handle)
     broken.file._handle = os.open("/dev/full", os.O_WRONLY)
     for number in range(100):
-        broken.audio(number * 160, b"x" * 160, 0)
-        whole.audio(number * 160, b"x" * 160, 0)
+        broken.audio([(number * 160, b"x" * 160)], 0)
+        whole.audio([(number * 160, b"x" * 160)], 0)
     assert finished(recorder, whole)
     for _ in range(50):
         if failed:
@@ -180,7 +180,7 @@ def test_it_writes_out_at_its_end_what_no_call_has_ended(tmp_path: Path) -> None
     recorder.start()
     recording = opened(recorder)
     for number in range(60):
-        recording.audio(number * 160, b"x" * 160, 0)
+        recording.audio([(number * 160, b"x" * 160)], 0)
     recorder.close()
     left = open_capture((tmp_path / f"{recording.capture}.part").read_bytes(), PRIVATE)
     assert len(left.packets) >= 45

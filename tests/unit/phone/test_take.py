@@ -8,7 +8,7 @@ import pytest
 
 from nightbell.core.capture import Codec
 from nightbell.phone.take import LONGEST, Budget, Take
-from nightbell.sip import g711
+from nightbell.sip import codecs, g711
 
 SILENCE = g711.silence(160, Codec.PCMU)
 
@@ -32,11 +32,53 @@ def test_it_has_nothing_to_play_before_anything_was_said() -> None:
     assert Take(Budget()).frames(Codec.PCMU) == []
 
 
-@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("codec", [Codec.PCMU, Codec.PCMA, Codec.G722])
 def test_it_fills_what_was_lost_with_silence(codec: Codec) -> None:
-    assert told([0, 1, 4]).frames(codec) == [
-        frame(0), frame(1), g711.silence(160, codec), g711.silence(160, codec), frame(4),
-    ]  # fmt: skip
+    quiet = codecs.silence(codec)
+    assert told([0, 1, 4]).frames(codec) == [frame(0), frame(1), quiet, quiet, frame(4)]
+
+
+def opus(*packets: tuple[int, bytes]) -> list[bytes]:
+    """What is played of (offset in milliseconds, packet)."""
+    take = Take(Budget())
+    for offset, packet in packets:
+        take.hear(offset * 48, packet)
+    return take.frames(Codec.OPUS)
+
+
+SPOKEN = [bytes([0x48]) + bytes([number]) * 40 for number in range(1, 10)]  # 20 ms each
+QUIET = codecs.silence(Codec.OPUS)
+
+
+def test_opus_is_played_as_it_came_in_order_with_silence_for_what_was_lost() -> None:
+    heard = [(40, SPOKEN[2]), (0, SPOKEN[0]), (20, SPOKEN[1]), (100, SPOKEN[3])]
+    assert opus(*heard) == [*SPOKEN[:3], QUIET, QUIET, SPOKEN[3]]
+    assert opus((0, SPOKEN[0]), (9000, SPOKEN[1])) == SPOKEN[:2]  # the pause in which the line spoke
+
+
+def test_opus_packets_of_60_ms_keep_their_time_and_those_of_10_ms_are_put_together() -> None:
+    long, short = (
+        bytes([0x58]) + b"long" * 20,
+        [bytes([0x40]) + bytes([n]) * (240 + 10 * n) for n in range(4)],
+    )
+    assert [codecs.duration(Codec.OPUS, one) for one in (long, short[0])] == [2880, 480]
+    assert opus((0, long), (60, SPOKEN[0])) == [long, b"", b"", SPOKEN[0]]
+    joined = opus(*((10 * n, one) for n, one in enumerate(short)))
+    assert [codecs.duration(Codec.OPUS, one) for one in joined] == [960, 960]
+    assert all(one[1:] in joined[n // 2] for n, one in enumerate(short))
+
+
+def test_opus_that_is_malformed_or_comes_twice_is_not_played() -> None:
+    assert opus((0, SPOKEN[0]), (0, SPOKEN[0]), (20, b"\x4b"), (20, SPOKEN[1])) == SPOKEN[:2]
+
+
+def test_many_small_payloads_cost_what_keeping_them_costs() -> None:
+    take = Take(Budget())
+    for number in range(LONGEST // 100):
+        take.hear(number * 120, b"\x80")
+    assert take.frames(Codec.OPUS)
+    take.hear(0, b"\x80")
+    assert take.frames(Codec.OPUS) == []
 
 
 def test_it_leaves_out_the_pause_in_which_the_line_spoke() -> None:

@@ -1,0 +1,127 @@
+"""What a call's sound is made of, as values: the other side, what was counted, whether it holds a voice."""
+
+from __future__ import annotations
+
+import secrets
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from nightbell.core.capture import Codec
+from nightbell.phone.datagrams import Address, Basket
+from nightbell.phone.protection import Protection
+from nightbell.sip import codecs, g711
+from nightbell.sip.rtp import RTP_HEADER
+from nightbell.sip.srtp import SrtpKeys
+
+if TYPE_CHECKING:
+    from nightbell.phone.session import Session
+
+_VOICE_LEVEL = 4  # mean of |sample| / 16: about -52 dBFS. Too low only costs silence detection
+
+
+class Engine(Protocol):
+    """What a session needs of phone.media. post: call in the event loop; order: call in the media thread; ticks: of
+    20 ms that were sent until now."""
+
+    post: Callable[..., object]
+    ticks: int
+    basket: Basket
+
+    def order(self, act: Callable[[], None]) -> None: ...
+
+    def speaks(self, session: Session) -> None: ...
+
+    def hurry(self, session: Session) -> None: ...
+
+    def forget(self, session: Session) -> None: ...
+
+
+class Listener(Protocol):
+    """What a call hears from its sound. Called in the event loop."""
+
+    def digit(self, key: str, at: float) -> None: ...
+
+    def played(self, token: int) -> None: ...
+
+    def sounded(self) -> None:
+        """The first sound or key came before `Session.confirm`."""
+
+
+def _loudness(codec: Codec) -> bytes:
+    """|sample| / 16, at most 255, for each code."""
+    pcm = g711.decode(bytes(range(256)), codec)
+    return bytes(min(255, abs(sample) // 16) for (sample,) in struct.iter_unpack("<h", pcm))
+
+
+_LOUDNESS = {codec: _loudness(codec) for codec in (Codec.PCMU, Codec.PCMA)}
+
+
+def has_voice(codec: Codec, payload: bytes) -> bool:
+    """Whether somebody may be speaking in this payload."""
+    table = _LOUDNESS.get(codec)
+    if table is None:
+        return codecs.loud(codec, payload)
+    some = payload[::4].translate(table)
+    return sum(some) > _VOICE_LEVEL * len(some)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What one session, or all of them, saw: datagrams. unauthentic: encrypted with other keys, damaged or forged."""
+
+    received: int = 0
+    sent: int = 0
+    strangers: int = 0
+    bad: int = 0
+    doubled: int = 0
+    unsent: int = 0
+    unauthentic: int = 0
+    rtcp: int = 0
+
+    def add(self, other: Counters) -> None:
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other side as its SDP has it. payload_type: of `codec`; mute: it wants no sound (hold); secured: only SRTP is
+    believed and sent, with `keys`, or, while they are None, not before `Session.secure`."""
+
+    address: Address
+    codec: Codec
+    payload_type: int
+    dtmf_type: int | None
+    mute: bool = False
+    keys: SrtpKeys | None = None
+    secured: bool = False
+
+
+class Outgoing:
+    """What all our packets of a call have in common, over moves and new keys: one source, one sequence, one clock."""
+
+    __slots__ = ("_marker", "_sequence", "_ssrc", "_start", "sent_at")
+
+    def __init__(self, ticks: int) -> None:
+        """ticks: of 20 ms, as `packet` counts them."""
+        # Below 2**15, so that nobody who misses the first packets guesses the roll-overs wrong (RFC 3711 §3.3.1).
+        self._sequence = secrets.randbits(15)
+        self._start = secrets.randbits(32)
+        self._ssrc = secrets.randbits(32)
+        self._marker = 0x80
+        self.sent_at = ticks
+
+    def packet(self, frame: bytes, number: int, peer: Peer, protection: Protection | None) -> bytes:
+        """The frame of that tick, ready to be sent. Raises NoProtection."""
+        if number - self.sent_at > 1:
+            self._marker = 0x80  # sound after a pause (RFC 3551 §4.1)
+        timestamp = (self._start + number * codecs.frame_ticks(peer.codec)) & 0xFFFFFFFF
+        header = RTP_HEADER.pack(
+            0x80, peer.payload_type | self._marker, self._sequence, timestamp, self._ssrc
+        )
+        self.sent_at = number
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._marker = 0
+        return header + frame if protection is None else protection.seal(header + frame)
