@@ -9,26 +9,33 @@ from nightbell.core.capture import Capture, EndReason
 from nightbell.core.clock import parse_iso
 from nightbell.core.errors import NightbellError
 from nightbell.core.ids import is_ulid
-from nightbell.mailbox import rules
+from nightbell.mailbox import rules, undecoded
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.marks import SEEN, SKIPPED, Said
 from nightbell.mailbox.models import Kind, Mailbox, Message, State, Urgency, Words
-from nightbell.mailbox.parts import Part
+from nightbell.mailbox.sounding import Laid, Sound
 from nightbell.mailbox.values import Reason
 from nightbell.people.models import Practice
 from nightbell.sealing.fields import Place
 
 
 @dataclass(frozen=True, slots=True)
-class Sound:
-    """What is kept of a capture's audio, decoded. samples: 8000 a second; spoken: those within marked parts,
-    None when no part is marked."""
+class Heard:
+    """What intake made of a call's sound. sound: None when it could not be decoded, and is kept as it came."""
 
-    pcm: bytes
-    wav: bytes
-    samples: int
-    parts: tuple[Part, ...] = ()
-    spoken: int | None = None
+    laid: Laid
+    sound: Sound | None
+
+    @property
+    def damaged(self) -> bool:
+        return self.sound is None or self.sound.lost > 0
+
+    @property
+    def voiced_ms(self) -> int:
+        """What nobody could listen to is taken for a voice."""
+        if self.sound is None:
+            return rules.LEAST_VOICE_MS
+        return rules.voiced_ms(self.sound.pcm, self.sound.rate)
 
 
 def home_of(capture: Capture, said: Said) -> tuple[Practice, Mailbox | None]:
@@ -56,15 +63,16 @@ def _by_number(capture: Capture) -> tuple[Practice, Mailbox | None]:
 
 
 def describe(
-    capture: Capture, said: Said, sound: Sound, home: tuple[Practice, Mailbox | None], now: datetime
+    capture: Capture, said: Said, heard: Heard, home: tuple[Practice, Mailbox | None], now: datetime
 ) -> Message:
     """The message, not yet stored."""
-    kind = rules.kind_of(said, sound.spoken, sound.samples, rules.voiced_ms(sound.pcm))
+    laid, length = heard.laid, heard.laid.length
+    kind = rules.kind_of(said, laid.own, length, heard.voiced_ms)
     if said.studio:
         kind = Kind.MESSAGE.value  # a manager who hangs up is no missed patient
     answered = parse_iso(capture.meta.answered_at)
-    urgency = rules.first_urgency(said, kind, capture.end.reason)
-    done = kind == Kind.STATUS or (bool(said.studio) and not said.keep)
+    urgency = rules.first_urgency(said, kind, capture.end.reason, heard.damaged)
+    done = kind == Kind.STATUS or (bool(said.studio) and not said.keep) or said.imported == "heard"
     return Message(
         id=capture.meta.capture,
         practice=home[0],
@@ -79,19 +87,25 @@ def describe(
         answered_at=answered,
         received_at=min(now, answered + timedelta(milliseconds=capture.end.at)),
         stored_at=now,
-        duration_ms=sound.samples * 1000 // rules.RATE,
+        duration_ms=length * 1000 // rules.RATE,
         end_reason=capture.end.reason.value,
         reached=rules.reached(capture),
-        words=Words.PENDING if sound.samples and not said.studio else Words.EMPTY,
-        parts=[part.as_dict() for part in sound.parts],
-        tags=said.tags,
+        words=_words(heard, said),
+        parts=[part.as_dict() for part in laid.parts],
+        tags=[*said.tags, *([undecoded.TAG] if heard.sound is None else [])],
         promise=said.promise,
         promised_by=said.promised_by,
         flow=max(0, capture.meta.flow),
     )
 
 
-def seal_columns(message: Message, key: bytes, capture: Capture, said: Said, sound: Sound) -> None:
+def _words(heard: Heard, said: Said) -> Words:
+    if not heard.laid.length or said.studio:
+        return Words.EMPTY
+    return Words.FAILED if heard.sound is None else Words.PENDING
+
+
+def seal_columns(message: Message, key: bytes, capture: Capture, said: Said, heard: Heard) -> None:
     """Everything of the patient's, under the message's key."""
 
     def where(column: str) -> Place:
@@ -101,10 +115,16 @@ def seal_columns(message: Message, key: bytes, capture: Capture, said: Said, sou
     confirmed = _confirmed(said, capture.meta.caller) or said.entered
     if confirmed:
         message.callback_sealed = sealed.seal_text(key, where("callback"), confirmed)
-    message.peaks_sealed = sealed.seal_bytes(key, where("peaks"), rules.peaks(sound.pcm))
-    message.reasons_sealed = sealed.seal_reasons(
-        key, where("reasons"), _reasons(capture, said, message), {}, None
-    )
+    pcm = heard.sound.pcm if heard.sound else b""
+    message.peaks_sealed = sealed.seal_bytes(key, where("peaks"), rules.peaks(pcm))
+    reasons = [*_reasons(capture, said, message), *_damage(heard)]
+    message.reasons_sealed = sealed.seal_reasons(key, where("reasons"), reasons, {}, None)
+
+
+def _damage(heard: Heard) -> list[Reason]:
+    if heard.sound is None:
+        return [Reason("damaged", "the sound could not be decoded yet", "", 0, 0)]
+    return [Reason("damaged", "a part of the sound is damaged", "", 0, 0)] if heard.damaged else []
 
 
 def _confirmed(said: Said, caller: str) -> str:
@@ -118,8 +138,12 @@ def _reasons(capture: Capture, said: Said, message: Message) -> list[Reason]:
         reasons.append(Reason("key", "pressed 1 for urgent", "", 0, 0))
     if said.review:
         reasons.append(Reason("menu", "what the caller chose at the menu", "", 0, 0))
+    if said.flagged:
+        reasons.append(Reason("flagged", "marked as urgent in the voicemail of before", "", 0, 0))
     if message.kind == Kind.MISSED:
         reasons.append(Reason("missed", "possible missed patient", "", 0, 0))
+    if any(mark.name == "unfetched" for mark in capture.marks):
+        reasons.append(Reason("unfetched", "the recording could not be fetched from the carrier", "", 0, 0))
     if capture.end.reason is EndReason.INTERRUPTED:
         reasons.append(Reason("interrupted", "the recording was cut short", "", 0, 0))
     return reasons

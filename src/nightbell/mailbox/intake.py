@@ -8,10 +8,8 @@ died before the row starts anew under a new key and overwrites what the dead one
 from __future__ import annotations
 
 import secrets
-import wave
 from dataclasses import dataclass
 from datetime import datetime
-from io import BytesIO
 from pathlib import Path
 
 from django.db import transaction
@@ -20,18 +18,20 @@ from nightbell.audit import service as audit
 from nightbell.core import durable, faults
 from nightbell.core.capture import Capture
 from nightbell.core.ids import is_ulid
-from nightbell.mailbox import joining, marks, parts, rules, third
-from nightbell.mailbox.describe import Sound, describe, home_of, seal_columns
+from nightbell.core.sound import Unpacker
+from nightbell.mailbox import joining, marks, rules, sounding, third, undecoded
+from nightbell.mailbox.describe import Heard, describe, home_of, seal_columns
 from nightbell.mailbox.marks import Said
 from nightbell.mailbox.models import Message, Words
+from nightbell.mailbox.stored import payloads_ad, playback_ad
 from nightbell.sealing import spool
 from nightbell.sealing.capture import open_capture, peek
 from nightbell.sealing.errors import Busy, KeyUnavailable, NoSuchKey, SealError
 from nightbell.sealing.playback import seal_playback
-from nightbell.sip import g711
 from nightbell.store import jobs, vault
 
 ACTOR = "system:worker"
+LATER = "transcribe-imported"  # thousands of them may wait, and none of tonight's calls behind them
 BEGINNING = 65536  # bytes: some seven seconds of sound and all keys before it
 
 
@@ -48,9 +48,10 @@ class Taken:
     rings: bool = False
 
 
-def take_in(path: Path, now: datetime) -> Taken | None:
+def take_in(path: Path, now: datetime, unpacker: Unpacker | None = None) -> Taken | None:
     """Turn one capture file into a message. None when another process holds it or it is gone.
 
+    unpacker: decodes G.722 and Opus; without one, or when it fails, their payloads are kept for `undecoded`.
     Raises KeysAway (leave everything as it is, try later) or AuditClosed/DatabaseError (try later).
     """
     try:
@@ -60,7 +61,7 @@ def take_in(path: Path, now: datetime) -> Taken | None:
                 epoch_id, capture_id = peek(data)
             except SealError:
                 return _without_header(path, data, now)
-            return _take(path, data, epoch_id, capture_id, now)
+            return _take(path, data, (epoch_id, capture_id), unpacker, now)
     except (Busy, FileNotFoundError):
         return None
 
@@ -76,7 +77,8 @@ def begins_urgent(path: Path) -> bool | None:
         return None  # intake itself will say what is the matter
 
 
-def _take(path: Path, data: bytes, epoch_id: str, capture_id: str, now: datetime) -> Taken:
+def _take(path: Path, data: bytes, ids: tuple[str, str], unpacker: Unpacker | None, now: datetime) -> Taken:
+    epoch_id, capture_id = ids
     before = Message.objects.filter(pk=capture_id).first()
     if before is not None:
         durable.remove_file(path)
@@ -94,29 +96,28 @@ def _take(path: Path, data: bytes, epoch_id: str, capture_id: str, now: datetime
         capture = open_capture(data, seed)
     except SealError as error:
         return _unreadable(path, capture_id, type(error).__name__, now)
-    rings, urgent = _store(capture, now)
+    rings, urgent = _store(capture, unpacker, now)
     faults.point("intake.stored")
     durable.remove_file(path)
     return Taken(capture_id, "stored", urgent, rings)
 
 
-def _store(capture: Capture, now: datetime) -> tuple[bool, bool]:
+def _store(capture: Capture, unpacker: Unpacker | None, now: datetime) -> tuple[bool, bool]:
     """Blob, key, row: in this order. Returns whether the message rings, and whether anything does."""
     said = marks.read(capture.marks)
-    sound = decode(capture)
+    heard = hear(capture, unpacker)
     practice, mailbox = home_of(capture, said)
-    message = describe(capture, said, sound, (practice, mailbox), now)
-    thirds = third.thirds(message, capture.meta.caller)
+    message = describe(capture, said, heard, (practice, mailbox), now)
+    thirds = set() if said.imported else third.thirds(message, capture.meta.caller)
     key = secrets.token_bytes(32)
-    ad = playback_ad(message.id, practice.id)
-    if sound.samples:
-        blob = seal_playback(key, ad, sound.wav)
+    if heard.laid.length:
+        blob, message.wav_bytes = _object(key, message, heard)
         vault.blobs().put(practice.id, message.id, blob)
-        message.audio_bytes, message.wav_bytes = len(blob), len(sound.wav)
+        message.audio_bytes = len(blob)
         faults.point("intake.blob")
     vault.keyring().put(message.id, "message", key)
     faults.point("intake.key")
-    seal_columns(message, key, capture, said, sound)
+    seal_columns(message, key, capture, said, heard)
     with transaction.atomic():
         others = _insert(message, said, thirds, now)
         faults.point("intake.uncommitted")
@@ -136,7 +137,9 @@ def _insert(message: Message, said: Said, thirds: set[str], now: datetime) -> in
         third.mark(message)
     message.save(force_insert=True)
     if message.words == Words.PENDING:
-        jobs.enqueue("transcribe", message.id, now)
+        jobs.enqueue(LATER if said.imported else "transcribe", message.id, now)
+    if undecoded.TAG in message.tags:
+        jobs.enqueue(undecoded.JOB, message.id, now)
     if said.studio and said.keep:
         jobs.enqueue("studio", message.id, now)  # line.takeup makes a clip of it
     audit.record(
@@ -150,26 +153,21 @@ def _insert(message: Message, said: Said, thirds: set[str], now: datetime) -> in
     return third.mark_stored(thirds - {message.id}, now)
 
 
-def decode(capture: Capture) -> Sound:
-    """Lay the packets on their time line, keep what lies in parts, and decode it to PCM and a WAV file."""
-    line = rules.lay_out(capture.packets, capture.meta.codec)
-    cut = parts.cut(capture.marks, len(line), rules.recorded(capture.packets))
-    if cut is not None:
-        line = b"".join(line[start:end] for start, end in cut.pieces)
-    pcm = g711.decode(line, capture.meta.codec)
-    out = BytesIO()
-    with wave.open(out, "wb") as wav:
-        wav.setnchannels(1)
-        wav.setsampwidth(2)
-        wav.setframerate(rules.RATE)
-        wav.writeframes(pcm)
-    kept = cut or parts.Cut((), (), len(line))
-    return Sound(pcm, out.getvalue(), len(line), kept.parts, kept.own if cut else None)
+def hear(capture: Capture, unpacker: Unpacker | None) -> Heard:
+    """Decode what the message keeps. Whatever becomes of that, there is a message: intake fails open."""
+    laid = sounding.lay(capture)
+    try:
+        return Heard(laid, sounding.sound(laid, unpacker))
+    except Exception:  # of whatever kind: the next attempt is the job's, and this is a message now
+        return Heard(laid, None)
 
 
-def playback_ad(message_id: str, practice_id: str) -> bytes:
-    """Associated data of the playback object."""
-    return f"playback|{message_id}|{practice_id}".encode()
+def _object(key: bytes, message: Message, heard: Heard) -> tuple[bytes, int]:
+    """What is put into the store, and how many bytes of WAV are in it."""
+    if heard.sound is None:
+        return seal_playback(key, payloads_ad(message.id, message.practice_id), undecoded.pack(heard.laid)), 0
+    wav = heard.sound.wav
+    return seal_playback(key, playback_ad(message.id, message.practice_id), wav), len(wav)
 
 
 def _without_header(path: Path, data: bytes, now: datetime) -> Taken:

@@ -12,6 +12,7 @@ from nightbell.core.capture import Mark
 LANGUAGES = ("en", "es")
 SEEN, SKIPPED = "seen", "skipped"
 UNSURE = "unsure"  # a number was keyed in, and nobody said that it is right
+IMPORTED = "imported"
 _ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}\Z")  # as core.ids has it, which asks a clock
 _STATE = re.compile(r"[a-z_]{1,20}\Z")
 _CLIP = re.compile(r"[a-z0-9-]{1,24}\Z")
@@ -24,7 +25,9 @@ class Said:
     """callback: 'seen', 'skipped', the digits that were confirmed, or '' when nothing was; entered: digits keyed in,
     confirmed or not; asking: the caller went no further than the status line; mailbox, joins: ULIDs or '';
     language: '' when it was not chosen; status: the state that was told, '' when none was asked for; studio: the
-    number under which a clip was recorded, '' for all other calls; keep: it is to be kept."""
+    number under which a clip was recorded, '' for all other calls; keep: it is to be kept; imported: 'new' or 'heard' for
+    a message of another voicemail, flagged: it was marked as urgent there; attested: 'verified' for a
+    number that its carrier knows to be the caller's, 'failed' for one that somebody made up, else ''."""
 
     urgent: bool = False
     review: bool = False
@@ -40,6 +43,9 @@ class Said:
     keep: bool = False
     status: str = ""
     joins: str = ""
+    imported: str = ""
+    flagged: bool = False
+    attested: str = ""
     promise: str = ""
     promised_by: datetime | None = None
 
@@ -50,7 +56,10 @@ class Said:
         if self.studio:
             told.append(f"studio:{self.studio}" if self.keep else "studio")
         unsure = bool(self.entered) and not _NUMBER.match(self.callback) and self.callback != SEEN
-        plain = (("relay", self.slow), ("short", self.short), ("test", self.test), (UNSURE, unsure))
+        plain = (
+            ("relay", self.slow), ("short", self.short), ("test", self.test), (UNSURE, unsure),
+            (IMPORTED, bool(self.imported)), (f"number-{self.attested}", bool(self.attested)),
+        )  # fmt: skip
         return [name for name, there in plain if there] + told
 
 
@@ -75,6 +84,9 @@ def read(marks: Iterable[Mark]) -> Said:
         keep="studio-keep" in last,
         status=last.get("status", "") if _STATE.match(last.get("status", "")) else "",
         joins=_ulid(last.get("joins", "")),
+        imported=last.get("imported", "") if last.get("imported", "") in ("new", "heard") else "",
+        flagged="imported-flag" in last,
+        attested=_attested(last.get("attest", "")),
         promise=clip,
         promised_by=promised_by,
     )
@@ -86,6 +98,11 @@ def _ulid(text: str) -> str:
 
 def _callback(text: str) -> str:
     return text if text in (SEEN, SKIPPED) or _NUMBER.match(text) else ""
+
+
+def _attested(text: str) -> str:
+    """Only the highest attestation is about the number itself (RFC 8588)."""
+    return {"verified:A": "verified", "failed:-": "failed"}.get(text, "")
 
 
 def _promise(text: str) -> tuple[str, datetime | None]:

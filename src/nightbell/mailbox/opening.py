@@ -24,7 +24,7 @@ FIRST_WORDS = 18
 _DAMAGED = Reason("damaged", "cannot be opened whole: tell whoever looks after the system", "", 0, 0)
 _THIRD = Reason("third", "third call in 20 minutes", "", 0, 0)
 _WORSE = Reason("worse", "got worse", "", 0, 0)
-_PUBLIC_REASONS = frozenset({"key", "menu", "third", "worse", "missed", "interrupted", "unsure"})
+_PUBLIC_REASONS = frozenset({"key", "menu", "third", "worse", "missed", "interrupted", "damaged", "unsure"})
 
 
 def person(user: User) -> Person:
@@ -136,7 +136,7 @@ class Opener:
             language=message.language,
             end_reason=message.end_reason,
             pressed_urgent=message.pressed_urgent,
-            has_audio=message.audio_bytes > 0,
+            has_audio=message.wav_bytes > 0,
             words_status=message.words,
             callback_number=confirmed or caller,
             callback_uncertain=caller is not None and (unsure or not (confirmed or caller)),

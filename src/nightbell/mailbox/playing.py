@@ -9,18 +9,16 @@ from django.db import transaction
 from nightbell.audit import service as audit
 from nightbell.core.ids import new_ulid
 from nightbell.core.phi import Warrant
+from nightbell.mailbox import stored
 from nightbell.mailbox.errors import BadRange
-from nightbell.mailbox.intake import playback_ad
 from nightbell.mailbox.models import Hearing, Message, PlayGrant
 from nightbell.mailbox.service import find
 from nightbell.mailbox.values import Sound
 from nightbell.people.access import Actor, NotFound, reveal
 from nightbell.people.roles import Act
-from nightbell.sealing.playback import PlaybackReader
 from nightbell.store import vault
 
 GRANT = timedelta(minutes=5)
-WAV_HEADER, BYTES_A_SECOND = 44, 16000
 
 
 def length(actor: Actor, message_id: str) -> int:
@@ -30,6 +28,12 @@ def length(actor: Actor, message_id: str) -> int:
 
 def _with_sound(actor: Actor, message_id: str) -> Message:
     found = find(actor, message_id, Act.PLAY)
+    if found.audio_bytes and not found.wav_bytes:
+        raise NotFound(
+            "This message's sound cannot be played yet",
+            "it could not be decoded",
+            "it is kept and tried again",
+        )
     if not found.audio_bytes:
         raise NotFound(
             "This message has no sound", "the caller hung up before speaking", "read the message page"
@@ -75,25 +79,18 @@ def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
 
 
 def _read(found: Message, start: int, length: int) -> bytes:
-    blobs = vault.blobs()
-    reader = PlaybackReader(
-        vault.message_key(found.id),
-        playback_ad(found.id, found.practice_id),
-        lambda offset, size: blobs.read_range(found.practice_id, found.id, offset, size),
-        found.audio_bytes,
-    )
-    return reader.read_at(start, length)
+    return stored.reader(found, vault.message_key(found.id)).read_at(start, length)
 
 
 def _delivered(actor: Actor, grant: PlayGrant, found: Message, start: int, data: bytes) -> None:
     """Only sound that was really read makes a message heard: a header, or a recording that is missing or damaged,
     must not sink it in everybody's inbox."""
-    reached = start + len(data) - WAV_HEADER
+    reached = start + len(data) - stored.WAV_HEADER
     if not data or reached <= 0:
         return
     with transaction.atomic():
         Hearing.objects.get_or_create(message=found, user=actor.user, defaults={"first_at": actor.now})
-        heard = reached * 1000 // BYTES_A_SECOND
+        heard = reached * found.duration_ms // (found.wav_bytes - stored.WAV_HEADER)
         PlayGrant.objects.filter(pk=grant.pk, heard_ms__lt=heard).update(heard_ms=heard)
 
 

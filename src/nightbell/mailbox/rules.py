@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from nightbell.core.capture import AudioPacket, Capture, Codec, EndReason
 from nightbell.mailbox.marks import Said
+from nightbell.sip.codecs import duration
 
 RATE = 8000
 SHORTEST_MESSAGE_S = 1.0
@@ -15,15 +17,37 @@ MAX_SAMPLES = RATE * 3600
 BARS = 240
 VOICE_LEVEL = 40  # mean of |sample|, about -58 dBFS: well under a whisper, over the noise of a silent line
 LEAST_VOICE_MS = 120  # a word; a click is shorter
-_FRAME = 160  # samples, 20 ms
 THIRD_WITHIN = timedelta(minutes=20)
 SILENCE = {Codec.PCMU: 0xFF, Codec.PCMA: 0xD5}
 
 
-def lay_out(packets: Sequence[AudioPacket], codec: Codec) -> bytes:
-    """Encoded samples on one time line: gaps are silence, a later packet for the same place wins.
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Payloads that have a length and lie within an hour; places: (start, end) of each, 8000 a second; bad: the others."""
 
-    One byte a sample. What lies beyond an hour is dropped: no call is that long.
+    packets: tuple[AudioPacket, ...]
+    places: tuple[tuple[int, int], ...]
+    bad: int
+
+
+def fit(packets: Sequence[AudioPacket], codec: Codec) -> Fit:
+    """What can be laid on a time line. Empty payloads are nothing, and nothing bad."""
+    good, places, bad = [], [], 0
+    for packet in packets:
+        start, ticks = packet.offset * RATE // codec.clock, duration(codec, packet.payload)
+        end = start + ticks * RATE // codec.clock
+        if ticks and end <= MAX_SAMPLES:
+            good.append(packet)
+            places.append((start, end))
+        elif packet.payload:
+            bad += 1
+    return Fit(tuple(good), tuple(places), bad)
+
+
+def lay_out(packets: Sequence[AudioPacket], codec: Codec) -> bytes:
+    """G.711 on one time line: gaps are silence, a later packet for the same place wins. One byte a sample.
+
+    What lies beyond an hour is dropped: no call is that long.
     """
     length = max((p.offset + len(p.payload) for p in packets if p.offset < MAX_SAMPLES), default=0)
     line = bytearray([SILENCE[codec]]) * min(length, MAX_SAMPLES)
@@ -34,22 +58,37 @@ def lay_out(packets: Sequence[AudioPacket], codec: Codec) -> bytes:
     return bytes(line)
 
 
-def voiced_ms(pcm: bytes) -> int:
+def lay_pcm(pcm: bytes, packets: Sequence[AudioPacket], codec: Codec, rate: int) -> bytes:
+    """As lay_out, of packets that were decoded one after the other: 16 bit PCM, `rate` samples a second."""
+    spans = [
+        (2 * (p.offset * rate // codec.clock), 2 * (duration(codec, p.payload) * rate // codec.clock))
+        for p in packets
+    ]
+    line = bytearray(max((start + size for start, size in spans), default=0))
+    at = 0
+    for start, size in spans:
+        line[start : start + size] = pcm[at : at + size]
+        at += size
+    return bytes(line)
+
+
+def voiced_ms(pcm: bytes, rate: int = RATE) -> int:
     """Milliseconds of 16 bit PCM in which somebody may be speaking: all that is louder than a silent line.
 
     Steady noise counts too. A sick person's whisper must never pass for silence; a noisy line may pass for a voice.
     """
     samples = array("h")
     samples.frombytes(pcm[: len(pcm) // 2 * 2])
-    frames = range(0, len(samples) - _FRAME + 1, _FRAME)
-    least = VOICE_LEVEL * _FRAME // 2
-    return 20 * sum(sum(map(abs, samples[at : at + _FRAME : 2])) > least for at in frames)
+    frame = rate // 50  # 20 ms
+    least = VOICE_LEVEL * frame // 2
+    frames = range(0, len(samples) - frame + 1, frame)
+    return 20 * sum(sum(map(abs, samples[at : at + frame : 2])) > least for at in frames)
 
 
-def recorded(packets: Sequence[AudioPacket]) -> list[tuple[int, int]]:
-    """The stretches in which sound came, in samples: pauses of under a second belong to them."""
+def recorded(places: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The stretches in which sound came: pauses of under a second belong to them. places: of the packets."""
     out: list[tuple[int, int]] = []
-    for start, end in sorted((p.offset, p.offset + len(p.payload)) for p in packets):
+    for start, end in sorted(places):
         if out and start - out[-1][1] < RATE:
             out[-1] = (out[-1][0], max(out[-1][1], end))
         elif end <= MAX_SAMPLES:
@@ -85,16 +124,18 @@ def reached(capture: Capture) -> str:
     return stages[-1][:40] if stages else ""
 
 
-def first_urgency(said: Said, kind: str, end: EndReason) -> str:
-    """Urgency before any words are known: the key decides, and what was cut or missed needs a look.
+def first_urgency(said: Said, kind: str, end: EndReason, damaged: bool = False) -> str:
+    """Urgency before any words are known: the key decides, and what was cut, missed or damaged needs a look.
 
     A test is never urgent: what rings for it would ring for nobody.
     """
     if said.test or kind == "status":
         return "routine"
+    if said.imported:  # whoever was to be woken was told by the voicemail of before
+        return "review" if said.flagged or damaged else "routine"
     if said.urgent or said.joins:
         return "urgent"
-    if said.review or kind == "missed" or end is EndReason.INTERRUPTED:
+    if said.review or kind == "missed" or end is EndReason.INTERRUPTED or damaged:
         return "review"
     return "routine"
 

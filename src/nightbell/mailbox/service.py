@@ -144,7 +144,7 @@ def _heard(actor: Actor, ids: list[str]) -> set[str]:
     """Which of these the reader has heard, with all that was said later."""
     mine = Hearing.objects.filter(user=actor.user)
     heard = set(mine.filter(message_id__in=ids).values_list("message_id", flat=True))
-    later = Message.objects.filter(joins_id__in=heard).exclude(Q(state=State.DISPOSED) | Q(audio_bytes=0))
+    later = Message.objects.filter(joins_id__in=heard).exclude(Q(state=State.DISPOSED) | Q(wav_bytes=0))
     unheard = later.exclude(Exists(mine.filter(message=OuterRef("pk"))))
     return heard - {str(pk) for pk in unheard.values_list("joins_id", flat=True)}
 
@@ -312,7 +312,7 @@ def _anew(row: Message, now: datetime) -> dict[str, object]:
         change = {
             "state": State.NEW, "outcome": "", "closed_at": None, "closed_by": None, "owner": None, "owned_at": None,
         }  # fmt: skip
-    if row.audio_bytes:
+    if row.wav_bytes:
         jobs.enqueue("transcribe", row.id, now)
         change["words"] = Words.PENDING
     return change

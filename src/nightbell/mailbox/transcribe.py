@@ -16,14 +16,13 @@ from nightbell.core.errors import NightbellError, Stopping, TemporaryError
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing, Recogniser, Word
 from nightbell.core.phi import Warrant
-from nightbell.mailbox import numbers, triage
+from nightbell.mailbox import numbers, stored, triage
 from nightbell.mailbox import secrets as sealed
-from nightbell.mailbox.intake import ACTOR, playback_ad
+from nightbell.mailbox.intake import ACTOR, LATER
+from nightbell.mailbox.marks import IMPORTED
 from nightbell.mailbox.models import Message, State, Words
-from nightbell.mailbox.playing import WAV_HEADER
 from nightbell.mailbox.values import Reason
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey
-from nightbell.sealing.playback import PlaybackReader
 from nightbell.store import jobs, vault
 
 JOB = "transcribe"
@@ -42,7 +41,7 @@ _LABELS = {
 
 def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> bool:
     """Do one due transcription, if there is any. Returns whether there was."""
-    claim = jobs.claim([JOB], clock(), LEASE)
+    claim = jobs.claim([JOB], clock(), LEASE) or jobs.claim([LATER], clock(), LEASE)
     if claim is None:
         return False
     message = (
@@ -57,7 +56,8 @@ def run_one(recogniser: Recogniser, clock: Callable[[], datetime], log: Log) -> 
     try:
         key = vault.message_key(message.id)
         with _held(claim, clock, log):
-            hearing = recogniser.hear(_pcm(message, key), message.language or None)
+            pcm, rate = stored.pcm(message, key)
+            hearing = recogniser.hear(pcm, message.language or None, rate)
         faults.point("speech.heard")
         _keep(message, key, hearing, claim, clock())
         log("speech.kept", message=message.id, attempt=claim.attempts)
@@ -106,18 +106,6 @@ def _held(claim: jobs.Claim, clock: Callable[[], datetime], log: Log) -> Iterato
         keeper.join()
 
 
-def _pcm(message: Message, key: bytes) -> bytes:
-    blobs = vault.blobs()
-    reader = PlaybackReader(
-        key,
-        playback_ad(message.id, message.practice_id),
-        lambda offset, size: blobs.read_range(message.practice_id, message.id, offset, size),
-        message.audio_bytes,
-    )
-    reader.seek(WAV_HEADER)
-    return reader.read()
-
-
 def _keep(message: Message, key: bytes, hearing: Hearing, claim: jobs.Claim, now: datetime) -> None:
     decision = triage.triage(message.pressed_urgent, hearing.words, hearing.language)
     where = sealed.place("transcript", message.id, message.practice_id)
@@ -150,6 +138,8 @@ def _raise(message: Message, found: triage.Urgency) -> str:
     which never rings. In the caller's transaction, in which the row was written to.
     """
     row = Message.objects.select_for_update().get(pk=message.pk)
+    if IMPORTED in row.tags and found == "urgent":
+        found = "review"  # it may be years old: a person looks, nobody is woken
     urgency = triage.higher(row.urgency, found)  # type: ignore[arg-type]
     if urgency == row.urgency or "test" in row.tags:
         return urgency
@@ -178,7 +168,7 @@ def _reasons(message: Message, key: bytes, found: Sequence[triage.Reason], words
     if message.reasons_sealed is not None:
         # Not shown to anybody: it goes from one sealed column into the next.
         kept = sealed.open_reasons(key, where, message.reasons_sealed).open(Warrant("internal"))[0]
-        reasons = [reason for reason in kept if reason.kind in ("menu", "missed", "interrupted")]
+        reasons = [reason for reason in kept if reason.kind in ("menu", "missed", "interrupted", "damaged")]
     marked: dict[int, int] = {}
     for one in found:
         quote = " ".join(words[i].text.strip() for i in one.indexes)

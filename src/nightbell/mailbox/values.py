@@ -26,7 +26,7 @@ class Person:
 class Reason:
     """Why a message is urgent or needs a look. `quote` is the patient's words ('' for a key press)."""
 
-    kind: str  # 'key', 'menu', 'third', 'worse', 'red_flag', 'negated', 'unsure', 'missed', 'interrupted'
+    kind: str  # 'key', 'menu', 'third', 'worse', 'red_flag', 'negated', 'unsure', 'missed', 'interrupted', 'damaged'
     label: str
     quote: str
     start: float  # seconds; 0 for a key press

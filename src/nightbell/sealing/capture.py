@@ -26,6 +26,7 @@ from nightbell.sealing import epochs
 from nightbell.sealing.epochs import EpochPublic
 from nightbell.sealing.errors import Truncated, UnknownFormat, WrongKey
 from nightbell.sealing.stream import CAPTURE_SEGMENT, KEY, StreamSealer, recover
+from nightbell.sip.codecs import duration
 
 MAGIC = b"NBCAP\x01"
 _FIXED = struct.Struct(">6s26s26sH")
@@ -41,7 +42,6 @@ _META_HEAD = struct.Struct(">BH").pack
 _RECORD = struct.Struct(">BH").unpack_from
 _U32 = struct.Struct(">I").unpack_from
 _FILLER = re.compile(rb"\x00*")
-_SAMPLES_PER_MS = 8
 _REASONS = {reason.value: reason for reason in EndReason}
 
 
@@ -224,6 +224,7 @@ def _meta(body: bytes) -> CaptureMeta:
 def _last_moment(found: _Found) -> int:
     """Milliseconds since the answer of the last thing that was recovered."""
     began = next((mark.at for mark in found.marks if mark.name == "recording"), 0)
-    heard = max((packet.offset + len(packet.payload) for packet in found.packets), default=0)
+    codec = found.meta.codec if found.meta is not None else Codec.PCMU
+    heard = max((packet.offset + duration(codec, packet.payload) for packet in found.packets), default=0)
     moments = [digit.at for digit in found.digits] + [mark.at for mark in found.marks]
-    return max([*moments, began + heard // _SAMPLES_PER_MS])
+    return max([*moments, began + heard * 1000 // codec.clock])

@@ -36,7 +36,7 @@ from nightbell.sealing.errors import (
 from nightbell.sealing.periods import Periods
 from nightbell.sealing.provider import KeyProvider
 
-KINDS = frozenset({"message", "epoch", "signer", "secret"})
+KINDS = frozenset({"message", "epoch", "signer", "secret", "carrier"})
 _VERSION, _NONCE = b"\x01", 12
 _FORMAT = "nightbell keyring backup v1"
 _UPSERT = (

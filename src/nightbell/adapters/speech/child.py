@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 LANGUAGES = ("en", "es")
 _LEFT_OUT = ("av", "huggingface_hub")
+_RATES = (8000, 16000)  # of the sound: as it comes from G.711, and from the others
 _SHORTEST = 0.1  # seconds that can hold a word
 
 
@@ -74,17 +75,17 @@ class Ear:
             str(model), device="cpu", compute_type="int8", cpu_threads=threads, local_files_only=True
         )
 
-    def hear(self, pcm: bytes, language: str | None) -> dict[str, object]:
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> dict[str, object]:
         """One message to {"language", "words"}. See wire.py."""
         from nightbell.adapters.speech import guard, sound
 
         samples = sound.from_pcm(pcm)
-        length = len(samples) / sound.LINE_RATE
-        if length < _SHORTEST or sound.loudest(samples) < guard.QUIET:
+        length = len(samples) / rate
+        if length < _SHORTEST or sound.loudest(samples, rate=rate) < guard.QUIET:
             return {"language": language or LANGUAGES[0], "words": []}
-        audio = sound.upsample(samples)
+        audio = samples if rate == sound.MODEL_RATE else sound.upsample(samples)
         spoken = language if language in LANGUAGES else self._language(audio)
-        words = guard.believe(self._stretches(samples, audio, spoken), length)
+        words = guard.believe(self._stretches(samples, rate, audio, spoken), length)
         return {"language": spoken, "words": wire.words_out(words)}
 
     def _language(self, audio: Samples) -> str:
@@ -92,7 +93,7 @@ class Ear:
         likely = dict(chances)
         return max(LANGUAGES, key=lambda name: float(likely.get(name, 0.0)))
 
-    def _stretches(self, samples: Samples, audio: Samples, language: str) -> list[Stretch]:
+    def _stretches(self, samples: Samples, rate: int, audio: Samples, language: str) -> list[Stretch]:
         from nightbell.adapters.speech import guard, sound
         from nightbell.core.notice import Word
 
@@ -111,18 +112,20 @@ class Ear:
                 ),
                 float(s.avg_logprob),
                 float(s.no_speech_prob),
-                sound.loudest(samples, s.start, s.end),
+                sound.loudest(samples, s.start, s.end, rate=rate),
             )
             for s in segments
         ]
 
 
-def _read_requests(stream: BinaryIO, requests: queue.SimpleQueue[tuple[str | None, bytes]]) -> None:
+def _read_requests(stream: BinaryIO, requests: queue.SimpleQueue[tuple[str | None, int, bytes]]) -> None:
     """Runs in a thread of its own, so that the worker's end is noticed in the middle of a message."""
     try:
         while True:
-            language = wire.get_json(stream).get("language")
-            requests.put((language if isinstance(language, str) else None, wire.get(stream)))
+            asked = wire.get_json(stream)
+            language, rate = asked.get("language"), asked.get("rate")
+            rate = rate if rate in _RATES else _RATES[0]
+            requests.put((language if isinstance(language, str) else None, rate, wire.get(stream)))
     finally:
         os._exit(0)
 
@@ -143,14 +146,14 @@ def serve(source: BinaryIO, answers: BinaryIO, model: Path, threads: int) -> Non
     except RefusedStart as refusal:
         wire.put_json(answers, {"refused": [refusal.what, refusal.why, refusal.mend]})
         return
-    requests: queue.SimpleQueue[tuple[str | None, bytes]] = queue.SimpleQueue()
+    requests: queue.SimpleQueue[tuple[str | None, int, bytes]] = queue.SimpleQueue()
     ear = Ear(model, threads)
     wire.put_json(answers, {"ready": True})
     threading.Thread(target=_read_requests, args=(source, requests), daemon=True).start()
     while True:
-        language, pcm = requests.get()
+        language, rate, pcm = requests.get()
         try:
-            answer = ear.hear(pcm, language)
+            answer = ear.hear(pcm, language, rate)
         except Exception as error:  # the worker logs the type; the text may hold anything
             answer = {"failed": type(error).__name__}
         wire.put_json(answers, answer)

@@ -12,7 +12,6 @@ Samples: TypeAlias = npt.NDArray[np.float32]
 LINE_RATE = 8000  # samples a second on the telephone
 MODEL_RATE = 16000
 _REACH = 32  # samples to each side that an interpolated one is made of
-_FRAME = LINE_RATE // 10
 FLOOR = -120.0  # dBFS of digital silence
 
 
@@ -41,12 +40,15 @@ def upsample(samples: Samples) -> Samples:
     return out
 
 
-def loudest(samples: Samples, start: float = 0.0, end: float | None = None) -> float:
-    """The loudest tenth of a second between two times (seconds, at 8000 Hz), as RMS in dBFS."""
-    stop = len(samples) if end is None else round(end * LINE_RATE)
-    part = samples[max(0, round(start * LINE_RATE)) : stop]
+def loudest(
+    samples: Samples, start: float = 0.0, end: float | None = None, *, rate: int = LINE_RATE
+) -> float:
+    """The loudest tenth of a second between two times (seconds), as RMS in dBFS."""
+    stop = len(samples) if end is None else round(end * rate)
+    part = samples[max(0, round(start * rate)) : stop]
+    frame = rate // 10
     if not len(part):
         return FLOOR
-    padded = np.pad(part, (0, -len(part) % _FRAME)).reshape(-1, _FRAME)
+    padded = np.pad(part, (0, -len(part) % frame)).reshape(-1, frame)
     power = float(np.mean(np.square(padded, dtype=np.float64), axis=1).max())
     return max(FLOOR, 10 * float(np.log10(power))) if power > 0 else FLOOR

@@ -23,7 +23,6 @@ from nightbell.core.notice import Hearing
 from nightbell.core.sandbox import scrubbed
 
 ENGINE = f"whisper-base/{models.FILES['model.bin'][:12]}/int8"
-_BYTES_A_SECOND = 16000
 _MEND = "the message is kept and can be listened to; it will be tried again"
 
 
@@ -59,21 +58,21 @@ class WhisperRecogniser:
         """The child's process id, if one runs."""
         return self._child.pid if self._child else None
 
-    def hear(self, pcm: bytes, language: str | None) -> Hearing:
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
         """See `core.notice.Recogniser`. Blocks; takes about a third of the message's length on two cores."""
         try:
-            return self._hear(pcm, language)
+            return self._hear(pcm, language, rate)
         except TemporaryError as error:
             if self._closed:
                 raise Stopping("the speech engine", "it was stopped with the worker", _MEND) from error
             raise
 
-    def _hear(self, pcm: bytes, language: str | None) -> Hearing:
+    def _hear(self, pcm: bytes, language: str | None, rate: int) -> Hearing:
         with self._lock:
             child = self._running()
-            limit = max(self._least, self._factor * len(pcm) / _BYTES_A_SECOND)
+            limit = max(self._least, self._factor * len(pcm) / (2 * rate))
             began = clock.monotonic()
-            answer = self._ask(child, {"language": language}, pcm, limit)
+            answer = self._ask(child, {"language": language, "rate": rate}, pcm, limit)
             if "failed" in answer:
                 self._end()
                 raise TemporaryError("the speech engine", f"it failed with {answer['failed']}", _MEND)
