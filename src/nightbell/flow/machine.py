@@ -230,6 +230,14 @@ def is_number(digits: str) -> bool:
     return len(digits) == PHONE_NUMBER and digits.isdigit() and digits[0] > "1" and digits[3] > "1"
 
 
+def callable_number(caller: str) -> str:
+    """Ten digits that can be called back, or ''."""
+    digits = "".join(key for key in caller if key in "0123456789")
+    if len(digits) == 11 and digits.startswith("1"):
+        digits = digits[1:]
+    return digits if is_number(digits) else ""
+
+
 # Words end, time passes.
 
 

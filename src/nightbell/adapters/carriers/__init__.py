@@ -1,0 +1,1 @@
+"""Carriers that call us by webhook."""

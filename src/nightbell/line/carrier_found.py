@@ -1,0 +1,72 @@
+"""Recordings that a provider holds and nobody told us of: our server was away, from the first ring to the last word.
+
+The provider is asked every few minutes for what it recorded lately. What belongs to a call that we do not know, to a
+number of ours, becomes a message like any other; recordings for other numbers of the account are never touched.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from nightbell.core import clock
+from nightbell.core.carriers import Carrier, CarrierAway, Held, NotThere
+from nightbell.line import carrier_calls, carrier_lines
+from nightbell.line.carrier_calls import LOOSE
+from nightbell.line.carrier_intake import Tools
+from nightbell.line.carrier_models import CarrierCall
+
+EVERY = 300.0  # seconds
+LOOKS_BACK = timedelta(days=2)
+_MOST_OTHERS = 10_000
+
+
+class Finder:
+    """`step` asks when it is time to. others: digests of calls that are none of ours, so that none is asked for twice."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._next = 0.0
+        self._others: set[str] = set()
+
+    def step(self, now: datetime) -> int:
+        """How many calls were found."""
+        if clock.monotonic() < self._next:
+            return 0
+        self._next = clock.monotonic() + EVERY
+        found = 0
+        for carrier in self._tools.carriers.values():
+            try:
+                found += self._look(carrier, now)
+            except CarrierAway as error:
+                self._tools.log.failure("carrier.away", error, kind=carrier.name)
+        return found
+
+    def _look(self, carrier: Carrier, now: datetime) -> int:
+        found = 0
+        listed = carrier.since(now - LOOKS_BACK)
+        digests = {call: carrier_calls.digest(call) for call, _ in listed if call}
+        known = set(
+            CarrierCall.objects.filter(provider=carrier.name, digest__in=digests.values()).values_list(
+                "digest", flat=True
+            )
+        )
+        for call, held in listed:
+            if call and digests[call] not in known | self._others and held.status == "completed":
+                found += self._take(carrier, call, held, now)
+                known.add(digests[call])  # its other recordings come with it
+        return found
+
+    def _take(self, carrier: Carrier, call: str, held: Held, now: datetime) -> int:
+        try:
+            facts = carrier.facts(call)
+        except NotThere:
+            return 0
+        if not carrier_lines.find(facts.ring).practice:
+            if len(self._others) < _MOST_OTHERS:
+                self._others.add(carrier_calls.digest(call))
+            return 0
+        if not facts.over:
+            return 0
+        carrier_calls.recording(carrier.name, call, LOOSE, held.id, held.status, now)
+        self._tools.log("carrier.found", kind=carrier.name)
+        return 1
