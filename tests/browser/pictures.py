@@ -8,6 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
+from tests.browser.test_trunks import phone_says
 
 WIDE, NARROW = (1280, 900), (390, 844)
 FOLDER = Path(os.environ.get("PICTURES_FOLDER", "."))
@@ -69,3 +70,21 @@ def test_take_the_call_flow(site: Site, signed_in: Callable[..., Page]) -> None:
         expect(page.locator("[data-node]")).to_have_text("Menu")
 
     views(page, "try-a-call", menu)
+
+
+def test_take_the_carriers(site: Site, signed_in: Callable[..., Page]) -> None:
+    """As the person who installs it sees them: one registered, one whose risk is to be accepted."""
+    page = signed_in("tran")
+    for carrier, typed in (
+        ("telnyx", {"user": "maplestreet", "password": "invented"}),
+        ("other", {"name": "PBX in the cellar", "sources": "10.0.0.7", "transport": "udp"}),
+    ):
+        page.goto(f"{site.url}/trunks/add?preset={carrier}")
+        for name, value in typed.items():
+            field = page.locator(f"#f-{name}")
+            field.select_option(value) if name == "transport" else field.fill(value)
+        page.click("text=Add this carrier")
+    page.goto(site.url + "/trunks/")
+    phone_says(site, str(page.locator("#trunks section").first.get_attribute("id")).removeprefix("t-"))
+    views(page, "carriers", at(page, site.url + "/trunks/"))
+    views(page, "on-the-way", at(page, site.url + "/evidence/transport"))

@@ -36,7 +36,7 @@ class Scripted:
     def __init__(self, text: str, doubtful: tuple[str, ...]) -> None:
         self.text, self.doubtful = text, doubtful
 
-    def hear(self, sound: bytes, language: str | None) -> Hearing:
+    def hear(self, sound: bytes, language: str | None, rate: int = 8000) -> Hearing:
         words, at, heard = self.text.split(), 0.15, []
         second = (len(sound) / 16000 - 0.4) / sum(len(word) + 1 for word in words)
         for word in words:

@@ -31,7 +31,7 @@ def hear(text: str) -> None:
     words = tuple(Word(" " + w, i * 0.1, i * 0.1 + 0.1, 0.95) for i, w in enumerate(text.split()))
 
     class Ear:
-        def hear(self, pcm: bytes, language: str | None) -> Hearing:
+        def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
             return Hearing("en", words, "fake")
 
     while transcribe.run_one(Ear(), utc_now, Log("test")):
@@ -183,7 +183,7 @@ def test_words_never_lower_what_another_call_raised_meanwhile(house: House) -> N
     message = make_message(house.mailbox)
 
     class Ear:
-        def hear(self, pcm: bytes, language: str | None) -> Hearing:
+        def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
             Message.objects.filter(pk=message.id).update(urgency="urgent", needs_alert=True)
             return Hearing("en", (Word(" hm", 0, 1, 0.2),), "fake")
 
@@ -216,7 +216,7 @@ def test_a_red_flag_rings_when_the_test_became_a_message_while_the_engine_listen
     message = make_message(house.mailbox, marks=((0, "test"), *SPOKEN))
 
     class Ear:
-        def hear(self, pcm: bytes, language: str | None) -> Hearing:
+        def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
             service.make_real(house.actor(Role.MANAGER), message.id)
             words = ["I", "have", "chest", "pain", "since", "this", "morning"]
             return Hearing("en", tuple(Word(" " + w, i, i + 0.9, 0.95) for i, w in enumerate(words)), "fake")

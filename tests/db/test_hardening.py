@@ -41,7 +41,7 @@ class Broken:
     def __init__(self, error: Exception) -> None:
         self.error = error
 
-    def hear(self, pcm: bytes, language: str | None) -> Hearing:
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
         raise self.error
 
     def warm(self) -> None: ...
@@ -132,7 +132,7 @@ class Disposing:
     message: Message
     ends: str
 
-    def hear(self, pcm: bytes, language: str | None) -> Hearing:
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
         disposal.dispose(self.message, "user:manager", "request", utc_now())
         if self.ends == "badly":
             raise RuntimeError("x")

@@ -38,7 +38,7 @@ class Ear:
         self.answer = answer
         self.heard = 0
 
-    def hear(self, pcm: bytes, language: str | None) -> Hearing:
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
         self.heard = len(pcm)
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -87,7 +87,7 @@ def test_a_transcription_is_kept_once_when_the_lease_ran_out(house: House) -> No
     ear = Ear(Hearing("en", _words(CHEST), "fake"))
     hear = ear.hear
 
-    def slow(pcm: bytes, language: str | None) -> Hearing:
+    def slow(pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
         ear.hear = hear  # type: ignore[method-assign]
         transcribe.run_one(ear, lambda: utc_now() + transcribe.LEASE * 2, Log("second"))
         return hear(pcm, language)

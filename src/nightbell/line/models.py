@@ -104,3 +104,39 @@ class TryNumber(models.Model):
     language = models.CharField(max_length=2, blank=True, default="")
     kept = models.ForeignKey(Clip, null=True, on_delete=models.PROTECT, related_name="+")  # what came of it
     trouble = models.TextField(blank=True, default="")  # why the last recording could not be used, in words
+
+
+class Trunk(models.Model):
+    """A way to the phone network, of the whole installation. The fields are those of sip.trunk.Trunk.
+
+    password: sealed, see store.vault; realm, algorithms: what the carrier's first challenge named; removed_at: taken
+    out, kept for a while so that it can come back.
+    """
+
+    id = UlidField()
+    name = models.CharField(max_length=60)
+    preset = models.CharField(max_length=20)
+    kind = models.CharField(max_length=12)
+    domain = models.CharField(max_length=253, blank=True, default="")
+    proxy = models.CharField(max_length=300, blank=True, default="")
+    transport = models.CharField(max_length=3, default="tls")
+    user = models.CharField(max_length=64, blank=True, default="")
+    password = models.TextField(blank=True, default="")
+    realm = models.CharField(max_length=255, blank=True, default="")
+    algorithms = models.JSONField(default=list)
+    sources = models.JSONField(default=list)
+    peer_name = models.CharField(max_length=253, blank=True, default="")
+    expires = models.PositiveIntegerField(default=600)
+    keep_alive = models.PositiveIntegerField(default=30)
+    dialled = models.JSONField(default=list)
+    revision = models.PositiveIntegerField(default=1)
+    made_at = models.DateTimeField()
+    made_by = models.CharField(max_length=80)
+    changed_at = models.DateTimeField()
+    changed_by = models.CharField(max_length=80)
+    removed_at = models.DateTimeField(null=True)
+
+
+# Django looks for models here alone.
+from nightbell.line.carrier_models import CarrierCall as CarrierCall  # noqa: E402
+from nightbell.line.carrier_models import CarrierRecording as CarrierRecording  # noqa: E402

@@ -20,19 +20,18 @@ from nightbell.core.sound import BadSound
 from nightbell.line import recordings
 from nightbell.line.errors import BadClip
 from nightbell.line.models import Source, TryNumber
-from nightbell.mailbox.intake import playback_ad
+from nightbell.mailbox import stored
 from nightbell.mailbox.models import Message, State
-from nightbell.mailbox.playing import BYTES_A_SECOND, WAV_HEADER
 from nightbell.people.access import Actor, Forbidden, demand, write
 from nightbell.people.roles import Act
 from nightbell.sealing.errors import KeyUnavailable, SealError
-from nightbell.sealing.playback import PlaybackReader
 from nightbell.store import jobs, vault
 
 if TYPE_CHECKING:  # it loads numpy, which a worker without such a call need not wait for
     from nightbell.flow.studio import Finished
 
 JOB, TAG = "studio", "studio:"
+RATE = 8000
 LEASE = timedelta(seconds=30)  # making a clip of two minutes takes a second or two
 SET_BACK = timedelta(seconds=20)
 HINDRANCES = (vault.KeysAway, KeyUnavailable, AuditClosed, OperationalError)  # not the recording's fault
@@ -104,30 +103,25 @@ def _finished(message: Message, number: TryNumber) -> Finished:
 
     from nightbell.flow import studio
 
-    pcm = _last_take(message)
+    pcm, rate = _last_take(message)
     samples = np.frombuffer(pcm[: len(pcm) // 2 * 2], "<i2").astype(np.float32) / 32768
-    return studio.finish(samples, BYTES_A_SECOND // 2, recordings.longest(number.clip))
+    return studio.finish(samples, rate, recordings.longest(number.clip))
 
 
-def _last_take(message: Message) -> bytes:
-    """PCM16 of the parts that count, on the time line of the stored sound."""
-    if not message.audio_bytes:
-        return b""
-    blobs = vault.blobs()
-    reader = PlaybackReader(
-        vault.message_key(message.id),
-        playback_ad(message.id, message.practice_id),
-        lambda offset, size: blobs.read_range(message.practice_id, message.id, offset, size),
-        message.audio_bytes,
-    )
-    reader.seek(WAV_HEADER)
-    pcm = reader.read()
-    spans = [(_bytes(one["start_s"]), _bytes(one["end_s"])) for one in message.parts if not one["earlier"]]
-    return b"".join(pcm[start:end] for start, end in spans)
+def _last_take(message: Message) -> tuple[bytes, int]:
+    """PCM16 of the parts that count, on the time line of the stored sound, and its rate."""
+    if not message.wav_bytes:
+        return b"", RATE
+    pcm, rate = stored.pcm(message, vault.message_key(message.id))
+    spans = [
+        (_at(one["start_s"], rate), _at(one["end_s"], rate)) for one in message.parts if not one["earlier"]
+    ]
+    return b"".join(pcm[start:end] for start, end in spans), rate
 
 
-def _bytes(seconds: float) -> int:
-    return round(seconds * BYTES_A_SECOND / 2) * 2
+def _at(seconds: float, rate: int) -> int:
+    """Bytes before this moment."""
+    return 2 * round(seconds * rate)
 
 
 def _keep(message: Message, number: TryNumber, actor: Actor, finished: Finished, claim: jobs.Claim) -> None:

@@ -60,7 +60,7 @@ def sip_address(dialled: str, config: Config | None = None) -> str:
     """Where a number of ours is called: 'sip:try-123456@192.0.2.1:5060'. A phone that listens everywhere goes by the
     name of the pages."""
     config = config or load()
-    host = config.bind
+    host = config.sip_bind[0]
     if host in ("0.0.0.0", "::"):  # noqa: S104
         host = urlsplit(config.url).hostname or host
     return f"sip:{dialled}@{f'[{host}]' if ':' in host else host}:{config.sip_port}"

@@ -83,3 +83,22 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True)
     revoked_at = models.DateTimeField(null=True)
+
+
+class RiskAcceptance(models.Model):
+    """A risk of the installation that somebody accepted on record, see people.risks. Rows are ended, never deleted."""
+
+    id = UlidField()
+    kind = models.CharField(max_length=20)
+    subject = models.CharField(max_length=26)  # the id of what it is about
+    about = models.CharField(max_length=200)  # the same in words, as it was then
+    reason = models.TextField()
+    accepted_by = models.CharField(max_length=80)  # as in the log
+    accepted_name = models.CharField(max_length=120)
+    accepted_at = models.DateTimeField()
+    until = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)  # withdrawn or renewed
+    ended_by = models.CharField(max_length=80, blank=True, default="")
+
+    class Meta:
+        indexes = [models.Index(fields=["kind", "ended_at"], name="risk_in_force")]

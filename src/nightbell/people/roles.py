@@ -37,6 +37,8 @@ class Act(StrEnum):
     STATUS = "system:status"
     VIEW_LINE = "line:view"
     EDIT_LINE = "line:edit"
+    VIEW_TRUNKS = "trunk:view"
+    EDIT_TRUNKS = "trunk:edit"
 
 
 class Part(StrEnum):
@@ -65,8 +67,10 @@ ACTS: dict[Role, frozenset[Act]] = {
     Role.CLINICIAN: frozenset(_WORK),
     Role.DISPATCHER: frozenset({Act.LIST, Act.VIEW, Act.SCHEDULE, Act.DELIVERY, Act.VIEW_LINE}),
     Role.MANAGER: frozenset(_WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.EDIT_LINE, Act.AUDIT}),
-    Role.COMPLIANCE: frozenset({Act.AUDIT, Act.EXPORT, Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE}),
-    Role.IT_ADMIN: frozenset({Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE}),
+    Role.COMPLIANCE: frozenset(
+        {Act.AUDIT, Act.EXPORT, Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE, Act.VIEW_TRUNKS}
+    ),
+    Role.IT_ADMIN: frozenset({Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE, Act.VIEW_TRUNKS, Act.EDIT_TRUNKS}),
 }
 
 _ALL = frozenset(Part)

@@ -24,7 +24,7 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
     from nightbell.server.supervisor import Supervisor
 
     mode = home.DEMO if options.demo else home.REAL
-    if options.demo and config.bind not in LOOPBACK:
+    if options.demo and not {config.bind, *config.sip_bind} <= set(LOOPBACK):
         raise RefusedStart("NIGHTBELL_BIND", "a demo listens on this machine only", "set it to 127.0.0.1")
     home.make(config, mode, utc_now())
     with home.alone(config, "serve"):
@@ -116,7 +116,7 @@ def _status(config: Config, options: argparse.Namespace) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from nightbell.server import admin
+    from nightbell.server import admin, import_admin, trunk_admin
 
     parser = argparse.ArgumentParser(
         prog="nightbell", description="A sealed phone line for medical practices."
@@ -142,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     status = add("status", _status, "how the parts are; exit code 1 when something needs a look")
     status.add_argument("--json", action="store_true")
     admin.add_to(commands)
+    trunk_admin.add_to(commands)
+    import_admin.add_to(commands)
     return parser
 
 

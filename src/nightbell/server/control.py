@@ -24,6 +24,7 @@ from typing import Any
 from nightbell.core import clock
 from nightbell.core.ids import is_ulid
 from nightbell.core.log import Log
+from nightbell.line import trunk_states
 
 MAX_LINE = 65536
 SEND_S = 2
@@ -42,6 +43,7 @@ _COUNTS = frozenset(
         "clips_missing",
         "open_captures",
         "late_ticks",
+        "engines_lost",
     ]
 )
 _SECONDS = frozenset(["uptime", "snapshot_age", "worst_lag_ms"])
@@ -55,8 +57,12 @@ def checked(said: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
 
     Other code takes these for numbers. A name that we do not know, as of a newer phone, is left out: it may be anything.
     """
-    good, wrong = {}, []
+    good: dict[str, Any] = {}
+    wrong: list[str] = []
     for name, value in said.items():
+        if name == "trunks" and (states := trunk_states.checked(value)) is not None:
+            good[name] = states  # without fields that we do not know
+            continue
         right = _right(name, value)
         if right:
             good[name] = value
@@ -73,6 +79,8 @@ def _right(name: str, value: object) -> bool | None:
         return _is_count(value) or (isinstance(value, float) and math.isfinite(value) and 0 <= value <= MOST)
     if name in _TABLES:
         return isinstance(value, dict) and all(_is_count(count) for count in value.values())
+    if name == "trunks":
+        return False
     if name == "draining":
         return isinstance(value, bool)
     if name == "epoch":
@@ -245,6 +253,13 @@ class ControlServer:
             phones = list(self._phones)
         for phone in phones:
             self.order(phone, "taken", {"capture": capture, "rings": rings})
+
+    def ask_trunk(self, trunk: str) -> None:
+        """Have all phones ask this trunk's carrier now, out of turn."""
+        with self._lock:
+            phones = list(self._phones)
+        for phone in phones:
+            self.order(phone, "ask_trunk", {"id": trunk})
 
     def health(self) -> list[dict[str, Any]]:
         """What each connected phone last said, with its age in seconds and the names of what was wrong in it."""

@@ -78,7 +78,7 @@ def fill(config: Config, now: datetime) -> None:
                 {
                     "id": practice.id,
                     "name": practice.name,
-                    "sip_uri": f"sip:{practice.number}@{config.bind}:{config.sip_port}",
+                    "sip_uri": f"sip:{practice.number}@{config.sip_bind[0]}:{config.sip_port}",
                     "mailboxes": [{"id": m.id, "name": m.name} for m in mailboxes],
                 }
             )

@@ -15,7 +15,7 @@ def greeting(config: Config, now: datetime) -> str:
     lines = [
         "",
         f"Nightbell is ready at {config.url}",
-        f"SIP on {config.bind}:{config.sip_port} (UDP and TCP)",
+        f"SIP on {', '.join(config.sip_bind)}, port {config.sip_port} (UDP and TCP) and {config.sips_port} (TLS)",
     ]
     if not User.objects.exists():
         token = first_run.issue(config.home, now)

@@ -11,6 +11,7 @@ from nightbell.core.clock import iso, parse_iso, utc_now
 from nightbell.core.config import Config, load
 from nightbell.core.durable import write_file
 from nightbell.sealing import spool
+from nightbell.server import carriers, hook_status
 
 STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
@@ -50,6 +51,8 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
         "phone": _phones(report.get("phones", [])),
         "lines": _lines(report.get("lines_damaged", []), report.get("lines_kept", {})),
         "work": _work(report),
+        **_carrier(config, report, now),
+        **_webhooks(report),
         **_seen_from_here(config, now),
     }
     return _judged(checks, report)
@@ -126,6 +129,20 @@ def _lines(damaged: list[str], kept: dict[str, str]) -> dict[str, Any]:
     return _check(not says, "; ".join(says) or "all can be read")
 
 
+def _carrier(config: Config, report: dict[str, Any], now: datetime) -> dict[str, dict[str, Any]]:
+    """Whether carriers reach the line; nothing before the worker looked."""
+    stored = report.get("trunks")
+    if not isinstance(stored, list):
+        return {}
+    return {"carrier": carriers.check(stored, report.get("phones", []), config, now)}
+
+
+def _webhooks(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Calls that a provider holds for us; nothing where no provider is set up."""
+    told = report.get("webhooks")
+    return {"webhooks": _check(*hook_status.judged(told))} if isinstance(told, dict) else {}
+
+
 def _work(report: dict[str, Any]) -> dict[str, Any]:
     """The worker's loops and upkeep: what failed when it was last tried."""
     failing = sorted(name for name, state in report.get("loops", {}).items() if state != "ok")
@@ -136,7 +153,13 @@ def _work(report: dict[str, Any]) -> dict[str, Any]:
 def _judged(checks: dict[str, dict[str, Any]], report: dict[str, Any]) -> dict[str, Any]:
     # Without words a message can still be heard: speech alone does not make the line red.
     vital = all(check["ok"] for name, check in checks.items() if name != "speech")
-    return {"ok": vital, "checks": checks, "at": report.get("at", ""), "phones": report.get("phones", [])}
+    return {
+        "ok": vital,
+        "checks": checks,
+        "at": report.get("at", ""),
+        "phones": report.get("phones", []),
+        "trunks": report.get("trunks") or [],
+    }
 
 
 def of_this_home() -> dict[str, Any]:

@@ -28,6 +28,7 @@ FOLDERS = (
     "blobs",
     "phone/spool",
     "phone/clips",
+    "phone/tls",
     "run",
     "outbox",
     "tls",
@@ -75,6 +76,7 @@ def make(config: Config, mode: str, now: datetime) -> bool:
         check_keys_apart(config)
         for name in FOLDERS:
             (config.home / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        tls.make_sip(config.sip_own, _hosts(config), now)
         return False
     if config.home.exists() and any(config.home.iterdir()) and not (config.home / "making").exists():
         raise RefusedStart(
@@ -93,12 +95,17 @@ def make(config: Config, mode: str, now: datetime) -> bool:
         FileKeyProvider.create(config.keys / "kek.key")
     if not (config.keys / "django.secret").exists():
         write_file(config.keys / "django.secret", secrets.token_urlsafe(50).encode())
-    host = urlsplit(config.url).hostname or "localhost"
     if not (config.home / "tls" / "ca.pem").exists():
-        tls.make(config.home / "tls", config.keys, [host, "localhost", "127.0.0.1", "::1"], now)
+        tls.make(config.home / "tls", config.keys, _hosts(config), now, config.sip_own)
+    tls.make_sip(config.sip_own, _hosts(config), now)
     write_stamp(config, mode, now)
     (config.home / "making").unlink()
     return True
+
+
+def _hosts(config: Config) -> list[str]:
+    """Whom our own certificates name."""
+    return [urlsplit(config.url).hostname or "localhost", "localhost", "127.0.0.1", "::1"]
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from nightbell.core.durable import write_file
 from nightbell.core.errors import NightbellError
 from nightbell.flow.line import Line
 from nightbell.flow.plan import BadPlan, Plan
+from nightbell.line import trunk_payload
 from nightbell.line.calendars import calendar
 from nightbell.line.models import TryNumber, Version
 from nightbell.line.promise import promise
@@ -39,10 +40,12 @@ DRAFT = ":draft"
 @dataclass
 class Trouble:
     """Codes of practices whose callers hear something else than what is in force. damaged: an older plan, theirs cannot
-    be read; kept: what they heard last, for their line cannot be made, with the name of the error."""
+    be read; kept: what they heard last, for their line cannot be made, with the name of the error. trunks: id → why
+    it is not on the phone as it is stored (line.trunk_payload)."""
 
     damaged: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
+    trunks: dict[str, str] = field(default_factory=dict)
 
 
 def payload(
@@ -50,9 +53,11 @@ def payload(
     channels: bool = True,
     trouble: Trouble | None = None,
     last: Mapping[str, dict[str, Any]] | None = None,
+    last_trunks: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """channels: whether there is any way to wake somebody; trouble: what was wrong comes here; last: the lines as they
-    were issued before. Everything but version and time, so that a change can be told from a mere new second."""
+    """channels: whether there is any way to wake somebody; trouble: what was wrong comes here; last, last_trunks: lines
+    and trunks as they were issued before. Everything but version and time, so that a change can be told from a mere
+    new second."""
     trouble = trouble if trouble is not None else Trouble()
     epoch = epochs.current()
     if epoch is None:
@@ -73,7 +78,13 @@ def payload(
         for one in Number.objects.select_related("mailbox").order_by("dialled")
     }
     trials = {dialled: one for dialled, one in _try_numbers(trying).items() if one["line"] in lines}
-    return {"epoch": epoch.to_dict(), "lines": lines, "numbers": numbers | trials, "limits": {}}
+    return {
+        "epoch": epoch.to_dict(),
+        "lines": lines,
+        "numbers": numbers | trials,
+        "limits": {},
+        "trunks": trunk_payload.entries(last_trunks, trouble.trunks),
+    }
 
 
 def _or_last(
@@ -193,7 +204,8 @@ def publish(config: Config, now: datetime, trouble: Trouble | None = None, able:
     path = config.home / "phone" / "issued.json"
     last = _read(path)
     channels = able and (bool(config.smtp) or home.stamp(config) == home.DEMO)
-    body = payload(now, channels, trouble, _read(last.get("text", "")).get("lines"))
+    issued = _read(last.get("text", ""))
+    body = payload(now, channels, trouble, issued.get("lines"), issued.get("trunks", ()))
     text = json.dumps(body, sort_keys=True)
     if last.get("text") == text and "file" in last:
         signed = str(last["file"]).encode()

@@ -25,6 +25,8 @@ from nightbell.core.sandbox import follow_parent, scrubbed
 SNAPSHOT = "snapshot.json"  # what the phone needs; the phone's own rooms are not imported here
 PHONE_KEEPS = (
     "NIGHTBELL_HOME", "NIGHTBELL_BIND", "NIGHTBELL_SIP_PORT", "NIGHTBELL_SIPS_PORT", "NIGHTBELL_RTP_PORTS",
+    "NIGHTBELL_PHONE_PROCESSES", "NIGHTBELL_SIP_BIND", "NIGHTBELL_SIP_PUBLIC", "NIGHTBELL_SIP_CERT",
+    "NIGHTBELL_SIP_KEY", "NIGHTBELL_SIP_CERTS", "NIGHTBELL_SIP_CA",
 )  # fmt: skip
 BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)
 DRAIN_S = 75.0
@@ -259,15 +261,16 @@ def _web_answers(config: Config) -> bool:
 def _phone_answers(config: Config) -> bool:
     """A SIP OPTIONS over UDP (RFC 3261 §11)."""
     request = (
-        f"OPTIONS sip:{config.bind}:{config.sip_port} SIP/2.0\r\n"
+        f"OPTIONS sip:nightbell@localhost:{config.sip_port} SIP/2.0\r\n"
         "Via: SIP/2.0/UDP {local};branch=z9hG4bKready{tick};rport\r\n"
         "From: <sip:ready@localhost>;tag=r{tick}\r\nTo: <sip:nightbell@localhost>\r\n"
         "Call-ID: ready{tick}@localhost\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
     )
-    with socket.socket(socket.AF_INET6 if ":" in config.bind else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+    host = config.sip_bind[0]
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.settimeout(0.5)
         try:
-            probe.connect((config.bind, config.sip_port))
+            probe.connect((host, config.sip_port))
             local = "{}:{}".format(*probe.getsockname()[:2])
             tick = str(int(clock.monotonic() * 1000))
             probe.send(request.replace("{local}", local).replace("{tick}", tick).encode())

@@ -5,18 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from nightbell.adapters.aws_kms import AwsKmsProvider
+from nightbell.adapters.carriers import telnyx, twilio
+from nightbell.adapters.carriers.wire import Wire
 from nightbell.adapters.outbox import OutboxChannel
 from nightbell.adapters.smtp import SmtpChannel
 from nightbell.adapters.sound.decode import SoundFileDecoder
 from nightbell.adapters.sound.speak import EspeakSpeaker
+from nightbell.adapters.sound.unpack import CagedUnpacker
 from nightbell.adapters.speech.whisper import WhisperRecogniser
 from nightbell.adapters.transit import TransitProvider
+from nightbell.core.carriers import Carrier, Hook
 from nightbell.core.clock import SYSTEM
 from nightbell.core.config import Config
 from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
 from nightbell.core.notice import Channel, Recogniser
-from nightbell.core.sound import Decoder, Speaker
+from nightbell.core.sound import Decoder, Speaker, Unpacker
 from nightbell.sealing.errors import KeyUnavailable
 from nightbell.sealing.provider import FileKeyProvider, KeyProvider
 from nightbell.server.home import DEMO
@@ -66,6 +70,32 @@ def recogniser(config: Config, log: Log) -> Recogniser:
 
 def decoder(_config: Config) -> Decoder:
     return SoundFileDecoder()
+
+
+def unpacker() -> Unpacker:
+    return CagedUnpacker()
+
+
+def hooks(config: Config) -> dict[str, Hook]:
+    """Providers whose calls come in by webhook; for the web process."""
+    found: dict[str, Hook] = {}
+    if config.twilio_account and config.twilio_token:
+        found["twilio"] = twilio.TwilioHook(config.twilio_account, config.twilio_token)
+    if config.telnyx_public_key:
+        found["telnyx"] = telnyx.TelnyxHook(config.telnyx_public_key)
+    return found
+
+
+def carriers(config: Config) -> dict[str, Carrier]:
+    """The same providers' recordings; for the worker."""
+    found: dict[str, Carrier] = {}
+    if config.twilio_account and config.twilio_token:
+        keys = Path(config.twilio_recording_keys) if config.twilio_recording_keys else None
+        wire = Wire(config.twilio_api, twilio.MEDIA)
+        found["twilio"] = twilio.TwilioCarrier(config.twilio_account, config.twilio_token, wire, keys)
+    if config.telnyx_api_key:
+        found["telnyx"] = telnyx.TelnyxCarrier(config.telnyx_api_key, Wire(config.telnyx_api, telnyx.MEDIA))
+    return found
 
 
 def speaker(_config: Config) -> Speaker:

@@ -19,15 +19,16 @@ from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
 from nightbell.core.notice import Recogniser
-from nightbell.line import recordings, takeup
+from nightbell.line import carrier_found, carrier_health, carrier_intake, recordings, takeup
 from nightbell.line.state import CHANGED
-from nightbell.mailbox import epochs, intake, late, playing, transcribe
+from nightbell.mailbox import epochs, intake, late, playing, transcribe, undecoded
 from nightbell.oncall import escalation
 from nightbell.sealing import spool
 from nightbell.server import health, home, metrics, routing, wiring
 from nightbell.server.answers import Answers
 from nightbell.server.control import ControlServer
 from nightbell.server.supervisor import Stop
+from nightbell.server.trunk_watch import TrunkWatch
 from nightbell.store import vault
 
 IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
@@ -103,6 +104,9 @@ class Worker:
         self.config, self.log = config, log
         self.mode = home.require(config)
         self.recogniser: Recogniser = wiring.recogniser(config, log)
+        self.unpacker = wiring.unpacker()
+        self.held = carrier_intake.Tools(wiring.carriers(config), wiring.decoder(config), config.spool, log)
+        self.finder = carrier_found.Finder(self.held)
         self.sender = escalation.Sender(wiring.channels(config, self.mode), config.url)
         self.wakes = {name: threading.Event() for name in WAKES}
         self.control = ControlServer(
@@ -112,6 +116,7 @@ class Worker:
         self.publishing = threading.Lock()
         self.line_seen = 0  # the time of the last change that is on the phones (ns)
         self.line_trouble = routing.Trouble()  # whose callers hear something else than what is in force
+        self.trunks = TrunkWatch(config.home, self.control, ACTOR)
         self.next_checkpoint = self.next_sweep = clock.utc_now()
         self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
@@ -128,6 +133,7 @@ class Worker:
             Loop("upkeep", self.keep_up, self.wakes["upkeep"], log, idle=UPKEEP),
             Loop("line", self.publish_changed, threading.Event(), log, idle=LINE),
             Loop("clips", self.make_clips, threading.Event(), log, idle=0.5),
+            Loop("carriers", self.fetch_held, threading.Event(), log, idle=0.5),
             *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
 
@@ -137,7 +143,7 @@ class Worker:
             if self._should_wait(path):
                 return False
             try:
-                taken = intake.take_in(path, clock.utc_now())
+                taken = intake.take_in(path, clock.utc_now(), self.unpacker)
             except Exception as error:
                 # It steps back behind the others: one bad capture must not keep them from becoming messages.
                 everybodys = isinstance(error, (OperationalError, AuditClosed, vault.KeysAway))
@@ -204,7 +210,8 @@ class Worker:
         return escalation.send_due(self.sender, clock.utc_now(), self.log, limit=1) > 0
 
     def transcribe(self) -> bool:
-        worked = transcribe.run_one(self.recogniser, clock.utc_now, self.log)
+        worked = undecoded.run_one(self.unpacker, clock.utc_now, self.log)
+        worked = transcribe.run_one(self.recogniser, clock.utc_now, self.log) or worked
         if worked:
             self.wakes["alerts"].set()
         return worked
@@ -223,6 +230,7 @@ class Worker:
             ("promises", lambda: late.find_broken(now)),
             ("grants", lambda: playing.close_expired(now)),
             ("epochs", self._epochs),
+            ("trunks", lambda: self.trunks.keep_up(self.line_trouble.trunks)),
             ("checkpoints", self._checkpoint),
             ("compaction", lambda: disposal.compact_if_due(now)),
             ("sweep", self._sweep),
@@ -255,6 +263,9 @@ class Worker:
             for code, error in trouble.kept.items():
                 if code not in self.line_trouble.kept:
                     self.log("line.kept", code=code, error=error)
+            for trunk, why in trouble.trunks.items():
+                if trunk not in self.line_trouble.trunks:
+                    self.log("trunk.left_out", reason=why)
             self.line_trouble = trouble
 
     def _able(self, now: datetime) -> bool:
@@ -268,8 +279,23 @@ class Worker:
         """Recordings by telephone become clips: a second or two each, so in a loop that holds up no change."""
         return takeup.run_one(clock.utc_now, self.log)
 
+    def fetch_held(self) -> bool:
+        """What providers recorded becomes messages, and goes from there."""
+        if not self.held.carriers:
+            return False
+        now = clock.utc_now()
+        return carrier_intake.run_one(self.held, now) or self.finder.step(now) > 0
+
+    def _webhooks(self) -> dict[str, Any] | None:
+        """How calls by webhook stand; None where there are none, or nobody can tell."""
+        try:
+            return carrier_health.report(list(self.held.carriers), clock.utc_now())
+        except DatabaseError:
+            return None
+
     def publish_changed(self) -> bool:
         """A change of what callers hear is on the phones at once, not with the next upkeep."""
+        self.trunks.pass_on()
         try:
             changed = (self.config.home / "run" / CHANGED).stat().st_mtime_ns
         except FileNotFoundError:
@@ -326,6 +352,8 @@ class Worker:
             "phones": self.control.health(),
             "lines_damaged": self.line_trouble.damaged,
             "lines_kept": self.line_trouble.kept,
+            "trunks": self.trunks.stored,
+            "webhooks": self._webhooks(),
             "loops": {loop.name: loop.trouble or "ok" for loop in self.loops},
             "trouble": trouble,
         }

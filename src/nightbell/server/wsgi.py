@@ -19,7 +19,9 @@ from django.core.handlers.wsgi import WSGIHandler  # noqa: E402
 from nightbell.core.config import load  # noqa: E402
 from nightbell.server import health, wiring  # noqa: E402
 from nightbell.web import callflow_sound, context  # noqa: E402
+from nightbell.web.hooks import views as hooks  # noqa: E402
 
 context.HEALTH = health.of_this_home
 callflow_sound.DECODER, callflow_sound.SPEAKER = wiring.decoder(load()), wiring.speaker(load())
+hooks.HOOKS = wiring.hooks(load())
 application = WSGIHandler()

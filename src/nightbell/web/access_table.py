@@ -62,7 +62,7 @@ def _plain(route: str) -> str:
         ("closure_id", "row"),
     ):
         route = route.replace(f"<str:{name}>", f"{{{short}}}")
-    for kind, name in (("str", "language"), ("str", "name"), ("int", "number")):
+    for kind, name in (("str", "language"), ("str", "name"), ("int", "number"), ("str", "trunk_id")):
         route = route.replace(f"<{kind}:{name}>", f"[{name}]")
     return "/" + route
 
@@ -72,7 +72,7 @@ def pages() -> list[Endpoint]:
     found = []
     for route, entry in _patterns(get_resolver()):
         access = declared(entry.callback)
-        if access is None or access.need is Door.TOKEN or route.startswith(("account/", "api/")):
+        if access is None or access.need is Door.TOKEN or route.startswith(("account/", "api/", "hooks/")):
             continue
         found.append(Endpoint(_plain(route), access.need))
     return found
@@ -107,7 +107,8 @@ def as_markdown() -> str:
             "",
             "- *yes*: with one's own practice. Another practice's message, alert or schedule entry looks like one that does",
             "  not exist (404), for everybody.",
-            "- [language], [name] and [number] name prompts of everybody's and versions of one's own practice.",
+            "- [language], [name] and [number] name prompts of everybody's and versions of one's own practice; [trunk_id] a way to",
+            "  the phone network, which is the whole installation's.",
             "- *–*: refused (403), with a row in the log. *open*: no log-in, and nothing of a patient behind it.",
             "- Every page but the open ones asks for a second factor. `/` leads roles without messages to their own first page.",
             '- Messages of numbers that nobody configured ("unrouted") exist for the manager of the first practice alone.',

@@ -44,7 +44,7 @@ class PartOut(Schema):  # type: ignore[misc]
 
 class MessageOut(Schema):  # type: ignore[misc]
     """`additions` (ids of later calls that say that it got worse, each to be read by itself) and `parts` are null in
-    lists. `tags`: 'relay', 'short', 'test', 'third', 'worse', 'status:<state>'. `promised_by`: until when the caller
+    lists. `tags`: 'relay', 'short', 'test', 'third', 'worse', 'undecoded', 'status:<state>'. `promised_by`: until when the caller
     was told to expect a call."""
 
     id: str

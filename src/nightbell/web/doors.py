@@ -27,6 +27,7 @@ class Door(Enum):
     SELF = "any signed-in person, second factor set up or not: one's own log-in"
     MEMBER = "any signed-in person with a second factor"
     TOKEN = "the API: the operation itself asks for a bearer token"  # noqa: S105
+    HOOK = "a provider of calls, by its signature over the request, which the view itself checks"
 
 
 @dataclass(frozen=True, slots=True)

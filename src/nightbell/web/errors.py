@@ -30,8 +30,10 @@ from nightbell.line.errors import BadClip, BadClosure, Damaged, NotReady, Stale
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.oncall.errors import BadShift
 from nightbell.people.access import Forbidden, NotFound
+from nightbell.people.risk_rules import BadRisk
 from nightbell.sealing.blobs import NoSuchBlob
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError, StaleKeyring
+from nightbell.sip.trunk import BadTrunk
 from nightbell.store.vault import KeysAway
 from nightbell.web.uploads import TooLargeFile
 
@@ -120,6 +122,8 @@ _TOLD: tuple[tuple[type[NightbellError], int], ...] = (
     (BadSound, 422),
     (BadClip, 422),
     (BadClosure, 422),
+    (BadTrunk, 422),
+    (BadRisk, 422),
     (SoundUnavailable, 503),
     (TemporaryError, 503),
 )

@@ -93,7 +93,7 @@ class RequireSecondFactor:
         access = declared(view)
         if access is None:
             raise NotFound("This page does not say who may see it", "", "tell the developers")
-        if access.need in (Door.OPEN, Door.TOKEN):
+        if access.need in (Door.OPEN, Door.TOKEN, Door.HOOK):
             return None
         if not request.user.is_authenticated:
             return _to_log_in(request)

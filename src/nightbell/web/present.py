@@ -89,6 +89,8 @@ _TAG_WORDS = {
     "short": "short form",
     "test": "test call",
     "studio": "recording for callers",
+    "imported": "from the old voicemail",
+    "number-failed": "number may be false",
 }
 
 
@@ -210,6 +212,8 @@ def no_words(row: Row) -> str:
     """What stands where the patient's words would be. Never invented text."""
     if row.kind == "status":
         return f"Asked how far the message is. Told: {status_told(row.tags) or 'nothing'}."
+    if "undecoded" in row.tags:
+        return "The sound cannot be decoded yet. It is kept, and tried again. Call the patient back."
     if row.kind == "missed" or not row.has_audio:
         hung_up = f"Hung up {reached_words(row.reached)}"
         if row.duration_s >= 1:

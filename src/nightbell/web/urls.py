@@ -15,6 +15,7 @@ from django.urls import URLPattern, URLResolver, path
 from nightbell.web import factors
 from nightbell.web.api import api_urls
 from nightbell.web.doors import Door, guarded
+from nightbell.web.hooks.urls import hook_urls
 from nightbell.web.views import account as own
 from nightbell.web.views import (
     audit,
@@ -26,6 +27,7 @@ from nightbell.web.views import (
     oncall,
     setup,
     status,
+    trunks,
 )
 
 ULID = "<str:message_id>"
@@ -102,6 +104,20 @@ _LINE = [
     path("line/heard", callflow_more.heard, name="line_heard"),
 ]
 
+_TRUNKS = [
+    path("trunks/", trunks.listed, name="trunks"),
+    path("trunks/states", trunks.states, name="trunk_states"),
+    path("trunks/add", trunks.add, name="trunk_add"),
+    path("trunks/<str:trunk_id>", trunks.edit, name="trunk"),
+    path("trunks/<str:trunk_id>/remove", trunks.remove, name="trunk_remove"),
+    path("trunks/<str:trunk_id>/back", trunks.back, name="trunk_back"),
+    path("trunks/<str:trunk_id>/ask", trunks.ask, name="trunk_ask"),
+    path("trunks/<str:trunk_id>/realm", trunks.realm, name="trunk_realm"),
+    path("trunks/<str:trunk_id>/risk", trunks.risk, name="trunk_risk"),
+    path("trunks/<str:trunk_id>/withdraw", trunks.withdraw, name="trunk_withdraw"),
+    path("evidence/transport", trunks.evidence, name="evidence_transport"),
+]
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", inbox.inbox, name="inbox"),
     path("pulse/", inbox.pulse, name="pulse"),
@@ -123,9 +139,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("oncall/shift", oncall.add_shift, name="add_shift"),
     path("oncall/shift/<str:shift_id>/remove", oncall.remove_shift, name="remove_shift"),
     *_LINE,
+    *_TRUNKS,
     path("setup/<str:token>", setup.setup, name="setup"),
     path("status/", status.status, name="status"),
     path("healthz", status.healthz, name="healthz"),
     *_ACCOUNT,
     *api_urls(),
+    *hook_urls,
 ]

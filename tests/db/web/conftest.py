@@ -80,7 +80,7 @@ class Scripted:
     def __init__(self, text: str, doubtful: str = "") -> None:
         self.text, self.doubtful = text, doubtful
 
-    def hear(self, pcm: bytes, language: str | None) -> Hearing:
+    def hear(self, pcm: bytes, language: str | None, rate: int = 8000) -> Hearing:
         words = self.text.split()
         step = len(pcm) / 16000 / max(1, len(words))
         heard = [

@@ -11,10 +11,13 @@ from tests.db.web.conftest import Https, signed_in, spoken_message
 from tests.factories import House, make_message
 
 from nightbell.core.clock import utc_now
+from nightbell.line import trunks
 from nightbell.line.models import Closure
+from nightbell.line.trunk_rules import Given
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert, Override, Schedule, Shift
 from nightbell.people import tokens
+from nightbell.people.installation import By
 from nightbell.people.roles import Role
 from nightbell.web import access_table
 from nightbell.web.api import api as ninja
@@ -29,6 +32,7 @@ BODIES: dict[str, dict[str, str]] = {
 POSTED = (
     "heard", "take", "note", "close", "reopen", "override", "shift", "remove", "acknowledge", "notes", "real", "edit",
     "publish", "discard", "number", "open", "closure", "recording", "use", "step", "back",
+    "ask", "realm", "withdraw",
 )  # fmt: skip
 READ = ("/line/heard",)  # by its last word it would be posted
 
@@ -56,6 +60,14 @@ class Things:
         self.token = Alert.objects.get(message_id=self.message).token
         self.schedule = Schedule.objects.get(practice=house.practice)
         self.now = now
+        self.trunks = 0
+
+    @property
+    def trunk(self) -> str:
+        """A new one each time: some paths remove it."""
+        self.trunks += 1
+        name = f"{self.house.practice.code} {self.trunks}"
+        return trunks.add(By("os:test", self.now), Given(name, "address", sources="203.0.113.7"))
 
     def path(self, template: str) -> str:
         if "override" in template:
@@ -70,6 +82,7 @@ class Things:
         else:
             row = Shift.objects.filter(schedule=self.schedule).first().id  # type: ignore[union-attr]
         template = template.replace("[language]", "en").replace("[name]", "goodbye").replace("[number]", "1")
+        template = template.replace("[trunk_id]", self.trunk if "[trunk_id]" in template else "")
         return template.replace("{id}", self.message).replace("{token}", self.token).replace("{row}", row)
 
 

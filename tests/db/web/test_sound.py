@@ -12,6 +12,7 @@ from tests.db.web.conftest import Https
 from tests.factories import House, make_message
 
 from nightbell.audit.models import Event
+from nightbell.core.capture import Codec
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Hearing, Message, Note
 from nightbell.people.roles import Role
@@ -232,3 +233,18 @@ def test_an_altered_note_is_told_as_damage(
     page = client.get(f"/m/{message.id}/")
     assert page.status_code == 200
     assert b"This note is damaged" in page.content
+
+
+def test_sound_that_is_not_decoded_yet_is_said_to_be_kept_and_is_not_offered(
+    house: House, browser: Callable[[Role], Https]
+) -> None:
+    message = make_message(house.mailbox, seconds=5, codec=Codec.G722)
+    client = browser(Role.CLINICIAN)
+    page = client.get(f"/m/{message.id}/").content.decode()
+    assert "The sound cannot be decoded yet. It is kept, and tried again. Call the patient back." in page
+    assert "data-player" not in page
+    assert "Review:" in page
+    assert client.get(f"/m/{message.id}/audio").status_code == 404
+    assert client.get(f"/m/{message.id}/audio", HTTP_RANGE="bytes=0-").status_code == 404
+    assert plays(house) == 0
+    assert "cannot be decoded yet" in client.get("/").content.decode()

@@ -169,7 +169,7 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
     """Who did what, oldest first: what the message itself knows. The whole log is on the audit page."""
     row = view.row
     events: list[tuple[Any, str, str]] = []
-    kind = "Left by caller" if row.has_audio else "Call without a message"
+    kind = "Left by caller" if row.has_audio or "undecoded" in row.tags else "Call without a message"
     if row.kind == "status":
         kind = "Asked how far the message is"
     length = f", {stopwatch(row.duration_s)}, sealed while spoken" if row.has_audio else ""

@@ -22,6 +22,7 @@ NAMES = {
     "alerts": "Alerts move on",
     "spool": "Recordings waiting",
     "phone": "Phone line",
+    "carrier": "Carriers",
 }
 
 

@@ -1,0 +1,203 @@
+"""How everything travels that could be a patient's (45 CFR 164.312(e)(1)): each listener, each hop to the outside.
+
+Read off the running configuration, not off promises. A hop that is neither encrypted nor accepted as a risk is not ok.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from nightbell.compliance import certificates
+from nightbell.core.clock import iso
+from nightbell.core.config import Config
+from nightbell.line import encrypted_share
+from nightbell.line.trunks import TrunkView, all_trunks
+from nightbell.people.risk_rules import Standing, standing
+
+RENEW = timedelta(days=21)
+_VERIFIED = ("require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True, slots=True)
+class Risk:
+    """An acceptance on record. until, accepted_at: ISO, UTC."""
+
+    accepted_by: str
+    accepted_at: str
+    until: str
+    reason: str
+    about: str
+    standing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """direction: 'in' (a listener) or 'out'; peer: how the other side is known; certificate: ours, where we show one.
+    encrypted: all of it; risk: who accepted that it is not; ok: encrypted, or accepted and not expired."""
+
+    name: str
+    direction: str
+    protocol: str
+    versions: str
+    peer: str
+    encrypted: bool
+    ok: bool = True
+    says: str = ""
+    certificate_names: tuple[str, ...] = ()
+    certificate_ends: str = ""
+    risk: Risk | None = None
+    word: str = ""  # in place of 'encrypted', where it is neither that nor accepted
+
+
+def in_transit(config: Config, now: datetime) -> list[Hop]:
+    """All hops, as they are set up now."""
+    web = Hop(
+        "Pages and API", "in", "HTTPS", "TLS 1.3", "people by password and second factor, or passkey", True
+    )
+    phone = Hop(
+        "Calls, encrypted",
+        "in",
+        "SIP over TLS, SRTP",
+        "TLS 1.2 or 1.3",
+        "the trunk's addresses or certificate",
+        True,
+    )
+    return [
+        _certified(web, config.home / "tls" / "server.pem", now),
+        _certified(phone, certificates.path_of_phone(config), now),
+        Hop(
+            "Calls, unencrypted", "in", "SIP by UDP or TCP, RTP", "none", "this machine, and trunks with an accepted risk",
+            False, says="refused from everybody else", word="Only by decision",
+        ),
+        *(_trunk(one, now) for one in all_trunks()),
+        *_outbound(config),
+    ]  # fmt: skip
+
+
+def _certified(hop: Hop, file: Path, now: datetime) -> Hop:
+    facts = certificates.read(file)
+    if facts is None:
+        return replace(hop, ok=False, says=f"the certificate {file.name} cannot be read")
+    left = facts.ends - now
+    says = (
+        "issued by Nightbell itself: others must be told to trust it"
+        if facts.own
+        else f"issued by {facts.issuer}"
+    )
+    if left < RENEW:
+        says = (
+            f"the certificate ends in {left.days} days" if left > timedelta() else "the certificate has ended"
+        )
+    return replace(
+        hop, ok=left >= RENEW, says=says, certificate_names=facts.names, certificate_ends=iso(facts.ends)
+    )
+
+
+_KNOWN_BY = {
+    "register": "TLS certificate of the carrier, our name and password by digest",
+    "address": "the addresses that calls come from",
+    "certificate": "the name in the carrier's client certificate",
+}
+
+
+def _trunk(one: TrunkView, now: datetime) -> Hop:
+    tls = one.transport == "tls"
+    hop = Hop(
+        f"Trunk {one.name}", "in", "SIP over TLS" if tls else f"SIP by {one.transport.upper()}",
+        "TLS 1.2 or 1.3" if tls else "none", _KNOWN_BY.get(one.kind, one.kind), not one.plain and tls,
+    )  # fmt: skip
+    if one.risk is None:
+        if tls:
+            return replace(hop, protocol="SIP over TLS, SRTP", says="unencrypted calls are refused")
+        return replace(hop, says="nobody accepted the risk of going unencrypted", word="Not in use")
+    stands = standing(one.risk.until, now)
+    risk = Risk(
+        one.risk.accepted_by, iso(one.risk.accepted_at), iso(one.risk.until), one.risk.reason, one.risk.about, stands.value
+    )  # fmt: skip
+    says = f"unencrypted calls are taken; accepted until {one.risk.until:%Y-%m-%d}"
+    if stands is Standing.EXPIRED:
+        says = f"unencrypted calls are taken, and the acceptance ended on {one.risk.until:%Y-%m-%d}"
+    moved = one.risk.about != one.about
+    if moved:
+        says += f"; it was accepted for {one.risk.about}, and the trunk is {one.about} now"
+    return replace(hop, ok=stands is not Standing.EXPIRED and not moved, says=says, risk=risk)
+
+
+def _outbound(config: Config) -> list[Hop]:
+    hops: list[Hop] = []
+    if config.smtp:
+        peer = "the server's certificate is verified"
+        hops.append(
+            Hop("Notifications by mail", "out", "SMTP, STARTTLS required", "TLS 1.2 or 1.3", peer, True)
+        )
+    for name, url in (("Database", config.database), ("Keyring", config.keyring)):
+        if url != "sqlite":
+            hops.append(_database(name, url))
+    hops += [_provider(name) for name, used in _providers(config) if used]
+    kind = config.key_provider.partition(":")[0]
+    if kind != "file":
+        peer = "the service's certificate is verified"
+        hops.append(Hop(f"Key service ({kind})", "out", "HTTPS", "TLS 1.2 or 1.3", peer, True))
+    return hops
+
+
+def _providers(config: Config) -> tuple[tuple[str, bool], ...]:
+    return ("Twilio", bool(config.twilio_account)), ("Telnyx", bool(config.telnyx_public_key))
+
+
+def _provider(name: str) -> Hop:
+    """A carrier by webhook: the call itself runs there, and its sound comes to us afterwards."""
+    peer = "the provider's certificate is verified; what it sends us is signed"
+    says = "the provider records these calls; its copy is deleted once ours is verified"
+    return Hop(f"Calls by {name}'s webhook", "out", "HTTPS", "TLS 1.2 or 1.3", peer, True, says=says)
+
+
+def _database(name: str, url: str) -> Hop:
+    """Only what stands in the address is believed: a server may offer TLS and lose it again."""
+    parts = urlsplit(url)
+    mode = parse_qs(parts.query).get("sslmode", [""])[0]
+    hop = Hop(name, "out", "PostgreSQL", "none", "password", False, ok=False)
+    if _of_this_machine(parts.hostname or ""):
+        return replace(hop, ok=True, says="nothing leaves this machine", word="On this machine")
+    if mode in _VERIFIED:
+        peer = "certificate verified" if mode != "require" else "password; its certificate is not verified"
+        return replace(hop, encrypted=True, ok=True, versions="TLS", peer=peer, says=f"sslmode={mode}")
+    return replace(hop, says="add ?sslmode=verify-full to the address in the settings")
+
+
+def _of_this_machine(host: str) -> bool:
+    if host in ("", "localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def as_dicts(hops: list[Hop]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [asdict(hop) | {"certificate_names": list(hop.certificate_names)} for hop in hops]
+
+
+def bundle(hops: list[Hop], states: Mapping[str, Mapping[str, Any]], now: datetime) -> dict[str, Any]:
+    """The section in_transit of the evidence. states: what phones say of trunks. share: calls of 30 days."""
+    share = encrypted_share.share(now)
+    return {
+        "at": iso(now),
+        "ok": all(hop.ok for hop in hops),
+        "in_transit": as_dicts(hops),
+        "refused_unencrypted": sum(int(state.get("refused_plain", 0)) for state in states.values()),
+        "calls": {
+            "days": encrypted_share.DAYS,
+            "since": share.since,
+            "encrypted": share.encrypted,
+            "plain": share.plain,
+            "percent_encrypted": share.percent,
+        },
+    }
