@@ -16,15 +16,16 @@ from nightbell.core.capture import AudioPacket, CaptureMeta, Codec, End, EndReas
 from nightbell.core.clock import iso, utc_now
 from nightbell.core.config import load
 from nightbell.core.ids import new_ulid
+from nightbell.core.sound import Unpacker
 from nightbell.mailbox import epochs, intake
 from nightbell.mailbox.models import Mailbox, Message, Number
 from nightbell.oncall.models import Schedule, Shift
 from nightbell.people.access import Actor
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Role
+from nightbell.phone import encode
 from nightbell.sealing.capture import CaptureSealer
 from nightbell.sealing.spool import SpoolFile
-from nightbell.sip import g711
 
 CALLER = "+15035550148"
 PASSWORD = "correct horse battery"
@@ -98,8 +99,13 @@ def make_capture(
     finish: bool = True,
     folder: Path | None = None,
     marks: Sequence[tuple[float, str]] = (),
+    codec: Codec = Codec.PCMU,
+    payloads: Sequence[tuple[int, bytes]] | None = None,
 ) -> Path:
-    """A sealed capture in the spool, as the phone writes it. marks: (seconds since the sound began, name)."""
+    """A sealed capture in the spool, as the phone writes it. marks: (seconds since the sound began, name).
+
+    payloads: (offset in ticks, payload) in place of what `pcm` is encoded to.
+    """
     epoch = epochs.current() or epochs.begin(utc_now(), "system:test")
     folder = folder or load().spool
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,21 +113,24 @@ def make_capture(
     answered = answered_at or utc_now() - timedelta(milliseconds=len(pcm) // 16 + 5000)
     meta = CaptureMeta(
         capture=new_ulid(), practice=mailbox.practice_id if mailbox else "", mailbox=mailbox.id if mailbox else "",
-        dialled="5035550100", caller=caller, answered_at=iso(answered), language="en", codec=Codec.PCMU, snapshot=1,
+        dialled="5035550100", caller=caller, answered_at=iso(answered), language="en", codec=codec, snapshot=1,
     )  # fmt: skip
     sealer = CaptureSealer(epoch, meta, 0.0)
     file = SpoolFile.create(folder, meta.capture)
     file.append(sealer.header)
-    encoded = g711.encode(pcm, Codec.PCMU)
+    if payloads is None:
+        step = codec.clock // 50
+        payloads = [(step * at, frame) for at, frame in enumerate(encode.frames(pcm, codec))]
     if urgent:
         file.append(sealer.add(Mark(3000, "urgent"), 3.0))
     file.append(sealer.add(Mark(5000, "stage:record"), 5.0))
     for at, name in marks:
         file.append(sealer.add(Mark(5000 + round(at * 1000), name), 5.0))
-    for offset in range(0, len(encoded), 160):
-        if not _recorded(marks, offset / 8000):
+    for offset, payload in payloads:
+        at = offset / codec.clock
+        if not _recorded(marks, at):
             continue  # the phone takes no sound between parts
-        file.append(sealer.add(AudioPacket(offset, encoded[offset : offset + 160]), 5 + offset / 8000))
+        file.append(sealer.add(AudioPacket(offset, payload), 5 + at))
     if not finish:
         file.append(sealer.pad(1e9))
         file.abandon()
@@ -130,10 +139,10 @@ def make_capture(
     return file.finish()
 
 
-def make_message(mailbox: Mailbox | None, **options: object) -> Message:
+def make_message(mailbox: Mailbox | None, unpacker: Unpacker | None = None, **options: object) -> Message:
     """A message that came in through the real intake."""
     path = make_capture(mailbox, **options)  # type: ignore[arg-type]
-    taken = intake.take_in(path, utc_now())
+    taken = intake.take_in(path, utc_now(), unpacker)
     assert taken is not None
     assert taken.result == "stored"
     return Message.objects.get(pk=taken.capture)

@@ -44,7 +44,7 @@ class Stack:
         self.environment |= {
             "NIGHTBELL_HOME": str(self.home), "NIGHTBELL_KEYS": str(self.keys),
             "NIGHTBELL_URL": f"https://localhost:{https}", "NIGHTBELL_HTTPS_PORT": str(https),
-            "NIGHTBELL_SIP_PORT": str(sip), "NIGHTBELL_RTP_PORTS": f"{low}-{low + 1999}",
+            "NIGHTBELL_SIP_PORT": str(sip), "NIGHTBELL_SIPS_PORT": str(sip + 1), "NIGHTBELL_RTP_PORTS": f"{low}-{low + 1999}",
             "NIGHTBELL_METRICS_PORT": str(free_port()), "TMPDIR": str(root / "tmp"),
             "NIGHTBELL_MODELS": os.environ.get("NIGHTBELL_MODELS", str(ROOT / "models")),
             **environment,

@@ -54,3 +54,16 @@ def test_what_cannot_be_read_is_passed_over() -> None:
         "language:fr", "callback:12", "callback:+1503", "mailbox:x", "joins:", "status:Where is Ana?",
         "promise:A b:now", "urgency:purple", "part:", ":", "",
     ) == Said()  # fmt: skip
+
+
+def test_whether_the_number_is_the_callers() -> None:
+    assert said("attest:verified:A").tags == ["number-verified"]
+    assert said("attest:failed:-").tags == ["number-failed"]
+    for other in (
+        "attest:none:-",
+        "attest:verified:B",
+        "attest:verified:-",
+        "attest:",
+        "attest:verified:A:x",
+    ):
+        assert said(other).tags == []

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightbell.core.capture import AudioPacket, Mark
+from nightbell.core.capture import AudioPacket, Codec, Mark
 from nightbell.mailbox.parts import MARGIN, NAMES, RATE, Cut, cut
-from nightbell.mailbox.rules import recorded
+from nightbell.mailbox.rules import fit, recorded
 from nightbell.sip.rtp import Placement, RtpPacket
 
 BEGAN = 7000  # milliseconds since the answer
@@ -142,14 +142,14 @@ def _recorded(began: float | None) -> list[AudioPacket]:
 def _kept(packets: list[AudioPacket]) -> int:
     """How many packets lie in what is stored."""
     length = max(packet.offset for packet in packets) + 160
-    found = cut(MARKS, length, recorded(packets))
+    found = cut(MARKS, length, recorded(fit(packets, Codec.PCMU).places))
     assert found is not None
     return sum(any(start <= p.offset < end for start, end in found.pieces) for p in packets)
 
 
 def test_an_answer_lies_in_its_own_part_though_nothing_came_before_it() -> None:
     packets = _recorded(0.0)
-    found = cut(MARKS, max(p.offset for p in packets) + 160, recorded(packets))
+    found = cut(MARKS, max(p.offset for p in packets) + 160, recorded(fit(packets, Codec.PCMU).places))
     assert found is not None
     assert [part.name for part in found.parts] == ["name", "reason"]
     assert _kept(packets) == len(packets)

@@ -182,3 +182,15 @@ def test_a_flush_makes_everything_so_far_recoverable():
     data = sealer.header + sealer.add(Mark(3, "urgent"), 0.0) + sealer.flush()
     assert open_capture(data, PRIVATE).marks == (Mark(3, "urgent"),)
     assert sealer.flush() == b""
+
+
+@pytest.mark.parametrize(
+    ("codec", "payload", "ticks"),
+    [(Codec.PCMU, bytes(160), 160), (Codec.G722, bytes(160), 160), (Codec.OPUS, b"\x48" + bytes(30), 960)],
+)
+def test_a_cut_capture_ends_with_its_last_sound_whatever_the_codec(codec, payload, ticks):
+    items = [Mark(900, "recording"), *(AudioPacket(n * ticks, payload) for n in range(500))]
+    found = open_capture(sealed(items, meta(codec=codec)), PRIVATE)
+    last = found.packets[-1].offset // ticks
+    assert last > 100
+    assert found.end == End(900 + 20 * (last + 1), EndReason.INTERRUPTED)

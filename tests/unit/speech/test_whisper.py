@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 from tests.speech import clips
 
+from nightbell.adapters.sound.unpack import CagedUnpacker
 from nightbell.adapters.speech import whisper
 from nightbell.adapters.speech.whisper import WhisperRecogniser
+from nightbell.core.capture import Codec
 from nightbell.core.errors import NightbellError, TemporaryError
 from nightbell.core.log import Log
 from nightbell.core.notice import Hearing
+from nightbell.core.sound import WIDE
 from nightbell.mailbox.triage import triage
+from nightbell.phone import encode
 
 _HEARD: dict[str, Hearing] = {}
 
@@ -68,6 +72,21 @@ def test_it_gives_each_word_a_time_within_the_message(recogniser: WhisperRecogni
     assert all(0 <= word.start <= word.end <= clips.load(name).seconds for word in words)
     assert all(0 <= word.confidence <= 1 for word in words)
     assert all(word.text == word.text.strip() != "" for word in words)
+
+
+@pytest.mark.parametrize("codec", [Codec.G722, Codec.OPUS])
+def test_a_wide_codec_costs_no_words(recogniser: WhisperRecogniser, codec: Codec) -> None:
+    """From the telephone's encoder by way of the caged decoder, against the same clip in mu-law."""
+    wide = narrow = 0
+    for name in ("vm05_kokoro", "cards_005"):
+        clip = clips.load(name)
+        sound = CagedUnpacker().unpack(codec, encode.frames(clip.pcm, codec))
+        words = recogniser.hear(sound.pcm, "en", WIDE).words
+        wide += clips.word_errors(clip.plain, clips.plain(" ".join(word.text for word in words)))
+        heard = _hear(recogniser, name).words
+        narrow += clips.word_errors(clip.plain, clips.plain(" ".join(word.text for word in heard)))
+        assert words[3].start == pytest.approx(heard[3].start, abs=0.5)
+    assert wide <= narrow
 
 
 def test_it_puts_words_where_they_are_spoken(recogniser: WhisperRecogniser) -> None:
