@@ -65,7 +65,11 @@ request_route {{
     }}
     if (is_method("CANCEL")) {{ if (t_check_trans()) t_relay(); exit; }}
     if (is_method("REGISTER")) {{
-        if (!pv_www_authenticate("$td", "{ha1}", "1")) {{ auth_challenge("$td", "1"); exit; }}
+        if (!pv_www_authenticate("$td", "{ha1}", "1")) {{
+            if ($rc == -4) auth_challenge("$td", "17");  # its nonce has run out: stale=true
+            else auth_challenge("$td", "1");
+            exit;
+        }}
         save("location");
         exit;
     }}

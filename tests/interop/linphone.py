@@ -15,12 +15,12 @@ OVER = " ended ("
 
 
 class Linphone:
-    """One process. `call` blocks for as long as the call lasts."""
+    """One process. `call` blocks for as long as the call lasts; `gone`: the other side hung up."""
 
     def __init__(self, folder: Path, encryption: str, number: str, ca: Authority | None = None) -> None:
-        """encryption: none, srtp, dtls, and mandatory; number: its own; ca: whom to trust for TLS. Asked for a certificate, it asks its
-        user for one's password unless it has one: so it has one."""
-        self.folder = folder
+        """encryption: none, srtp, dtls, and mandatory; number: its own; ca: whom to trust for TLS. Asked for a
+        certificate, it asks its user for one's password unless it has one: so it has one."""
+        self.folder, self.gone = folder, False
         (folder / ".local/share/linphone").mkdir(parents=True)
         (folder / ".linphone-usr-crt").mkdir()
         port = free_port()
@@ -74,14 +74,10 @@ class Linphone:
         time.sleep(1.5)
         self.tell(key, 0.5)
         self.tell(f"play {speak}")
-        if not self.wait_for(OVER, seconds - (time.monotonic() - began)):
+        self.gone = self.wait_for(OVER, seconds - (time.monotonic() - began))
+        if not self.gone:
             self.tell("terminate", 0.5)
         return True
-
-    @property
-    def gone(self) -> bool:
-        """Whether a call of its ended."""
-        return OVER in self.out.read_text()
 
     def ring_off(self, uri: str) -> bool:
         """Call once more and hang up as soon as there is sound. Whether there was."""

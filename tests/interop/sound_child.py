@@ -32,11 +32,14 @@ async def baresip_call() -> None:
 
     # baresip takes what is offered to it; its own offer must be encrypted or nothing.
     encryption = {"none": (), "sdes": ("mediaenc=srtp-mand",), "dtls": ("mediaenc=dtls_srtp",)}[SECURITY]
-    text = "sip_listen 127.0.0.1:0\naudio_jitter_buffer_type off\n" + (f"sip_cafile {CA}\n" if CA else "")
+    address = "::1" if "[" in URI else "127.0.0.1"
+    text = f"sip_listen {f'[{address}]' if ':' in address else address}:0\naudio_jitter_buffer_type off\n" + (
+        f"sip_cafile {CA}\n" if CA else ""
+    )
     runtime = baresip.Runtime()
-    await runtime.start(baresip.Config(net_interface="127.0.0.1", extra_config_text=text))
+    await runtime.start(baresip.Config(net_interface=address, extra_config_text=text))
     account = baresip.Account(
-        user=NUMBER, domain="127.0.0.1", password="", reg_interval=0, transport=WAY, extra_params=encryption,
+        user=NUMBER, domain=f"[{address}]" if ":" in address else address, password="", reg_interval=0, transport=WAY, extra_params=encryption,
         audio_codecs=({"PCMU": "pcmu", "PCMA": "pcma", "G722": "g722/16000/1", "opus": "opus/48000/2"}[CODEC],),
     )  # fmt: skip
     agent = await baresip.UserAgent.create(runtime, account)
@@ -54,8 +57,7 @@ async def baresip_call() -> None:
         speech = file.readframes(file.getnframes())
     heard = bytearray()
     began = time.monotonic()
-    pressed = False
-    info = None
+    pressed, info = False, None
     while time.monotonic() - began < float(SECONDS) and call.state is not baresip.CallState.CLOSED:
         await asyncio.sleep(0.02)
         if key := asked():
@@ -64,15 +66,14 @@ async def baresip_call() -> None:
             info = call.audio.info()
             if info.rx_ready:
                 heard += call.audio.read(1 << 20)
-            if pressed and info.tx_ready and speech:
-                up = info.tx_sample_rate // 8000
-                piece, more = speech[:3200], info.tx_buffered < info.tx_sample_rate // 5 * 2
-                if more:
-                    wide = b"".join(
-                        piece[at : at + 2] * up * info.tx_channels for at in range(0, len(piece), 2)
-                    )
-                    taken = call.audio.write(wide)
-                    speech = speech[taken // (up * info.tx_channels) :]
+            # As far ahead as it takes: on a busy machine our turn may come late.
+            while pressed and info.tx_ready and speech:
+                up = info.tx_sample_rate // 8000 * info.tx_channels
+                piece = speech[:640]
+                if call.audio.info().tx_buffered + len(piece) * up > info.tx_capacity:
+                    break
+                wide = b"".join(piece[at : at + 2] * up for at in range(0, len(piece), 2))
+                speech = speech[call.audio.write(wide) // up :]
         except baresip.BaresipError:
             continue
         if not pressed and time.monotonic() - began > 1.5:
@@ -119,12 +120,11 @@ def pjsip_call() -> None:
     config.medConfig.noVad, config.medConfig.ecTailLen = True, 0
     endpoint.libInit(config)
     transport = pj.TransportConfig()
-    six = "[" in URI
-    transport.boundAddress = transport.publicAddress = "::1" if six else "127.0.0.1"
+    transport.boundAddress = transport.publicAddress = "127.0.0.1"
     if CA:
         transport.tlsConfig.CaListFile, transport.tlsConfig.verifyServer = CA, True
     kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
-    endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP6 if six else kinds[WAY], transport)
+    endpoint.transportCreate(kinds[WAY], transport)
     endpoint.libStart()
     endpoint.audDevManager().setNullDev()
     for codec in endpoint.codecEnum2():
@@ -132,9 +132,7 @@ def pjsip_call() -> None:
     settings = pj.AccountConfig()
     settings.idUri = f"sip:{NUMBER}@127.0.0.1"
     media = settings.mediaConfig
-    media.transportConfig.boundAddress = transport.boundAddress
-    if six:
-        media.ipv6Use = pj.PJSUA_IPV6_ENABLED
+    media.transportConfig.boundAddress = "127.0.0.1"
     if SECURITY != "none":
         media.srtpUse, media.srtpSecureSignaling = pj.PJMEDIA_SRTP_MANDATORY, 0
         keyings = pj.IntVector()

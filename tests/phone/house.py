@@ -83,7 +83,7 @@ class House:
         self.lines = {PRACTICE: line_of(**changes)}
         self.port = free_port()
         self.processes = 1
-        self.bind = "127.0.0.1"
+        self.settings: dict[str, str] = {}
         self.process: subprocess.Popen[str] | None = None
         (self.folder / "snapshot.json").write_bytes(self.signed(1))
 
@@ -109,10 +109,10 @@ class House:
             "NIGHTBELL_HOME": str(self.home),
             "NIGHTBELL_KEYS": str(self.keys),
             "NIGHTBELL_SIP_PORT": str(self.port),
-            "NIGHTBELL_SIP_BIND": self.bind,
             "NIGHTBELL_SIPS_PORT": str(self.port + 1),
             "NIGHTBELL_RTP_PORTS": "20000-29999",
             "NIGHTBELL_PHONE_PROCESSES": str(self.processes),
+            **self.settings,
         }
 
     def start(self, prefix: tuple[str, ...] = ()) -> None:

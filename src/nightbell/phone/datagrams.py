@@ -34,7 +34,7 @@ class _Msghdr(ctypes.Structure):
 
 
 class Basket:
-    """What `fill` fetched. `data` holds the datagrams, slot n from n * SLOT on; for each slot `slots` has
+    """What `fill` fetched, of sockets of one address family. `data` holds the datagrams, slot n from n * SLOT on; for each slot `slots` has
 
     (start in data, slice of `names`, index in `sizes`, pointer to the datagram, pointer to its length as int).
     """

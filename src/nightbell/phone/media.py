@@ -47,7 +47,9 @@ class Media:
         at a fifth less CPU for the call."""
         self.bind, self.post = bind, post
         self.counters = Counters()
-        self.basket = Basket()
+        # The kernel writes as much of a source's name as its family has. In a basket of both, a short name would end
+        # in the long one that lay there before, and be nobody's.
+        self.baskets = {family: Basket() for family in (socket.AF_INET, socket.AF_INET6)}
         self.ticks, self.late_ticks, self.worst_lag = 0, 0, 0.0
         self.send_silence = send_silence
         # Shuffled, since a packet to the right port confirms a call: the next one must not follow from the last.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ _VOICE_LEVEL = 4  # mean of |sample| / 16: about -52 dBFS. Too low only costs si
 
 class Engine(Protocol):
     """What a session needs of phone.media. post: call in the event loop; order: call in the media thread; ticks: of
-    20 ms that were sent until now."""
+    20 ms that were sent until now; baskets: by address family."""
 
     post: Callable[..., object]
     ticks: int
-    basket: Basket
+    baskets: dict[socket.AddressFamily, Basket]
 
     def order(self, act: Callable[[], None]) -> None: ...
 

@@ -39,7 +39,7 @@ class Session:
     """The sound of one call. Made by `Media.open`; methods are for the event loop's thread."""
 
     __slots__ = (
-        "_dtmf", "_early", "_family", "_handle", "_held", "_job", "_latched", "_listener", "_media",
+        "_basket", "_dtmf", "_early", "_family", "_handle", "_held", "_job", "_latched", "_listener", "_media",
         "_newcomer", "_outgoing", "_placement", "_protection", "_sdp_name", "_since", "_sink",
         "_target", "confirmed", "counters", "local", "on_dtls", "peer", "socket", "voice_at",
     )  # fmt: skip
@@ -52,6 +52,7 @@ class Session:
         self.on_dtls: Callable[[bytes], None] | None = None
         """For the event loop: each DTLS datagram of the believed source (RFC 5764 §5.1.2)."""
         self._listener, self._media = listener, media
+        self._basket = media.baskets[sock.family]
         self._dtmf = DtmfDecoder(peer.codec.clock)
         self._job: _Job | None = None
         self._sink: Sink | None = None
@@ -160,7 +161,7 @@ class Session:
 
     def visit(self, now: float) -> bool:
         """Take what has arrived. True: there may be more."""
-        basket, handle = self._media.basket, self._handle
+        basket, handle = self._basket, self._handle
         for _ in range(ROUNDS):
             count = basket.fill(handle)
             if count > 0:
@@ -194,7 +195,7 @@ class Session:
             self._media.post(then)
 
     def _drain(self, now: float) -> None:
-        basket, errors = self._media.basket, 0
+        basket, errors = self._basket, 0
         for _ in range(LAST_DATAGRAMS // SLOTS):
             count = basket.fill(self._handle)
             if count > 0:

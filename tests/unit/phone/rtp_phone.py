@@ -32,11 +32,11 @@ class Listener:
 class Phone:
     """A telephone's RTP side: one UDP socket."""
 
-    def __init__(self) -> None:
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind(("127.0.0.1", 0))
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
         self.socket.settimeout(2)
-        self.address: tuple[str, int] = self.socket.getsockname()
+        self.address: tuple[str, int] = self.socket.getsockname()[:2]
 
     def peer(self, mute: bool = False) -> Peer:
         return Peer(self.address, Codec.PCMU, 0, 101, mute)

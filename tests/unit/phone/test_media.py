@@ -306,3 +306,22 @@ def test_the_next_port_does_not_follow_from_the_last(media: Media, phone: Phone)
     ports = [media.open(phone.peer(), Listener()).local[1] for _ in range(12)]
     assert {b - a for a, b in itertools.pairwise(ports)} != {2}
     assert len(set(ports)) == 12
+
+
+def test_bursts_over_both_families_are_taken_whole(media: Media, phone: Phone) -> None:
+    """A busy machine finds several packets in each socket: in turn of IPv4 and of IPv6, none is taken for a stranger's."""
+    other = Phone("::1")
+    listener, taken = Listener(), Taken()
+    six = media.open(other.peer(), listener, "::1")
+    six.confirm()
+    six.record(taken)
+    four, _, also_taken = opened(media, phone)
+    for burst in range(4):
+        for number in range(burst * 6, burst * 6 + 6):
+            other.send(six, audio(number))
+            phone.send(four, audio(number))
+        time.sleep(0.1)
+    quiet(four)
+    assert (len(taken), len(also_taken)) == (24, 24)
+    assert (six.counters.strangers, four.counters.strangers) == (0, 0)
+    other.socket.close()
