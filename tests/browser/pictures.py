@@ -87,4 +87,4 @@ def test_take_the_carriers(site: Site, signed_in: Callable[..., Page]) -> None:
     page.goto(site.url + "/trunks/")
     phone_says(site, str(page.locator("#trunks section").first.get_attribute("id")).removeprefix("t-"))
     views(page, "carriers", at(page, site.url + "/trunks/"))
-    views(page, "on-the-way", at(page, site.url + "/evidence/transport"))
+    views(page, "in-transit", at(page, site.url + "/evidence/transport"))

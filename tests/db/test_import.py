@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import wave
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -261,6 +262,39 @@ def test_fusionpbx_messages_are_taken_with_their_rows(house: House, tmp_path: Pa
         assert set(found.values()) == {"new"}
         assert Message.objects.count() == 3
     assert take(tmp_path, house, rows=rows).counts["again"] == 3
+
+
+def test_fusionpbx_messages_stay_the_same_whenever_their_files_are_dated(
+    house: House, tmp_path: Path
+) -> None:
+    """A copy has a new time, and rows tell another one than the file: neither makes another message of it."""
+    box = tmp_path / "first" / "200"
+    box.mkdir(parents=True)
+    for number, uuid in enumerate(UUIDS[:2]):
+        (box / f"msg_{uuid}.wav").write_bytes(wav(tone(2.0)))
+        os.utime(box / f"msg_{uuid}.wav", (LEFT + number, LEFT + number))
+    assert take(tmp_path / "first", house).counts["imported"] == 2, "the same sound, left twice"
+    shutil.copytree(tmp_path / "first", tmp_path / "copy", copy_function=shutil.copy)
+    again = {"imported": 0, "again": 2, "damaged": 0, "skipped": 0}
+    assert take(tmp_path / "copy", house, dry=True).counts == again
+    report = take(tmp_path / "copy", house)
+    assert report.counts == again
+    assert {entry.message for entry in report.entries} == set(Message.objects.values_list("id", flat=True))
+    rows = {UUIDS[0]: {"created_epoch": str(LEFT - 5)}, UUIDS[1]: {"created_epoch": str(LEFT - 90_000)}}
+    assert take(tmp_path / "first", house, rows=rows).counts == again
+
+
+def test_what_waits_for_the_worker_is_not_imported_twice_either(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / f"msg_{UUIDS[0]}.wav"
+    file.write_bytes(wav(tone(2.0)))
+    with monkeypatch.context() as away:
+        away.setattr("nightbell.mailbox.intake.take_in", lambda *_: None)
+        assert take(tmp_path, house).counts["imported"] == 1
+    os.utime(file, (LEFT, LEFT))
+    assert take(tmp_path, house).counts == {"imported": 0, "again": 1, "damaged": 0, "skipped": 0}
+    assert len(list(load().spool.glob("*.cap"))) == 1
 
 
 def test_the_command_tells_what_it_would_do_and_then_does_it_on_the_record(

@@ -12,7 +12,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from tests.factories import House, make_message, tone
+from tests.factories import House, make_capture, make_message, tone
 from tests.sound import correlation
 
 from nightbell.adapters.sound.unpack import CagedUnpacker
@@ -23,7 +23,7 @@ from nightbell.core.clock import utc_now
 from nightbell.core.log import Log
 from nightbell.core.sound import BadSound, SoundUnavailable, Unpacked
 from nightbell.flow.clips import CLIPS
-from nightbell.mailbox import playing, service, stored, undecoded
+from nightbell.mailbox import intake, playing, service, stored, undecoded
 from nightbell.mailbox.models import Message, PlayGrant
 from nightbell.people.access import NotFound
 from nightbell.people.roles import Role
@@ -193,6 +193,25 @@ def test_without_a_decoder_the_payloads_are_kept_and_decoded_later(
     assert Job.objects.filter(kind="transcribe", key=message.id).count() == 1
     assert Event.objects.filter(action="message:decoded", message=message.id).count() == 1
     assert not undecoded.run_one(CAGE, utc_now, LOG)
+
+
+def test_the_alert_of_an_urgent_call_does_not_wait_long_for_its_sound(house: House) -> None:
+    class TooSlow(Broken):
+        asked = 0
+
+        def unpack(self, codec: Codec, payloads: Sequence[bytes]) -> Unpacked:
+            self.asked += 1
+            raise self.error
+
+    quick = TooSlow(SoundUnavailable("x", "it took five seconds"))
+    for urgent in (False, True):
+        path = make_capture(house.mailbox, pcm=speech(), codec=Codec.G722, urgent=urgent)
+        intake.take_in(path, utc_now(), CAGE, quick)
+    assert quick.asked == 1
+    routine, rings = Message.objects.order_by("needs_alert")
+    assert (routine.tags, rings.tags, rings.urgency) == ([], ["undecoded"], "urgent")
+    assert undecoded.run_one(CAGE, utc_now, LOG)
+    assert np.array_equal(heard(house, Message.objects.get(needs_alert=True)), heard(house, routine))
 
 
 def test_a_decoder_that_is_not_there_is_waited_for(house: House) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 from urllib.parse import urlencode
 from xml.etree.ElementTree import Element, fromstring
@@ -121,6 +121,13 @@ class FakeCall:
     def _end(self) -> None:
         self.over = True
         self.api.calls[self.id]["status"] = "completed"
+        self.api.ended.setdefault(self.id, self.api.clock())
+
+    def aside(self, name: str, ago: timedelta, pcm: bytes) -> None:
+        """It was never ours: the provider's own way out answered it, and recorded, so long ago."""
+        self._end()
+        self.api.ended[self.id] -= ago
+        self.api.hold(FakeRecording(name, self.id, wav(pcm)))
 
     def hang_up(self, seconds: int = 30) -> tuple[int, bytes]:
         """The number's status callback."""

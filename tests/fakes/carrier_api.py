@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +25,7 @@ from nightbell.server import tls
 
 ACCOUNT, TOKEN = "AC" + "0a" * 16, "fake-auth-token"
 API_KEY = "KEY-fake"
+REMEMBERS = timedelta(minutes=10)  # so long Telnyx knows a call that is over
 counter = itertools.count(1)
 
 
@@ -46,11 +47,14 @@ class FakeRecording:
 
 @dataclass
 class FakeApi:
-    """What the provider knows. answers: in place of the usual, per kind of request ('json', 'file', 'delete'), each
+    """What the provider knows. ended: when calls were over, by its clock; answers: in place of the usual, per kind of request ('json', 'file', 'delete'), each
     used once: a status, or a function that writes its own answer."""
 
     calls: dict[str, dict[str, str]] = field(default_factory=dict)
     recordings: dict[str, FakeRecording] = field(default_factory=dict)
+    ended: dict[str, datetime] = field(default_factory=dict)
+    clock: Callable[[], datetime] = utc_now
+    forgotten: int = 404  # what it answers for a call that it does not know (any more)
     answers: dict[str, list[int | Callable[[BaseHTTPRequestHandler], None]]] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -165,7 +169,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _telnyx(self, path: str, query: dict[str, list[str]]) -> None:
         what = path.removeprefix("/v2/").split("/")
         if what[0] == "calls":
-            self.answer(200, {"data": {"is_alive": False}})
+            name = what[1].replace("%3A", ":")
+            over = self.api.ended.get(name)
+            if name not in self.api.calls or (over and self.api.clock() - over > REMEMBERS):
+                self.answer(self.api.forgotten, {"errors": [{"code": "90001"}]})
+            else:
+                self.answer(200, {"data": {"is_alive": over is None}})
         elif what[0] == "recordings" and len(what) == 1:
             call = query.get("filter[call_control_id]", [""])[0]
             assert call or query["filter[created_at][gte]"][0].endswith("Z")

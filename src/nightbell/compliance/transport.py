@@ -1,6 +1,7 @@
 """How everything travels that could be a patient's (45 CFR 164.312(e)(1)): each listener, each hop to the outside.
 
-Read off the running configuration, not off promises. A hop that is neither encrypted nor accepted as a risk is not ok.
+Which hops there are, their certificates, trunks and risks are read off the running system. The versions of TLS are fixed
+in the code that opens each hop; tests hold these words and that code together. A hop that is neither encrypted nor accepted as a risk is not ok.
 """
 
 from __future__ import annotations
@@ -123,23 +124,23 @@ def _trunk(one: TrunkView, now: datetime) -> Hop:
     says = f"unencrypted calls are taken; accepted until {one.risk.until:%Y-%m-%d}"
     if stands is Standing.EXPIRED:
         says = f"unencrypted calls are taken, and the acceptance ended on {one.risk.until:%Y-%m-%d}"
-    moved = one.risk.about != one.about
-    if moved:
-        says += f"; it was accepted for {one.risk.about}, and the trunk is {one.about} now"
-    return replace(hop, ok=stands is not Standing.EXPIRED and not moved, says=says, risk=risk)
+    if one.risk_moved:
+        says += (
+            f"; it was accepted for {one.risk.about}, and the trunk was changed since: it is {one.about} now"
+        )
+    return replace(hop, ok=stands is not Standing.EXPIRED and not one.risk_moved, says=says, risk=risk)
 
 
 def _outbound(config: Config) -> list[Hop]:
     hops: list[Hop] = []
     if config.smtp:
         peer = "the server's certificate is verified"
-        hops.append(
-            Hop("Notifications by mail", "out", "SMTP, STARTTLS required", "TLS 1.2 or 1.3", peer, True)
-        )
+        protocol = "SMTP over TLS" if config.smtp.startswith("smtps:") else "SMTP, STARTTLS required"
+        hops.append(Hop("Notifications by mail", "out", protocol, "TLS 1.2 or 1.3", peer, True))
     for name, url in (("Database", config.database), ("Keyring", config.keyring)):
         if url != "sqlite":
             hops.append(_database(name, url))
-    hops += [_provider(name) for name, used in _providers(config) if used]
+    hops += [_provider(name, all(settings)) for name, settings in _providers(config) if any(settings)]
     kind = config.key_provider.partition(":")[0]
     if kind != "file":
         peer = "the service's certificate is verified"
@@ -147,13 +148,22 @@ def _outbound(config: Config) -> list[Hop]:
     return hops
 
 
-def _providers(config: Config) -> tuple[tuple[str, bool], ...]:
-    return ("Twilio", bool(config.twilio_account)), ("Telnyx", bool(config.telnyx_public_key))
+def _providers(config: Config) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Each with the settings that it needs, all of them."""
+    return (
+        ("Twilio", (config.twilio_account, config.twilio_token)),
+        ("Telnyx", (config.telnyx_public_key, config.telnyx_api_key)),
+    )
 
 
-def _provider(name: str) -> Hop:
+def _provider(name: str, whole: bool) -> Hop:
     """A carrier by webhook: the call itself runs there, and its sound comes to us afterwards."""
     peer = "the provider's certificate is verified; what it sends us is signed"
+    if not whole:
+        says = "half set up: the settings name two secrets, and one of them is missing"
+        return Hop(
+            f"Calls by {name}'s webhook", "out", "HTTPS", "TLS 1.2 or 1.3", peer, True, ok=False, says=says
+        )
     says = "the provider records these calls; its copy is deleted once ours is verified"
     return Hop(f"Calls by {name}'s webhook", "out", "HTTPS", "TLS 1.2 or 1.3", peer, True, says=says)
 

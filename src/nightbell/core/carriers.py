@@ -21,6 +21,10 @@ class CarrierAway(TemporaryError):
     """The provider cannot be reached, is broken or not ready: the recording stays there, so try again."""
 
 
+class KeyDoesNotFit(CarrierAway):
+    """An encrypted recording is not opened by the keys that we have: a person puts the right one there."""
+
+
 class NotThere(NightbellError):
     """The provider does not have it (any more)."""
 
@@ -161,8 +165,8 @@ class Carrier(Protocol):
         """The sound file, decrypted. Raises NotThere, BadRecording."""
         ...
 
-    def delete(self, recording: str) -> None:
-        """Gone when this returns; one that is not there is fine."""
+    def delete(self, recording: str) -> bool:
+        """Gone when this returns. False: it was not there any more."""
         ...
 
     def recordings(self, call: str) -> list[Held]:

@@ -6,8 +6,9 @@ import ipaddress
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from nightbell.core.errors import RefusedStart
@@ -23,7 +24,8 @@ class Config:
     sip_bind: addresses of SIP, each with UDP, TCP and TLS; sip_public: addresses that SIP shows beyond private networks, for a
     NAT with fixed rules, at most one of each family; sip_cert, sip_key: PEM files, '' for our own; sip_certs: a folder of
     more, NAME.pem with NAME.key; sip_ca: a PEM file of authorities beside the system's;
-    rtp_ports: inclusive range of UDP ports; phone_processes: over which calls are spread; database: 'sqlite' or a postgresql:// URL.
+    rtp_ports: inclusive range of UDP ports; phone_processes: over which calls are spread; database: 'sqlite' or a postgresql:// URL. What may hold a password is not shown
+    when this object is.
     """
 
     home: Path
@@ -35,15 +37,15 @@ class Config:
     rtp_ports: tuple[int, int]
     phone_processes: int
     bind: str
-    database: str
-    keyring: str
+    database: str = field(repr=False)
+    keyring: str = field(repr=False)
     key_provider: str
     key_token: str
     key_ca: str
     period_slot: str
     models: Path
     metrics_port: int
-    smtp: str
+    smtp: str = field(repr=False)
     smtp_from: str
     smtp_ca: str
     sip_bind: tuple[str, ...] = ("127.0.0.1",)
@@ -53,11 +55,11 @@ class Config:
     sip_certs: str = ""
     sip_ca: str = ""
     twilio_account: str = ""  # calls by webhook; '' where there are none
-    twilio_token: str = ""
+    twilio_token: str = field(default="", repr=False)
     twilio_api: str = "https://api.twilio.com"
     twilio_recording_keys: str = ""  # folder of RSA private keys, '<public key sid>.pem'
     telnyx_public_key: str = ""
-    telnyx_api_key: str = ""
+    telnyx_api_key: str = field(default="", repr=False)
     telnyx_api: str = "https://api.telnyx.com"
 
     @property
@@ -171,17 +173,11 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
     home = Path(env.get("NIGHTBELL_HOME", "var")).absolute()
     keys = Path(env.get("NIGHTBELL_KEYS", "var-keys")).absolute()
     https_port = _port(env, "NIGHTBELL_HTTPS_PORT", 8443)
-    url = env.get("NIGHTBELL_URL", f"https://localhost:{https_port}").rstrip("/")
-    parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.path:
-        raise RefusedStart("NIGHTBELL_URL", f"{url!r} is not an https address", "write https://name[:port]")
     return Config(
         home=home,
         keys=keys,
-        url=url,
+        url=_url(env, https_port),
         https_port=https_port,
-        sip_port=_port(env, "NIGHTBELL_SIP_PORT", 5060),
-        sips_port=_port(env, "NIGHTBELL_SIPS_PORT", 5061),
         rtp_ports=_ports(env, "NIGHTBELL_RTP_PORTS", "20000-29999"),
         phone_processes=_processes(env, "NIGHTBELL_PHONE_PROCESSES"),
         bind=env.get("NIGHTBELL_BIND", "127.0.0.1"),
@@ -196,12 +192,55 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         smtp=secret(env, "NIGHTBELL_SMTP"),
         smtp_from=env.get("NIGHTBELL_SMTP_FROM", ""),
         smtp_ca=env.get("NIGHTBELL_SMTP_CA", ""),
+        **_sip(env),
+        **_webhooks(env),
+    )
+
+
+def _url(env: Mapping[str, str], https_port: int) -> str:
+    url = env.get("NIGHTBELL_URL", f"https://localhost:{https_port}").rstrip("/")
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.path:
+        raise RefusedStart("NIGHTBELL_URL", f"{url!r} is not an https address", "write https://name[:port]")
+    return url
+
+
+class _Sip(TypedDict):
+    sip_port: int
+    sips_port: int
+    sip_bind: tuple[str, ...]
+    sip_public: tuple[str, ...]
+    sip_cert: str
+    sip_key: str
+    sip_certs: str
+    sip_ca: str
+
+
+def _sip(env: Mapping[str, str]) -> _Sip:
+    return _Sip(
+        sip_port=_port(env, "NIGHTBELL_SIP_PORT", 5060),
+        sips_port=_port(env, "NIGHTBELL_SIPS_PORT", 5061),
         sip_bind=_addresses(env, "NIGHTBELL_SIP_BIND", env.get("NIGHTBELL_BIND", "127.0.0.1")),
         sip_public=_public(env, "NIGHTBELL_SIP_PUBLIC"),
         sip_cert=env.get("NIGHTBELL_SIP_CERT", ""),
         sip_key=env.get("NIGHTBELL_SIP_KEY", ""),
         sip_certs=env.get("NIGHTBELL_SIP_CERTS", ""),
         sip_ca=env.get("NIGHTBELL_SIP_CA", ""),
+    )
+
+
+class _Webhooks(TypedDict):
+    twilio_account: str
+    twilio_token: str
+    twilio_api: str
+    twilio_recording_keys: str
+    telnyx_public_key: str
+    telnyx_api_key: str
+    telnyx_api: str
+
+
+def _webhooks(env: Mapping[str, str]) -> _Webhooks:
+    return _Webhooks(
         twilio_account=env.get("NIGHTBELL_TWILIO_ACCOUNT", ""),
         twilio_token=secret(env, "NIGHTBELL_TWILIO_TOKEN"),
         twilio_api=_https(env, "NIGHTBELL_TWILIO_API", "https://api.twilio.com"),

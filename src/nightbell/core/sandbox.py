@@ -54,10 +54,7 @@ def restrict_files(
         )
     handled = _ALL_BY_ABI[min(abi, 5)]
     network = _TCP_BIND | _TCP_CONNECT if forbid_tcp and abi >= 4 else 0
-    attributes = struct.pack("=QQ", handled, network) if abi >= 4 else struct.pack("=Q", handled)
-    ruleset = int(_LIBC.syscall(_CREATE, attributes, len(attributes), 0))
-    if ruleset < 0:
-        raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
+    ruleset = _ruleset(abi, handled, network)
     try:
         for path in read:
             _allow(ruleset, path, _READ & handled)
@@ -71,6 +68,15 @@ def restrict_files(
     finally:
         os.close(ruleset)
     return abi
+
+
+def _ruleset(abi: int, handled: int, network: int) -> int:
+    """A new set of rules, as a file descriptor. handled, network: what is forbidden unless a rule allows it."""
+    attributes = struct.pack("=QQ", handled, network) if abi >= 4 else struct.pack("=Q", handled)
+    ruleset = int(_LIBC.syscall(_CREATE, attributes, len(attributes), 0))
+    if ruleset < 0:
+        raise OSError(ctypes.get_errno(), "landlock_create_ruleset")
+    return ruleset
 
 
 def _allow(ruleset: int, path: Path, access: int) -> None:

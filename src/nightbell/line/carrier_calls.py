@@ -44,6 +44,7 @@ STATES = {
     "failed": Kept.LOST,
 }  # other words: not ready yet
 UNTOLD = "other"  # a provider says that a call was forwarded, not why
+HALF_MADE = timedelta(hours=1)  # so long a key may be there before its row
 _TRIES = 4
 
 Render = Callable[[tuple[Step, ...], int], str]
@@ -130,8 +131,13 @@ def _columns(progress: Progress, now: datetime) -> dict[str, Any]:
         "seen_at": now, "takes": progress.takes, "urgent": progress.state.urgent, "due_at": now + LOOK,
     }  # fmt: skip
     if progress.over:
-        columns |= {"stage": Stage.ENDED, "ended_at": now, "due_at": now}
+        columns |= _over(now)
     return columns
+
+
+def _over(now: datetime) -> dict[str, Any]:
+    """Columns of a call that is over: what went wrong before does not keep its recordings waiting."""
+    return {"stage": Stage.ENDED, "ended_at": now, "due_at": now, "attempts": 0, "trouble": ""}
 
 
 # Requests.
@@ -151,17 +157,19 @@ def begin(name: str, ring: Ring, can: Abilities, now: datetime, render: Render) 
     facts = _advance(
         facts, lambda config, _: _arrived(provider.answered(config), ring, found), render, 1, now
     )
-    vault.keyring().put(call_id, KEY, key)
     columns = _columns(facts.progress, now) | {"sealed": seal(call_id, key, facts)}
+    vault.keyring().put(call_id, KEY, key)
     try:
         with transaction.atomic():
             CarrierCall.objects.create(
                 id=call_id, provider=name, digest=digest(ring.call), sid=ring.call[:200], capture=new_ulid(),
                 later=new_ulid(), turn=1, answered_at=now, **columns,
             )  # fmt: skip
-    except IntegrityError:  # the same request at the same moment
+    except Exception as error:
         vault.keyring().destroy(call_id)
-        winner = _row(name, ring.call)
+        if not isinstance(error, IntegrityError):
+            raise
+        winner = _row(name, ring.call)  # the same request at the same moment
         return _again(winner, 0) if winner is not None else ""
     return facts.answer
 
@@ -214,8 +222,8 @@ def finish(call: CarrierCall, lasted: int | None, now: datetime) -> bool:
     """End an open call that its caller has left. False: it moved on meanwhile. Raises as `unseal`."""
     facts = unseal(call)
     if facts is None:
-        columns = {"stage": Stage.ENDED, "ended_at": now, "due_at": now}
-        return CarrierCall.objects.filter(pk=call.pk, turn=call.turn).update(**columns) == 1
+        still = CarrierCall.objects.filter(pk=call.pk, turn=call.turn, stage=Stage.OPEN)
+        return still.update(**_over(now)) == 1
     promise = _promised(facts, now)
     gone = provider.hung_up(facts.config(), facts.progress, lasted, promise)
     return _move(call, replace(facts, progress=gone), now)
@@ -247,6 +255,14 @@ def _loose(name: str, sid: str, now: datetime) -> CarrierCall:
         },
     )  # fmt: skip
     return made
+
+
+def sweep_keys(now: datetime) -> int:
+    """Destroy keys of calls that no row is of: a process died between the two. How many there were."""
+    before = new_ulid(int((now - HALF_MADE).timestamp() * 1000))[:10]  # its first ten letters are the time
+    ids = {one for one in vault.keyring().ids(KEY) if one[:10] < before}
+    orphans = ids - set(CarrierCall.objects.filter(sealed__isnull=False).values_list("id", flat=True))
+    return sum(vault.keyring().destroy(one) for one in sorted(orphans))
 
 
 # One turn.

@@ -10,13 +10,14 @@ from datetime import datetime, timedelta
 
 from nightbell.core import clock
 from nightbell.core.carriers import Carrier, CarrierAway, Held, NotThere
-from nightbell.line import carrier_calls, carrier_lines
+from nightbell.line import carrier_calls, carrier_lines, carrier_lost
 from nightbell.line.carrier_calls import LOOSE
 from nightbell.line.carrier_intake import Tools
 from nightbell.line.carrier_models import CarrierCall
 
 EVERY = 300.0  # seconds
 LOOKS_BACK = timedelta(days=2)
+MOST_AWAY = 3
 _MOST_OTHERS = 10_000
 
 
@@ -27,13 +28,18 @@ class Finder:
         self._tools = tools
         self._next = 0.0
         self._others: set[str] = set()
+        self._numbers: frozenset[str] = frozenset()  # by which the others were told apart
 
     def step(self, now: datetime) -> int:
-        """How many calls were found."""
+        """How many calls were found, or came back."""
         if clock.monotonic() < self._next:
             return 0
         self._next = clock.monotonic() + EVERY
-        found = 0
+        carrier_calls.sweep_keys(now)
+        found = carrier_lost.ask_again(self._tools, now)
+        if carrier_lines.numbers() != self._numbers:
+            self._others.clear()
+            self._numbers = carrier_lines.numbers()
         for carrier in self._tools.carriers.values():
             try:
                 found += self._look(carrier, now)
@@ -50,10 +56,17 @@ class Finder:
                 "digest", flat=True
             )
         )
+        away = 0
         for call, held in listed:
-            if call and digests[call] not in known | self._others and held.status == "completed":
+            if not call or digests[call] in known | self._others or held.status != "completed":
+                continue
+            known.add(digests[call])  # its other recordings come with it
+            try:
                 found += self._take(carrier, call, held, now)
-                known.add(digests[call])  # its other recordings come with it
+            except CarrierAway:
+                away += 1  # of this call, perhaps: the others are asked for all the same
+                if away == MOST_AWAY:
+                    raise
         return found
 
     def _take(self, carrier: Carrier, call: str, held: Held, now: datetime) -> int:
@@ -62,7 +75,7 @@ class Finder:
         except NotThere:
             return 0
         if not carrier_lines.find(facts.ring).practice:
-            if len(self._others) < _MOST_OTHERS:
+            if self._numbers and len(self._others) < _MOST_OTHERS:
                 self._others.add(carrier_calls.digest(call))
             return 0
         if not facts.over:

@@ -76,6 +76,11 @@ def _spellings(number: str) -> tuple[str, ...]:
     return (plain, f"1{plain}") if len(plain) == 10 else (plain,)
 
 
+def numbers() -> frozenset[str]:
+    """All numbers of the practices; empty when they cannot be read."""
+    return frozenset(_body().get("numbers", {}))
+
+
 def worker_age() -> float:
     """Seconds since the worker last reported."""
     try:

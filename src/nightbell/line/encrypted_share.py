@@ -19,6 +19,8 @@ DAYS = 30
 _PREFIX = "calls-by-sound:"
 _KEPT = timedelta(days=400)
 NAMES = ("calls_encrypted", "calls_plain")
+_SAME_S = 5.0  # two starts so near are the same: words of a phone are that old at times
+_MOST_PHONES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +38,43 @@ class Share:
         return self.encrypted * 100 // calls if calls else None
 
 
+@dataclass(slots=True)
+class _Phone:
+    """One phone process as it was seen last. began: its start, monotonic seconds."""
+
+    pid: int
+    began: float
+    counts: tuple[int, int]
+
+
 class Counting:
-    """Turns the phones' rising counters into what came since the last look. Of one worker."""
+    """Turns the phones' rising counters into what came since the last look. Of one worker.
+
+    Each phone is followed by itself: while one takes over from another both are there, and either may be away for a
+    while. A process is known by its number and its start, for in containers two may have the same number.
+    """
 
     def __init__(self) -> None:
-        self._last: tuple[int, int] | None = None
+        self._first: float | None = None
+        self._phones: list[_Phone] = []
 
-    def since_last(self, phones: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-        """(encrypted, plain). The first look gives nothing, for a worker that starts anew counted these before; a
-        sum that fell is a phone that started anew."""
-        tables = [one["sip"] for one in phones if isinstance(one.get("sip"), dict)]
-        if not tables:
-            return 0, 0
-        now = (sum(t.get(NAMES[0], 0) for t in tables), sum(t.get(NAMES[1], 0) for t in tables))
-        last, self._last = self._last, now
-        if last is None:
-            return 0, 0
-        if now[0] < last[0] or now[1] < last[1]:
-            return now
-        return now[0] - last[0], now[1] - last[1]
+    def since_last(self, phones: Iterable[Mapping[str, Any]], at: float) -> tuple[int, int]:
+        """(encrypted, plain). phones: what they said; at: monotonic seconds. A phone that began before the first look
+        gives nothing when it is seen first, for the worker of before counted these."""
+        if self._first is None:
+            self._first = at
+        gained = [self._gained(one, at, self._first) for one in phones if isinstance(one.get("sip"), dict)]
+        return sum(one[0] for one in gained), sum(one[1] for one in gained)
+
+    def _gained(self, said: Mapping[str, Any], at: float, first: float) -> tuple[int, int]:
+        now = (said["sip"].get(NAMES[0], 0), said["sip"].get(NAMES[1], 0))
+        pid, began = said.get("pid", 0), at - said.get("age_s", 0.0) - said.get("uptime", at)
+        known = next((p for p in self._phones if p.pid == pid and abs(p.began - began) < _SAME_S), None)
+        if known is None:
+            known = _Phone(pid, began, (0, 0) if began > first else now)
+            self._phones = [*self._phones, known][-_MOST_PHONES:]
+        before, known.counts = known.counts, now
+        return max(0, now[0] - before[0]), max(0, now[1] - before[1])
 
 
 def add(encrypted: int, plain: int, now: datetime) -> None:

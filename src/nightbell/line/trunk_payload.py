@@ -93,12 +93,13 @@ def learn(by: By, states: Mapping[str, Mapping[str, Any]]) -> int:
 
 
 def stored(left_out: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What health is told of each trunk: id, name, realm, plain, until (ISO, '' without an accepted risk). left_out: id → why
-    it is not on the phone as it is stored."""
+    """What health is told of each trunk: id, name, realm, plain, until (ISO, '' without an accepted risk), moved (that risk
+    was accepted for what it is no longer). left_out: id → why it is not on the phone as it is stored."""
     return [
         {
             "id": one.id, "name": one.name, "realm": one.realm, "plain": one.plain,
-            "until": iso(one.risk.until) if one.risk else "", "left_out": left_out.get(one.id, ""),
+            "until": iso(one.risk.until) if one.risk else "", "moved": one.risk_moved,
+            "left_out": left_out.get(one.id, ""),
         }
         for one in all_trunks()
     ]  # fmt: skip

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +87,15 @@ def checked_password(text: str) -> str:
     return text
 
 
+def goes_elsewhere(before: tuple[str, str, str, str], new: Trunk) -> bool:
+    """Whether a password would be shown to others than before, as a digest to guess at. before: user, domain, proxy,
+    transport."""
+    user, domain, proxy, transport = before
+    if (user, domain, proxy) != (new.user, new.domain, new.proxy):
+        return True
+    return transport == "tls" and new.transport != "tls"
+
+
 def offered(algorithms: object) -> list[str]:
     """Those of a challenge that we can answer, in our order."""
     named = {str(one).upper() for one in algorithms} if isinstance(algorithms, (list, tuple)) else set()
@@ -92,9 +103,16 @@ def offered(algorithms: object) -> list[str]:
 
 
 def about(domain: str, proxy: str, sources: list[str], transport: str) -> str:
-    """What a risk is accepted for, in words: when it changes, the acceptance is for something else."""
+    """A trunk in words, for people; `covers` is what a machine compares."""
     where = proxy or domain or ", ".join(sources[:4]) or "by certificate"
     return f"{where} by {transport.upper()}"[:200]
+
+
+def covers(kind: str, domain: str, proxy: str, transport: str, sources: Iterable[str], peer_name: str) -> str:
+    """What a risk is accepted for: SHA-256, as hex, of all that decides who may call and how. When it changes, the
+    acceptance is for something else."""
+    parts = [kind, domain, proxy, transport, sorted(set(sources)), peer_name]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def other_realm(known: str, state: Mapping[str, Any]) -> str:

@@ -100,7 +100,7 @@ def judged(
 ) -> tuple[bool, str]:
     """Whether carriers can reach the line, and what to tell.
 
-    trunks: {'id', 'name', 'until' (ISO, '' without an accepted risk), 'left_out'}; certificate: when that of the phone
+    trunks: as trunk_payload.stored has them; certificate: when that of the phone
     ends, None for none; open_to_world: the phone listens beyond this machine.
     """
     if not trunks:
@@ -133,6 +133,8 @@ def _trouble(trunk: Mapping[str, Any], state: Mapping[str, Any] | None, now: dat
             yield f"{name}: unencrypted, and the acceptance of that risk ended on {until:%Y-%m-%d}"
         elif stands is Standing.SOON:
             yield f"{name}: unencrypted, and the acceptance of that risk ends on {until:%Y-%m-%d}"
+    if trunk.get("moved"):
+        yield f"{name}: unencrypted, and it was changed since that risk was accepted"
     if state is None:
         yield f"{name}: the phone says nothing of it"
     elif state["state"] not in (*GOOD, "off") and _old(state, now):

@@ -21,6 +21,7 @@ from nightbell.people import risks
 from nightbell.people.access import NotFound
 from nightbell.people.installation import By, note
 from nightbell.people.models import RiskAcceptance
+from nightbell.people.risk_rules import BadRisk
 from nightbell.sip import trunk as sip
 from nightbell.sip.trunk import BadTrunk, Kind
 from nightbell.store import vault
@@ -33,7 +34,8 @@ ASKED = "trunk-asked"  # in <home>/run: the id of a trunk that somebody wants tr
 
 @dataclass(frozen=True, slots=True)
 class TrunkView:
-    """A trunk for pages and terminal, without its password. risk: the acceptance on record, also an expired one."""
+    """A trunk for pages and terminal, without its password. about, covers: what a risk would be accepted for, in words and
+    as a hash (trunk_rules.covers); risk: the acceptance on record, also an expired one."""
 
     id: str
     name: str
@@ -53,6 +55,7 @@ class TrunkView:
     changed_at: datetime
     changed_by: str
     about: str
+    covers: str
     risk: RiskAcceptance | None
 
     @property
@@ -64,6 +67,11 @@ class TrunkView:
     def needs_risk(self) -> bool:
         """Whether it cannot be used before its risk is accepted."""
         return self.transport != "tls" and self.risk is None
+
+    @property
+    def risk_moved(self) -> bool:
+        """Whether the risk was accepted for what this trunk is no longer."""
+        return self.risk is not None and self.risk.covers != self.covers
 
 
 def all_trunks() -> list[TrunkView]:
@@ -93,12 +101,16 @@ def _view(row: Trunk, risk: RiskAcceptance | None) -> TrunkView:
     return TrunkView(
         row.id, row.name, row.preset, row.kind, row.domain, row.proxy, row.transport, row.user, bool(row.password),
         row.realm, tuple(row.sources), row.peer_name, row.expires, row.keep_alive, tuple(row.dialled), row.changed_at,
-        row.changed_by, about(row), risk,
+        row.changed_by, about(row), covers(row), risk,
     )  # fmt: skip
 
 
 def about(row: Trunk) -> str:
     return rules.about(row.domain, row.proxy, list(row.sources), row.transport)
+
+
+def covers(row: Trunk) -> str:
+    return rules.covers(row.kind, row.domain, row.proxy, row.transport, row.sources, row.peer_name)
 
 
 def add(by: By, given: Given) -> str:
@@ -170,11 +182,14 @@ def accept_realm(by: By, trunk_id: str, realm: str, state: dict[str, object]) ->
         _noted(by, "trunk:realm", {"trunk": row.id, "algorithms": list(row.algorithms)})
 
 
-def accept_risk(by: By, trunk_id: str, reason: str, until: datetime) -> None:
-    """Let calls of this trunk come unencrypted, on record. Raises NotFound, risks.BadRisk."""
+def accept_risk(by: By, trunk_id: str, reason: str, until: datetime, shown: str | None = None) -> None:
+    """Let calls of this trunk come unencrypted, on record. shown: `covers` of what the person was shown, None for whatever
+    is there. Raises NotFound, risks.BadRisk."""
     with transaction.atomic():
         row = _locked(trunk_id)
-        risks.accept(by, risks.PLAIN_TRUNK, row.id, about(row), reason, until)
+        if shown is not None and shown != covers(row):
+            raise BadRisk("reason", "somebody changed this trunk meanwhile", "look at what it is now")
+        risks.accept(by, risks.PLAIN_TRUNK, row.id, about(row), reason, until, covers(row))
         transaction.on_commit(touch)
 
 
@@ -213,7 +228,7 @@ _PLAIN_FIELDS = ("name", "domain", "proxy", "transport", "user", "peer_name", "e
 
 def _write(row: Trunk, described: sip.Trunk, password: str, by: By) -> list[str]:
     """Put a description into a row and save it. Returns the names of what changed."""
-    asked_anew = row.domain != described.domain or row.user != described.user
+    asked_anew = rules.goes_elsewhere((row.user, row.domain, row.proxy, row.transport), described)
     new = {name: getattr(described, name) for name in _PLAIN_FIELDS} | {
         "kind": described.kind.value,
         "sources": list(described.sources),
@@ -231,7 +246,7 @@ def _write(row: Trunk, described: sip.Trunk, password: str, by: By) -> list[str]
 
 
 def _password(row: Trunk, described: sip.Trunk, password: str, asked_anew: bool) -> list[str]:
-    """Seal it. It does not go to another host or by another name unless somebody types it again: who may change a
+    """Seal it. It does not go elsewhere (trunk_rules.goes_elsewhere) unless somebody types it again: who may change a
     trunk cannot read its password, and must not learn it by pointing the trunk to a server of their own."""
     if described.kind is not Kind.REGISTER:
         gone = bool(row.password)
@@ -244,7 +259,7 @@ def _password(row: Trunk, described: sip.Trunk, password: str, asked_anew: bool)
         why = (
             "registering needs it"
             if not row.password
-            else "it must be typed again for another domain or user"
+            else "it must be typed again for another domain, server or user, or to go without TLS"
         )
         raise BadTrunk("password", why, "copy it from your carrier's page")
     if not password:

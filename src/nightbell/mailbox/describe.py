@@ -142,7 +142,7 @@ def _reasons(capture: Capture, said: Said, message: Message) -> list[Reason]:
         reasons.append(Reason("flagged", "marked as urgent in the voicemail of before", "", 0, 0))
     if message.kind == Kind.MISSED:
         reasons.append(Reason("missed", "possible missed patient", "", 0, 0))
-    if any(mark.name == "unfetched" for mark in capture.marks):
+    if said.unfetched:
         reasons.append(Reason("unfetched", "the recording could not be fetched from the carrier", "", 0, 0))
     if capture.end.reason is EndReason.INTERRUPTED:
         reasons.append(Reason("interrupted", "the recording was cut short", "", 0, 0))

@@ -48,10 +48,21 @@ class Taken:
     rings: bool = False
 
 
-def take_in(path: Path, now: datetime, unpacker: Unpacker | None = None) -> Taken | None:
+@dataclass(frozen=True, slots=True)
+class Unpackers:
+    """What decodes G.722 and Opus. urgent: gives up sooner, for an alert waits behind it; the job tries again."""
+
+    others: Unpacker | None = None
+    urgent: Unpacker | None = None
+
+
+def take_in(
+    path: Path, now: datetime, unpacker: Unpacker | None = None, quick: Unpacker | None = None
+) -> Taken | None:
     """Turn one capture file into a message. None when another process holds it or it is gone.
 
-    unpacker: decodes G.722 and Opus; without one, or when it fails, their payloads are kept for `undecoded`.
+    unpacker: decodes G.722 and Opus; without one, or when it fails, their payloads are kept for `undecoded`. quick: the
+    same for an urgent call, whose alert does not wait long for it.
     Raises KeysAway (leave everything as it is, try later) or AuditClosed/DatabaseError (try later).
     """
     try:
@@ -61,7 +72,7 @@ def take_in(path: Path, now: datetime, unpacker: Unpacker | None = None) -> Take
                 epoch_id, capture_id = peek(data)
             except SealError:
                 return _without_header(path, data, now)
-            return _take(path, data, (epoch_id, capture_id), unpacker, now)
+            return _take(path, data, (epoch_id, capture_id), Unpackers(unpacker, quick or unpacker), now)
     except (Busy, FileNotFoundError):
         return None
 
@@ -77,7 +88,7 @@ def begins_urgent(path: Path) -> bool | None:
         return None  # intake itself will say what is the matter
 
 
-def _take(path: Path, data: bytes, ids: tuple[str, str], unpacker: Unpacker | None, now: datetime) -> Taken:
+def _take(path: Path, data: bytes, ids: tuple[str, str], unpackers: Unpackers, now: datetime) -> Taken:
     epoch_id, capture_id = ids
     before = Message.objects.filter(pk=capture_id).first()
     if before is not None:
@@ -96,16 +107,17 @@ def _take(path: Path, data: bytes, ids: tuple[str, str], unpacker: Unpacker | No
         capture = open_capture(data, seed)
     except SealError as error:
         return _unreadable(path, capture_id, type(error).__name__, now)
-    rings, urgent = _store(capture, unpacker, now)
+    rings, urgent = _store(capture, unpackers, now)
     faults.point("intake.stored")
     durable.remove_file(path)
     return Taken(capture_id, "stored", urgent, rings)
 
 
-def _store(capture: Capture, unpacker: Unpacker | None, now: datetime) -> tuple[bool, bool]:
+def _store(capture: Capture, unpackers: Unpackers, now: datetime) -> tuple[bool, bool]:
     """Blob, key, row: in this order. Returns whether the message rings, and whether anything does."""
     said = marks.read(capture.marks)
-    heard = hear(capture, unpacker)
+    rings = said.urgent or bool(said.joins)
+    heard = hear(capture, unpackers.urgent if rings else unpackers.others)
     practice, mailbox = home_of(capture, said)
     message = describe(capture, said, heard, (practice, mailbox), now)
     thirds = set() if said.imported else third.thirds(message, capture.meta.caller)

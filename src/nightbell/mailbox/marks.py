@@ -26,7 +26,7 @@ class Said:
     confirmed or not; asking: the caller went no further than the status line; mailbox, joins: ULIDs or '';
     language: '' when it was not chosen; status: the state that was told, '' when none was asked for; studio: the
     number under which a clip was recorded, '' for all other calls; keep: it is to be kept; imported: 'new' or 'heard' for
-    a message of another voicemail, flagged: it was marked as urgent there; attested: 'verified' for a
+    a message of another voicemail, flagged: it was marked as urgent there; unfetched: a carrier's recording of it could not be had; attested: 'verified' for a
     number that its carrier knows to be the caller's, 'failed' for one that somebody made up, else ''."""
 
     urgent: bool = False
@@ -45,6 +45,7 @@ class Said:
     joins: str = ""
     imported: str = ""
     flagged: bool = False
+    unfetched: bool = False
     attested: str = ""
     promise: str = ""
     promised_by: datetime | None = None
@@ -86,6 +87,7 @@ def read(marks: Iterable[Mark]) -> Said:
         joins=_ulid(last.get("joins", "")),
         imported=last.get("imported", "") if last.get("imported", "") in ("new", "heard") else "",
         flagged="imported-flag" in last,
+        unfetched="unfetched" in last,
         attested=_attested(last.get("attest", "")),
         promise=clip,
         promised_by=promised_by,

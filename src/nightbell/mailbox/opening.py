@@ -24,7 +24,9 @@ FIRST_WORDS = 18
 _DAMAGED = Reason("damaged", "cannot be opened whole: tell whoever looks after the system", "", 0, 0)
 _THIRD = Reason("third", "third call in 20 minutes", "", 0, 0)
 _WORSE = Reason("worse", "got worse", "", 0, 0)
-_PUBLIC_REASONS = frozenset({"key", "menu", "third", "worse", "missed", "interrupted", "damaged", "unsure"})
+_PUBLIC_REASONS = frozenset(
+    {"key", "menu", "third", "worse", "missed", "interrupted", "damaged", "unsure", "unfetched", "flagged"}
+)
 
 
 def person(user: User) -> Person:

@@ -135,7 +135,7 @@ def first_urgency(said: Said, kind: str, end: EndReason, damaged: bool = False) 
         return "review" if said.flagged or damaged else "routine"
     if said.urgent or said.joins:
         return "urgent"
-    if said.review or kind == "missed" or end is EndReason.INTERRUPTED or damaged:
+    if said.review or said.unfetched or kind == "missed" or end is EndReason.INTERRUPTED or damaged:
         return "review"
     return "routine"
 

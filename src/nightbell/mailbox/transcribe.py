@@ -29,6 +29,14 @@ JOB = "transcribe"
 KEYS_AWAY = timedelta(seconds=20)
 LEASE = timedelta(seconds=45)  # renewed while the engine works: after a kill the words are not long in coming
 
+_OF_INTAKE = (
+    "menu",
+    "missed",
+    "interrupted",
+    "damaged",
+    "unfetched",
+    "flagged",
+)  # triage does not repeat these
 _LABELS = {
     "key": "pressed 1 for urgent",
     "unsure": "the words are uncertain",
@@ -168,7 +176,7 @@ def _reasons(message: Message, key: bytes, found: Sequence[triage.Reason], words
     if message.reasons_sealed is not None:
         # Not shown to anybody: it goes from one sealed column into the next.
         kept = sealed.open_reasons(key, where, message.reasons_sealed).open(Warrant("internal"))[0]
-        reasons = [reason for reason in kept if reason.kind in ("menu", "missed", "interrupted", "damaged")]
+        reasons = [reason for reason in kept if reason.kind in _OF_INTAKE]
     marked: dict[int, int] = {}
     for one in found:
         quote = " ".join(words[i].text.strip() for i in one.indexes)

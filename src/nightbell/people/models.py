@@ -92,6 +92,7 @@ class RiskAcceptance(models.Model):
     kind = models.CharField(max_length=20)
     subject = models.CharField(max_length=26)  # the id of what it is about
     about = models.CharField(max_length=200)  # the same in words, as it was then
+    covers = models.CharField(max_length=64, default="")  # a hash of all of it that matters
     reason = models.TextField()
     accepted_by = models.CharField(max_length=80)  # as in the log
     accepted_name = models.CharField(max_length=120)

@@ -16,7 +16,10 @@ def judged(told: dict[str, Any]) -> tuple[bool, str]:
         + (f", the oldest for {told['oldest_s']} s" if late else ""),
     ]
     if told["lost"]:
-        parts.append(f"{told['lost']} recordings could not be had in a week")
+        named = ", ".join(told["lost_names"])
+        parts.append(
+            f"{told['lost']} recordings could not be had in a week" + (f" ({named})" if named else "")
+        )
     if told["trouble"]:
         parts.append("trouble: " + ", ".join(told["trouble"]))
     if told["refused_at"]:

@@ -158,7 +158,7 @@ def _accept(config: Config, options: argparse.Namespace) -> int:
     from nightbell.line import trunks
 
     one = trunks.named(options.trunk)
-    trunks.accept_risk(by, one.id, options.why, _until(options.until, by.now))
+    trunks.accept_risk(by, one.id, options.why, _until(options.until, by.now), one.covers)
     print(f"Accepted on record: {one.name} may be unencrypted. Evidence: nightbell evidence transport")
     return 0
 

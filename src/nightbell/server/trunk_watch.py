@@ -27,7 +27,7 @@ class TrunkWatch:
         now = clock.utc_now()
         phones = self._control.health()
         trunk_payload.learn(By(self._actor, now), trunk_states.merged(phones))
-        encrypted_share.add(*self._calls.since_last(phones), now)
+        encrypted_share.add(*self._calls.since_last(phones, clock.monotonic()), now)
         trunks.forget_removed(now)
         self.stored = trunk_payload.stored(left_out)
 

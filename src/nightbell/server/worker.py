@@ -19,7 +19,7 @@ from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError
 from nightbell.core.log import Log
 from nightbell.core.notice import Recogniser
-from nightbell.line import carrier_found, carrier_health, carrier_intake, recordings, takeup
+from nightbell.line import carrier_found, carrier_health, carrier_intake, carrier_stand_in, recordings, takeup
 from nightbell.line.state import CHANGED
 from nightbell.mailbox import epochs, intake, late, playing, transcribe, undecoded
 from nightbell.oncall import escalation
@@ -33,6 +33,7 @@ from nightbell.store import vault
 
 IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
 SENDERS = 3
+QUICK = 5.0  # seconds that the alert of an urgent call waits for a decoder
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
 UPKEEP = 2.0
@@ -134,6 +135,7 @@ class Worker:
             Loop("line", self.publish_changed, threading.Event(), log, idle=LINE),
             Loop("clips", self.make_clips, threading.Event(), log, idle=0.5),
             Loop("carriers", self.fetch_held, threading.Event(), log, idle=0.5),
+            Loop("stand-ins", self.stand_in, threading.Event(), log, idle=1.0),
             *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
         ]
 
@@ -143,7 +145,7 @@ class Worker:
             if self._should_wait(path):
                 return False
             try:
-                taken = intake.take_in(path, clock.utc_now(), self.unpacker)
+                taken = intake.take_in(path, clock.utc_now(), self.unpacker, wiring.unpacker(QUICK))
             except Exception as error:
                 # It steps back behind the others: one bad capture must not keep them from becoming messages.
                 everybodys = isinstance(error, (OperationalError, AuditClosed, vault.KeysAway))
@@ -285,6 +287,10 @@ class Worker:
             return False
         now = clock.utc_now()
         return carrier_intake.run_one(self.held, now) or self.finder.step(now) > 0
+
+    def stand_in(self) -> bool:
+        """Apart from the fetching, which a provider may hold up."""
+        return carrier_stand_in.write_due(self.held, clock.utc_now())
 
     def _webhooks(self) -> dict[str, Any] | None:
         """How calls by webhook stand; None where there are none, or nobody can tell."""

@@ -102,6 +102,9 @@ class Tag:
     tone: str = ""
 
 
+NUMBER_FALSE = Tag(_TAG_WORDS["number-failed"])
+
+
 @dataclass(frozen=True, slots=True)
 class RowView:
     """One line of the inbox, ready to print. `said`: the patient's own words; `says`: ours, when there are none."""

@@ -10,7 +10,7 @@ from nightbell.line.trunk_rules import Given
 from nightbell.line.trunks import TrunkView
 from nightbell.sip.trunk import DIALLED, BadTrunk
 
-MOST = 4000  # characters of one field; the rules say more
+MOST = 20_000  # characters of one field; the rules say more
 
 # BadTrunk names parts of a trunk; these are the fields of the form.
 _FIELD_OF = {"certificate name": "peer_name", "keep-alive": "keep_alive"}
@@ -19,7 +19,12 @@ _KINDS = {
     "address": ("name", "sources", "domain", "transport"),
     "certificate": ("name", "peer_name", "domain", "transport"),
 }
-_FINE = ("proxy", "keep_alive", "dialled")  # below "More": most people never need them
+# Below "More": most people never need them.
+_FINE = {
+    "register": ("proxy", "sources", "keep_alive", "dialled", "expires"),
+    "address": ("proxy", "keep_alive", "dialled"),
+    "certificate": ("proxy", "sources", "keep_alive", "dialled"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "In which order we look: history, diversion, called, to, request. The first that is one of ours counts.",
     ),
 }  # fmt: skip
+_SOURCES_OPTIONAL = {
+    "register": "May stay empty. Only if calls come from elsewhere than from the server: 203.0.113.7 or 203.0.113.0/24.",
+    "certificate": "May stay empty. With them the certificate alone is not enough: 203.0.113.7 or 203.0.113.0/24.",
+}
 _DOMAIN_OPTIONAL = "May stay empty. With it we ask now and then whether the carrier is there."
 
 
@@ -82,17 +91,18 @@ def values_of_trunk(one: TrunkView) -> dict[str, str]:
     }  # fmt: skip
 
 
-def given(typed: Mapping[str, str], kind: str, preset: str) -> Given:
-    """What was typed. Raises BadTrunk for a number that is none."""
+def given(typed: Mapping[str, str], kind: str, preset: str, before: Mapping[str, str] | None = None) -> Given:
+    """What was typed. before: values_of_trunk; what was not asked stays like that. Raises BadTrunk for a number that is
+    none."""
 
     def text(name: str) -> str:
-        return typed.get(name, "")[:MOST].strip()
+        return typed.get(name, (before or {}).get(name, ""))[:MOST].strip()
 
     dialled = tuple(one for one in text("dialled").lower().replace(",", " ").split() if one)
     return Given(
         name=text("name"), kind=kind, domain=text("domain"), proxy=text("proxy"),
         transport=text("transport") or "tls", user=text("user"), password=typed.get("password", "")[:MOST],
-        sources=text("sources") if kind == "address" else "", peer_name=text("peer_name"),
+        sources=text("sources"), peer_name=text("peer_name"),
         expires=_seconds(text("expires") or "600", "expires"),
         keep_alive=_seconds(text("keep_alive") or "30", "keep-alive"), dialled=dialled or tuple(DIALLED), preset=preset,
     )  # fmt: skip
@@ -109,7 +119,7 @@ def fields(
 ) -> tuple[list[Field], list[Field]]:
     """The fields of a kind, first those that everybody fills in. keeps_password: an empty one keeps what is there."""
     wrong = _FIELD_OF.get(trouble.field, trouble.field) if trouble else ""
-    fine = (*_FINE, *(("expires",) if kind == "register" else ()))
+    kind = kind if kind in _KINDS else "address"
 
     def made(name: str) -> Field:
         label, words = _WORDS[name]
@@ -117,6 +127,8 @@ def fields(
             words = "Leave it empty to keep the one that is there. It is shown nowhere."
         if name == "domain" and kind != "register":
             words = _DOMAIN_OPTIONAL
+        if name == "sources" and kind != "address":
+            words = _SOURCES_OPTIONAL[kind]
         error = (
             f"{_sentence(trouble.why)} {_sentence(trouble.mend)}".strip() if trouble and wrong == name else ""
         )
@@ -124,7 +136,7 @@ def fields(
         value = "" if name == "password" else values.get(name, "")
         return Field(name, label, words, value, error, shape, _TRANSPORTS if name == "transport" else ())
 
-    return [made(name) for name in _KINDS.get(kind, _KINDS["address"])], [made(name) for name in fine]
+    return [made(name) for name in _KINDS[kind]], [made(name) for name in _FINE[kind]]
 
 
 def _sentence(text: str) -> str:

@@ -134,6 +134,8 @@ def _risk(one: TrunkView, now: datetime) -> tuple[str, str]:
         if one.transport == "tls":
             return "Encrypted. Unencrypted calls are refused.", ""
         return "Unencrypted: not used before its risk is accepted.", "urgent"
+    if one.risk_moved:
+        return "Unencrypted calls are taken, and the trunk was changed since that was accepted.", "urgent"
     end = f"{one.risk.until:%d %b %Y}".lstrip("0")
     who = f"accepted by {one.risk.accepted_name}"
     stands = standing(one.risk.until, now)

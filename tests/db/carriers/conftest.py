@@ -25,7 +25,7 @@ from nightbell.core.clock import utc_now
 from nightbell.core.config import load
 from nightbell.core.log import Log
 from nightbell.flow.plan import Plan
-from nightbell.line import carrier_intake, service
+from nightbell.line import carrier_intake, carrier_stand_in, service
 from nightbell.line.carrier_models import CarrierCall, Stage
 from nightbell.mailbox import intake, playing
 from nightbell.mailbox.models import Message
@@ -73,7 +73,8 @@ class Desk:
         """The worker's loops, until nothing is due. seconds: that pass before."""
         self.now = max(self.now, utc_now()) + timedelta(seconds=seconds)
         for _ in range(rounds):
-            worked = carrier_intake.run_one(self.tools, self.now)
+            worked = carrier_stand_in.write_due(self.tools, self.now)
+            worked = carrier_intake.run_one(self.tools, self.now) or worked
             for path in spool.waiting(self.tools.folder):
                 intake.take_in(path, self.now, wiring.unpacker())
                 worked = True
@@ -112,9 +113,10 @@ def desk(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
             "telnyx": TelnyxCarrier(API_KEY, wire),
         }
         log = Log("test", stream=(tmp_path / "log").open("w"))
-        yield Desk(
-            house, api, carrier_intake.Tools(carriers, wiring.decoder(config), config.spool, log), keys
-        )
+        tools = carrier_intake.Tools(carriers, wiring.decoder(config), config.spool, log)
+        desk = Desk(house, api, tools, keys)
+        api.clock = lambda: desk.now
+        yield desk
     if not stamped:
         stamp.unlink(missing_ok=True)
 

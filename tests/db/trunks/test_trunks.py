@@ -13,8 +13,9 @@ from tests.db.trunks.conftest import NOW, PASSWORD, PLAIN, REGISTER, WHY, by
 from tests.factories import House
 
 from nightbell.audit.models import Event
+from nightbell.compliance import transport
 from nightbell.core.config import load
-from nightbell.line import trunk_payload, trunks
+from nightbell.line import trunk_payload, trunk_states, trunks
 from nightbell.line.models import Trunk
 from nightbell.mailbox import epochs
 from nightbell.people import risks
@@ -28,6 +29,8 @@ from nightbell.sip import digest
 from nightbell.sip import trunk as sip
 from nightbell.sip.trunk import BadTrunk
 from nightbell.store import vault
+from nightbell.web import trunk_form
+from nightbell.web.trunk_words import card
 
 ASKED = {"realm": "carrier.example", "algorithms": ["SHA-256", "MD5", "SHA-256-sess"]}
 
@@ -103,14 +106,31 @@ def test_the_first_realm_is_taken_and_another_is_not(house: House, registering: 
 
 def test_a_password_does_not_follow_to_another_host(house: House, registering: str) -> None:
     trunk_payload.learn(by(), {registering: ASKED})
-    for change in ({"domain": "sip.evil.example"}, {"user": "other"}):
+    for change in (
+        {"domain": "sip.evil.example"}, {"user": "other"}, {"proxy": "sip.evil.example"}, {"transport": "udp"},
+    ):  # fmt: skip
         with pytest.raises(BadTrunk) as told:
             trunks.change(by(), registering, replace(REGISTER, password="", **change))
         assert told.value.field == "password"
+        assert Trunk.objects.get().realm == "carrier.example"
     trunks.change(by(), registering, replace(REGISTER, domain="sip.new.example", password="another"))
     assert Trunk.objects.get().realm == "", "the new carrier's first realm is taken again"
     trunks.change(by(), registering, replace(REGISTER, kind="address", password="", sources="203.0.113.7"))
     assert (Trunk.objects.get().password, Trunk.objects.get().user) == ("", "")
+
+
+def test_a_password_stays_where_it_goes_to_the_same_server(house: House) -> None:
+    by_proxy = replace(REGISTER, proxy="edge.carrier.example:5061")
+    made = trunks.add(by(), by_proxy)
+    trunks.change(
+        by(), made, replace(by_proxy, password="", proxy=" SIP:Edge.carrier.example:5061", expires=900)
+    )
+    with pytest.raises(BadTrunk):
+        trunks.change(by(), made, replace(by_proxy, password="", proxy=""))
+    trunks.change(by(), made, replace(by_proxy, transport="udp"))
+    trunks.change(by(), made, replace(by_proxy, password="", transport="tcp"))
+    trunks.change(by(), made, replace(by_proxy, password=""))
+    assert vault.open_secret(Trunk.objects.get().password, trunks.SECRET) == PASSWORD
 
 
 @pytest.mark.parametrize(
@@ -189,6 +209,79 @@ def test_when_the_time_is_up_calls_go_on_and_it_is_red(house: House, plain: str)
     trunks.accept_risk(by(until + day), plain, WHY, until + 100 * day)
     assert RiskAcceptance.objects.count() == 2
     assert standing(risks.on_record(risks.PLAIN_TRUNK)[plain].until, until + day) is Standing.GOOD
+
+
+FIVE = ["203.0.113.7", "198.51.100.0/24", "192.0.2.1", "192.0.2.2", "192.0.2.3"]
+BOX = replace(PLAIN, domain="box.example", proxy="edge.box.example", sources=" ".join(FIVE))
+
+
+def evidence() -> transport.Hop:
+    return next(hop for hop in transport.in_transit(load(), NOW) if hop.name.startswith("Trunk"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": "certificate", "peer_name": "box.example"},
+        {"domain": "other.example"},
+        {"proxy": "edge.other.example"},
+        {"transport": "tcp"},
+        {"sources": " ".join([*FIVE[:4], "100.64.0.0/16"])},
+        {"sources": " ".join(FIVE[:4])},
+    ],
+)
+def test_a_risk_is_accepted_for_all_that_decides_who_may_call(house: House, change: dict[str, str]) -> None:
+    trunk = trunks.add(by(), BOX)
+    trunks.accept_risk(by(), trunk, WHY, NOW + timedelta(days=90))
+    trunks.change(by(), trunk, replace(BOX, name="Box", keep_alive=60, sources=" ".join(reversed(FIVE))))
+    assert evidence().ok, "the same trunk by another name"
+    trunks.change(by(), trunk, replace(BOX, **change))
+    assert not evidence().ok and "accepted" in evidence().says
+    assert "changed since" in card(trunks.one_trunk(trunk), None, "UTC", NOW).risk
+    assert "changed since" in trunk_states.judged(trunk_payload.stored({}), {}, None, True, NOW)[1]
+    trunks.accept_risk(by(), trunk, WHY, NOW + timedelta(days=90))
+    assert evidence().ok
+
+
+def test_a_certificates_name_is_part_of_what_was_accepted(house: House) -> None:
+    by_name = replace(PLAIN, kind="certificate", peer_name="box.example", sources="")
+    trunk = trunks.add(by(), by_name)
+    trunks.accept_risk(by(), trunk, WHY, NOW + timedelta(days=90))
+    trunks.change(by(), trunk, replace(by_name, peer_name="other.example"))
+    assert not evidence().ok
+
+
+def test_a_risk_is_accepted_for_the_trunk_that_was_shown(house: House, plain: str) -> None:
+    shown = trunks.one_trunk(plain).covers
+    trunks.change(by(), plain, replace(PLAIN, sources="192.0.2.1"))
+    with pytest.raises(BadRisk, match="meanwhile"):
+        trunks.accept_risk(by(), plain, WHY, NOW + timedelta(days=90), shown)
+    assert not RiskAcceptance.objects.exists()
+    trunks.accept_risk(by(), plain, WHY, NOW + timedelta(days=90), trunks.one_trunk(plain).covers)
+    kept = bytes(Event.objects.get(action="risk:accept").leaf)
+    assert trunks.one_trunk(plain).covers.encode() in kept
+
+
+def test_saving_what_the_page_drew_keeps_all_of_a_trunk(house: House) -> None:
+    for given in (
+        replace(REGISTER, sources="203.0.113.0/24", proxy="edge.carrier.example", expires=900),
+        replace(
+            REGISTER, name="Two", kind="certificate", password="", peer_name="x.example", sources="192.0.2.7"
+        ),
+        replace(BOX, dialled=("to",)),
+    ):
+        one = trunks.one_trunk(trunks.add(by(), given))
+        values = trunk_form.values_of_trunk(one)
+        drawn = {
+            field.name: values.get(field.name, "")
+            for part in trunk_form.fields(one.kind, values)
+            for field in part
+        }
+        for typed in (drawn, drawn | {"name": "Other"}):
+            trunks.change(by(), one.id, trunk_form.given(typed, one.kind, one.preset, values))
+        after = trunks.one_trunk(one.id)
+        assert after.sources and replace(after, name=one.name) == one
+        trunks.remove(by(), one.id)
 
 
 @pytest.mark.parametrize(

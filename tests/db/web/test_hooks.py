@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from collections.abc import Callable
 from urllib.parse import urlencode
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.db.web.conftest import Https
 from tests.factories import House
 from tests.fakes.carrier import Signer
@@ -121,5 +123,26 @@ def test_what_is_set_up_and_what_is_refused(tmp_path_factory: pytest.TempPathFac
     assert list(wiring.hooks(config)) == list(wiring.carriers(config)) == ["twilio"]
     with pytest.raises(RefusedStart, match="NIGHTBELL_TWILIO_API"):
         load(common | {"NIGHTBELL_TWILIO_API": "http://api.twilio.com"})
+    telnyx = common | {"NIGHTBELL_TELNYX_API_KEY_FILE": str(folder / "token")}
     with pytest.raises(RefusedStart, match="NIGHTBELL_TELNYX_PUBLIC_KEY"):
-        wiring.hooks(load(common | {"NIGHTBELL_TELNYX_PUBLIC_KEY": "x"}))
+        wiring.hooks(load(telnyx | {"NIGHTBELL_TELNYX_PUBLIC_KEY": "x"}))
+    public = base64.b64encode(Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
+    config = load(telnyx | {"NIGHTBELL_TELNYX_PUBLIC_KEY": public})
+    assert list(wiring.hooks(config)) == list(wiring.carriers(config)) == ["telnyx"]
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        {"NIGHTBELL_TWILIO_ACCOUNT": ACCOUNT}, {"NIGHTBELL_TWILIO_TOKEN": "secret"},
+        {"NIGHTBELL_TELNYX_PUBLIC_KEY": "x"}, {"NIGHTBELL_TELNYX_API_KEY": "secret"},
+    ],
+)  # fmt: skip
+def test_half_a_provider_is_no_provider(half: dict[str, str]) -> None:
+    """It would take calls and never fetch what was said, or fetch what nobody can send."""
+    (given,) = half
+    provider = given.split("_")[1]
+    for build in (wiring.hooks, wiring.carriers):
+        with pytest.raises(RefusedStart) as refused:
+            build(load({"NIGHTBELL_HOME": "/tmp/h", "NIGHTBELL_KEYS": "/tmp/k"} | half))
+        assert str(refused.value).count(f"NIGHTBELL_{provider}_") == 2, "both are named"

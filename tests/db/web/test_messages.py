@@ -130,6 +130,28 @@ def test_a_number_said_otherwise_than_the_carriers_is_pointed_out(
     assert "Heard in the message: (503) 555-0149" in page
 
 
+@pytest.mark.parametrize(
+    ("marks", "told"),
+    [
+        (("attest:verified:A",), "The carrier vouches for this number"),
+        (("attest:failed:-",), "This number may be false"),
+        (("attest:failed:-", "callback:seen"), "This number may be false"),  # it is the one that called
+        (("attest:verified:A", "callback:2125550199"), ""),  # that one the carrier knows nothing of
+        (("attest:verified:B",), ""),
+        ((), ""),
+    ],
+)
+def test_beside_a_number_stands_what_the_carrier_says_of_it(
+    house: House, browser: Callable[[Role], Https], marks: tuple[str, ...], told: str
+) -> None:
+    message = make_message(house.mailbox, marks=tuple((0, one) for one in ("recording", *marks)))
+    for role in (Role.CLINICIAN, Role.COMPLIANCE):
+        page = browser(role).get(f"/m/{message.id}/").content.decode()
+        for words in ("The carrier vouches for this number", "This number may be false"):
+            assert (words in page) is (words == told and role is Role.CLINICIAN)
+        assert page.count("number may be false") <= 1, "not in a tag as well"
+
+
 def test_words_that_look_like_markup_stay_words(house: House, browser: Callable[[Role], Https]) -> None:
     message = spoken_message(house, text="<script>alert(1)</script> <b>bold</b>")
     for path in ("/", f"/m/{message.id}/"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -202,6 +203,20 @@ def test_two_who_change_at_once_are_told(it: Https, trunk: str) -> None:
     assert Trunk.objects.get().expires == 900
 
 
+def test_what_a_page_did_not_ask_stays_as_it_is(it: Https, house: House) -> None:
+    made = trunks.add(By("os:root", utc_now()), replace(REGISTER, sources="203.0.113.0/24"))
+    assert "203.0.113.0/24" in body(it.get(f"/trunks/{made}")), "an address more than the server's is drawn"
+    assert it.post(f"/trunks/{made}", FORM | {"password": "", "expires": "900"}).status_code == 302
+    assert (Trunk.objects.get().expires, Trunk.objects.get().sources) == (900, ["203.0.113.0/24"])
+    assert it.post(f"/trunks/{made}", FORM | {"password": "", "sources": ""}).status_code == 302
+    assert Trunk.objects.get().sources == []
+    many = [f"2001:db8:{n:x}:1111:2222:3333:4444:5555" for n in range(0x1000, 0x1100)]
+    assert (
+        it.post(f"/trunks/{made}", FORM | {"password": "", "sources": "\r\n".join(many)}).status_code == 302
+    )
+    assert Trunk.objects.get().sources == many
+
+
 def test_asking_now_leaves_word_for_the_worker(it: Https, trunk: str) -> None:
     asked = load().home / "run" / trunks.ASKED
     it.post(f"/trunks/{trunk}/ask")
@@ -212,11 +227,9 @@ def test_asking_now_leaves_word_for_the_worker(it: Https, trunk: str) -> None:
 
 
 def test_a_risk_is_accepted_only_by_who_proved_again_who_they_are(it: Https, trunk: str) -> None:
-    until = f"{utc_now() + timedelta(days=90):%Y-%m-%d}"
-    for answer in (
-        it.get(f"/trunks/{trunk}/risk"),
-        it.post(f"/trunks/{trunk}/risk", {"reason": WHY, "until": until}),
-    ):
+    typed = {"reason": WHY, "until": f"{utc_now() + timedelta(days=90):%Y-%m-%d}"}
+    typed["covers"] = trunks.one_trunk(trunk).covers
+    for answer in (it.get(f"/trunks/{trunk}/risk"), it.post(f"/trunks/{trunk}/risk", typed)):
         assert answer.status_code == 302 and "/account/confirm/" in answer["Location"]
     assert not RiskAcceptance.objects.exists()
     assert it.post(answer["Location"], {"password": "wrong"}).status_code == 200
@@ -228,7 +241,9 @@ def test_a_risk_is_accepted_only_by_who_proved_again_who_they_are(it: Https, tru
 
 def test_a_risk_is_accepted_shown_and_withdrawn(fresh: Https, house: House) -> None:
     plain = trunks.add(By("os:root", utc_now()), PLAIN)
+    shown = {"covers": trunks.one_trunk(plain).covers}
     assert "Not in use" in body(fresh.get("/trunks/"))
+    assert f'name="covers" value="{shown["covers"]}"' in body(fresh.get(f"/trunks/{plain}/risk"))
     until = f"{utc_now() + timedelta(days=90):%Y-%m-%d}"
     for typed, told in (
         ({"reason": "short", "until": until}, "Nobody could judge"),
@@ -238,9 +253,13 @@ def test_a_risk_is_accepted_shown_and_withdrawn(fresh: Https, house: House) -> N
         ({"reason": WHY, "until": "2099-12-31"}, "two years"),
         ({}, "cannot be read"),
     ):
-        answer = fresh.post(f"/trunks/{plain}/risk", typed)
+        answer = fresh.post(f"/trunks/{plain}/risk", shown | typed)
         assert (answer.status_code, told in body(answer)) == (422, True), typed
-    assert fresh.post(f"/trunks/{plain}/risk", {"reason": WHY, "until": until}).status_code == 302
+    good = {"reason": WHY, "until": until}
+    for old in ({}, {"covers": "0" * 64}):
+        assert "changed this trunk meanwhile" in body(fresh.post(f"/trunks/{plain}/risk", good | old))
+    assert not RiskAcceptance.objects.exists()
+    assert fresh.post(f"/trunks/{plain}/risk", good | shown).status_code == 302
     for path in ("/trunks/", "/evidence/transport", f"/trunks/{plain}/risk"):
         assert "a cable of its own" in body(fresh.get(path)), path
     compliance = signed_in(house.people[Role.COMPLIANCE])
@@ -289,12 +308,11 @@ def test_a_database_beyond_this_machine_must_be_encrypted(url: str, ok: bool, en
 
 
 def test_each_way_out_that_is_set_up_is_told(house: House) -> None:
-    from dataclasses import replace
-
     from nightbell.compliance import transport
 
     config = replace(
-        load(), smtp="smtp://u:p@mail.example", key_provider="aws-kms:arn", twilio_account="AC1", telnyx_public_key="k",
+        load(), smtp="smtp://u:p@mail.example", key_provider="aws-kms:arn", twilio_account="AC1", twilio_token="t",
+        telnyx_public_key="k", telnyx_api_key="a",
         database="postgresql://u:p@db.example/nb?sslmode=require", keyring="sqlite",
     )  # fmt: skip
     hops = transport.in_transit(config, utc_now())

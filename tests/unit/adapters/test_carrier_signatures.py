@@ -20,7 +20,16 @@ from twilio.twiml.voice_response import VoiceResponse
 
 from nightbell.adapters.carriers.telnyx import TelnyxHook
 from nightbell.adapters.carriers.twilio import TwilioHook, decrypt, sign
-from nightbell.core.carriers import BadRecording, EndCall, Gather, GoOn, PlayClip, RecordCall, Verb
+from nightbell.core.carriers import (
+    BadRecording,
+    EndCall,
+    Gather,
+    GoOn,
+    KeyDoesNotFit,
+    PlayClip,
+    RecordCall,
+    Verb,
+)
 from nightbell.core.errors import RefusedStart
 
 NOW = datetime(2026, 11, 27, 16, 0, tzinfo=UTC)
@@ -231,8 +240,11 @@ def test_an_encrypted_recording_is_opened_with_the_key_that_it_names() -> None:
         )
 
     assert decrypt(sealed, details, private) == b"RIFF sound"
-    for odd in (details | {"public_key_sid": "CR0"}, details | {"iv": "?"}, {}, "[]", "x", 7):
+    for odd in (details | {"iv": "?"}, {}, "[]", "x", 7):
         with pytest.raises(BadRecording):
             decrypt(sealed, odd, private)
     with pytest.raises(BadRecording):
         decrypt(sealed[:-1], details, private)
+    for wrong in (lambda _: private("CR0"), lambda _: b"no key", lambda _: b""):
+        with pytest.raises(KeyDoesNotFit):  # our trouble: nothing is said of the recording
+            decrypt(sealed, details, wrong)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler
 
 import pytest
 from tests.fakes.carrier_api import ACCOUNT, API_KEY, TOKEN, FakeApi, FakeRecording, running, twilio_id
 
+from nightbell.adapters.carriers import telnyx as telnyx_adapter
 from nightbell.adapters.carriers.telnyx import TelnyxCarrier
 from nightbell.adapters.carriers.twilio import TwilioCarrier
 from nightbell.adapters.carriers.wire import Wire
 from nightbell.core.carriers import BadRecording, CarrierAway, NotThere
+from nightbell.core.clock import utc_now
 from nightbell.web.callflow_sound import wav
 
 SOUND = wav(bytes(range(256)) * 100)
@@ -26,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeApi]:
 
 @pytest.fixture
 def api(server: FakeApi) -> FakeApi:
-    for kept in (server.calls, server.recordings, server.answers):
+    for kept in (server.calls, server.recordings, server.answers, server.ended):
         kept.clear()  # type: ignore[attr-defined]
     return server
 
@@ -145,3 +148,55 @@ def test_a_name_that_is_none_of_theirs_is_not_asked_for(api: FakeApi, name: str)
         with pytest.raises(NotThere):
             carrier.delete(name)
     assert len(api.asked) == asked
+
+
+def test_an_answer_whose_headers_come_drop_by_drop_is_left(api: FakeApi) -> None:
+    def drops(handler: BaseHTTPRequestHandler) -> None:
+        handler.close_connection = True
+        try:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for at in range(60):
+                handler.wfile.write(b"X-%d: 1\r\n" % at)
+                time.sleep(0.05)
+        except OSError:
+            return
+
+    api.answers["json"] = [drops]
+    began = time.monotonic()
+    with pytest.raises(CarrierAway, match="too long"):
+        twilio(api, seconds=0.2).recordings(twilio_id("CA"))
+    assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize(
+    ("host", "may"),
+    [
+        ("s3.amazonaws.com", True), ("recordings.s3.amazonaws.com", True), ("s3.us-east-1.amazonaws.com", True),
+        ("telephony-recorder-prod.s3.eu-central-1.amazonaws.com", True), ("s3-us-west-2.amazonaws.com", True),
+        ("cdn.telnyx.com", True), ("ec2-1-2-3-4.compute-1.amazonaws.com", False), ("amazonaws.com", False),
+        ("abc.execute-api.us-east-1.amazonaws.com", False), ("s3.amazonaws.com.evil.example", False),
+        ("evils3.amazonaws.com", False), ("s3.execute-api.amazonaws.com", False), ("telnyx.com", False),
+    ],
+)  # fmt: skip
+def test_the_hosts_of_telnyxs_links(host: str, may: bool) -> None:
+    assert Wire(telnyx_adapter.API, telnyx_adapter.MEDIA)._may("https", host, None) is may
+
+
+def test_telnyx_forgets_a_call_and_its_recordings_tell_the_numbers(api: FakeApi) -> None:
+    carrier = TelnyxCarrier(API_KEY, Wire(api.base, (), api.ca))
+    call = "v3:call-0002-fake"
+    for api.forgotten in (404, 422):
+        with pytest.raises(NotThere):
+            carrier.facts(call)
+    api.calls[call] = {"from": "+15035550148", "to": "+15035550100"}
+    api.hold(FakeRecording("0000abcd-aaaa-bbbb-cccc-000000000001", call, SOUND))
+    assert carrier.facts(call).over is False
+    api.ended[call] = utc_now() - timedelta(minutes=11)
+    for api.forgotten in (404, 422):
+        facts = carrier.facts(call)
+        assert (facts.over, facts.ring.caller, facts.ring.called) == (True, "+15035550148", "+15035550100")
+        assert facts.began is not None
+    api.forgotten = 500
+    with pytest.raises(CarrierAway):
+        carrier.facts(call)
+    api.forgotten = 404

@@ -110,6 +110,8 @@ def test_what_a_call_becomes(said: Said, spoken: int | None, samples: int, voice
         (Said(), "message", EndReason.POUND, "routine"),
         (Said(test=True, urgent=True), "message", EndReason.POUND, "routine"),
         (Said(status="left", review=True), "status", EndReason.HANG_UP, "routine"),
+        (Said(unfetched=True), "message", EndReason.POUND, "review"),
+        (Said(unfetched=True, urgent=True), "message", EndReason.POUND, "urgent"),
     ],
 )
 def test_how_urgent_a_call_is_at_first(said: Said, kind: str, end: EndReason, urgency: str) -> None:

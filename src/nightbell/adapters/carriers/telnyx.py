@@ -24,7 +24,9 @@ from nightbell.core.carriers import Abilities, BadRecording, CallFacts, Held, No
 from nightbell.core.errors import RefusedStart
 
 API = "https://api.telnyx.com"
-MEDIA = (".telnyx.com", ".amazonaws.com")
+# Their links lead to S3: to its own hosts alone, for anybody can have another host below amazonaws.com.
+S3 = re.compile(r"([a-z0-9][a-z0-9.-]{1,62}\.)?s3([.-][a-z]{2}(-[a-z]+){1,2}-[0-9])?\.amazonaws\.com")
+MEDIA = (".telnyx.com", S3)
 MOST_PAGES = 20
 TOLERANCE = 300  # seconds between its clock and ours
 _ID = re.compile(r"[0-9a-fA-F-]{8,64}\Z")
@@ -89,8 +91,8 @@ class TelnyxCarrier:
             raise BadRecording("A recording", "the carrier gives no link to it")
         return self._wire.sound(link, self._headers)
 
-    def delete(self, recording: str) -> None:
-        self._wire.delete(f"/v2/recordings/{_id(recording)}", self._headers)
+    def delete(self, recording: str) -> bool:
+        return self._wire.delete(f"/v2/recordings/{_id(recording)}", self._headers)
 
     def recordings(self, call: str) -> list[Held]:
         held = [
@@ -115,11 +117,21 @@ class TelnyxCarrier:
 
     def facts(self, call: str) -> CallFacts:
         rows = self._of(call)
-        found = self._wire.json(f"/v2/calls/{quote(_call(call), safe=':')}", self._headers).get("data") or {}
-        alive = isinstance(found, dict) and found.get("is_alive") is True
+        alive = self._alive(call)
+        if alive is None and not rows:
+            raise NotThere("A call", "Telnyx knows neither it nor a recording of it")
         first = rows[0] if rows else {}
         ring = Ring(call, text(first, "from"), text(first, "to"))
         return CallFacts(not alive, ring, _moment(text(first, "recording_started_at")))
+
+    def _alive(self, call: str) -> bool | None:
+        """None: it is not known. Telnyx forgets a call ten minutes after its end; its recordings still name the numbers."""
+        where = f"/v2/calls/{quote(_call(call), safe=':')}"
+        try:
+            found = self._wire.json(where, self._headers, unknown=(404, 422)).get("data")
+        except NotThere:
+            return None
+        return isinstance(found, dict) and found.get("is_alive") is True
 
     def _of(self, call: str) -> list[dict[str, Any]]:
         return self._rows(

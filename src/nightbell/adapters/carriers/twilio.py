@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -35,6 +35,7 @@ from nightbell.core.carriers import (
     CallFacts,
     CarrierAway,
     Held,
+    KeyDoesNotFit,
     NotThere,
     Ring,
     Verb,
@@ -85,7 +86,9 @@ class TwilioHook:
         given = headers.get("x-twilio-signature", "")
         bound = parse_qs(urlsplit(url).query).get("bodySHA256")
         if bound:
-            told = bound[0].lower()[:64].encode("utf-8", "replace")  # as text it may hold what cannot be compared
+            told = (
+                bound[0].lower()[:64].encode("utf-8", "replace")
+            )  # as text it may hold what cannot be compared
             if not hmac.compare_digest(hashlib.sha256(body).hexdigest().encode(), told):
                 return False
             params = {}
@@ -128,8 +131,8 @@ class TwilioCarrier:
         sound = self._wire.sound(f"{where}.wav" + ("" if details else "?RequestedChannels=1"), self._headers)
         return decrypt(sound, details, self._private) if details else sound
 
-    def delete(self, recording: str) -> None:
-        self._wire.delete(f"{self._home}/Recordings/{_sid(recording)}.json", self._headers)
+    def delete(self, recording: str) -> bool:
+        return self._wire.delete(f"{self._home}/Recordings/{_sid(recording)}.json", self._headers)
 
     def recordings(self, call: str) -> list[Held]:
         found = self._wire.json(
@@ -168,7 +171,7 @@ class TwilioCarrier:
                 return path.read_bytes()
         except OSError:
             pass
-        raise CarrierAway(
+        raise KeyDoesNotFit(
             "An encrypted recording",
             "its private key is not in NIGHTBELL_TWILIO_RECORDING_KEYS",
             "put it there",
@@ -207,13 +210,23 @@ def decrypt(sound: bytes, details: object, private: Callable[[str], bytes]) -> b
         raise BadRecording(
             "An encrypted recording", "what is told of its encryption cannot be read"
         ) from error
+    secret = _opened(private(sid), wrapped)
     try:
-        key = load_pem_private_key(private(sid), None)
+        return AESGCM(secret).decrypt(nonce, sound, None)
+    except (ValueError, InvalidTag) as error:
+        raise BadRecording("An encrypted recording", "it was altered or cut") from error
+
+
+def _opened(pem: bytes, wrapped: bytes) -> bytes:
+    """The recording's own key. That ours does not open it says nothing of the recording: somebody put a wrong one."""
+    try:
+        key = load_pem_private_key(pem, None)
         if not isinstance(key, RSAPrivateKey):
             raise ValueError("not an RSA key")
-        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-        return AESGCM(key.decrypt(wrapped, oaep)).decrypt(nonce, sound, None)
-    except (ValueError, TypeError, InvalidTag) as error:
-        raise BadRecording(
-            "An encrypted recording", "this private key does not open it, or it was altered"
+        return key.decrypt(wrapped, padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None))
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyDoesNotFit(
+            "An encrypted recording",
+            "the private key of this name does not open it",
+            "put the right one into NIGHTBELL_TWILIO_RECORDING_KEYS",
         ) from error

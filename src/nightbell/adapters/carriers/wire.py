@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -32,13 +36,14 @@ class Answer:
 class Wire:
     """One provider's API and the hosts that its recordings may lie on.
 
-    base: 'https://host[:port]'; media: hosts, or '.domain' for all below it, that may be asked without credentials.
+    base: 'https://host[:port]'; media: hosts, '.domain' for all below it, or patterns of whole names, that may be asked
+    without credentials; seconds: for one answer, from the first byte of the request to the last one of the body.
     """
 
     def __init__(
         self,
         base: str,
-        media: tuple[str, ...],
+        media: tuple[str | re.Pattern[str], ...],
         ca_file: str = "",
         clock: Clock = SYSTEM,
         seconds: float = ALL_SECONDS,
@@ -79,25 +84,40 @@ class Wire:
             parts.hostname or "", parts.port or 443, timeout=SOCKET_SECONDS, context=self._tls
         )
         try:
-            where = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            connection.request(method, where, headers=dict(headers) if ours else {})
-            response = connection.getresponse()
-            target = (
-                response.getheader("Location") or "" if response.status in (301, 302, 303, 307, 308) else ""
-            )
-            body = b"" if target else self._read(response, most, until)
-            kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
-            return Answer(response.status, kind, body), target
+            connection.connect()
+            with self._bounded(connection.sock, until):
+                where = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request(method, where, headers=dict(headers) if ours else {})
+                return self._answered(connection.getresponse(), most, until)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise CarrierAway(
-                "The carrier", f"it cannot be reached ({type(error).__name__})", "wait"
-            ) from error
+            late = self._clock.monotonic() > until
+            why = "its answer takes too long" if late else f"it cannot be reached ({type(error).__name__})"
+            raise CarrierAway("The carrier", why, "wait") from error
         finally:
             connection.close()
 
+    def _answered(self, response: http.client.HTTPResponse, most: int, until: float) -> tuple[Answer, str]:
+        target = ""
+        if response.status in (301, 302, 303, 307, 308):
+            target = response.getheader("Location") or ""
+        body = b"" if target else self._read(response, most, until)
+        kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
+        return Answer(response.status, kind, body), target
+
+    @contextmanager
+    def _bounded(self, sock: socket.socket, until: float) -> Iterator[None]:
+        """Ends the connection when time is up: headers that come byte by byte are read by a library that does not look."""
+        left = max(0.0, until - self._clock.monotonic())
+        timer = threading.Timer(left, _end, (sock,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _may(self, scheme: str, host: str, port: int | None) -> bool:
-        listed = any(host.endswith(one) if one.startswith(".") else host == one for one in self._media)
-        return scheme == "https" and port in (None, 443) and listed
+        return scheme == "https" and port in (None, 443) and any(_fits(host, one) for one in self._media)
 
     def _read(self, response: http.client.HTTPResponse, most: int, until: float) -> bytes:
         """Everything, or CarrierAway when it was cut or took too long, or BadRecording when it is too much."""
@@ -116,14 +136,18 @@ class Wire:
                 raise _too_much(most)
             if self._clock.monotonic() > until:
                 raise CarrierAway("The carrier", "its answer takes too long", "wait")
+        if self._clock.monotonic() > until:
+            raise CarrierAway("The carrier", "its answer takes too long", "wait")
         if length is not None and len(out) < length:
             raise CarrierAway("The carrier", "its answer was cut short", "wait")
         return bytes(out)
 
-    def json(self, path: str, headers: Mapping[str, str]) -> dict[str, Any]:
-        """Raises NotThere, CarrierAway (any other status, or no JSON object)."""
+    def json(
+        self, path: str, headers: Mapping[str, str], unknown: tuple[int, ...] = (404,)
+    ) -> dict[str, Any]:
+        """Raises NotThere (for the statuses `unknown`), CarrierAway (any other but 200, or no JSON object)."""
         answer = self.ask("GET", path, headers)
-        if answer.status == 404:
+        if answer.status in unknown:
             raise NotThere("The carrier", "it does not know this call or recording")
         _expect(answer, 200)
         try:
@@ -144,10 +168,26 @@ class Wire:
             raise BadRecording("a recording", f"the carrier says that it is {answer.kind[:40] or 'nothing'}")
         return answer.body
 
-    def delete(self, path: str, headers: Mapping[str, str]) -> None:
+    def delete(self, path: str, headers: Mapping[str, str]) -> bool:
+        """False when it was not there any more."""
         answer = self.ask("DELETE", path, headers)
-        if answer.status != 404:
-            _expect(answer, 200, 202, 204)
+        if answer.status == 404:
+            return False
+        _expect(answer, 200, 202, 204)
+        return True
+
+
+def _fits(host: str, one: str | re.Pattern[str]) -> bool:
+    if isinstance(one, re.Pattern):
+        return one.fullmatch(host) is not None
+    return host.endswith(one) if one.startswith(".") else host == one
+
+
+def _end(sock: socket.socket) -> None:
+    try:
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)  # below TLS: its own state belongs to the other thread
+    except OSError:
+        return  # it is closed already
 
 
 def _too_much(most: int) -> BadRecording:

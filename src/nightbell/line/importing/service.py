@@ -1,7 +1,8 @@
 """Takes in what was found: each message sealed as a capture of its own, then by the same intake as a call's.
 
-An import wakes nobody and is done once. A message keeps its id whenever it is imported again: it is made of what the message
-was there and of its sound, not of where its file lies. The row of a message that was disposed of stays, and so does that.
+An import wakes nobody and is done once. A message is known whenever it is imported again: the end of its id is made of what
+the message was there and of its sound, not of where its file lies or how it is dated. The row of a message that was disposed
+of stays, and so does that.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from nightbell.sip.caller_id import as_number
 
 ASTERISK, FUSIONPBX = "asterisk", "fusionpbx"
 FRAME = 160
+_TIME = 10  # characters of a ULID that are its time
 IMPORTED, AGAIN, DAMAGED, SKIPPED = "imported", "again", "damaged", "skipped"
 
 
@@ -113,11 +115,12 @@ def run(
     epoch = epochs.current()
     if epoch is None:
         raise BadImport("Nothing can be sealed", "there is no sealing key yet", "start nightbell serve once")
+    known = _known(into.spool)
     if not dry:
         _record(into, "import:begin", actor, now, {"from": kind})
     try:
         for one in found:
-            report.entries.append(_take(one, into, epoch, now, dry))
+            report.entries.append(_take(one, into, epoch, now, dry, known))
     finally:
         if not dry:
             _record(into, "import:end", actor, now, {"from": kind, **report.counts})
@@ -159,7 +162,16 @@ def _record(into: Into, action: str, actor: str, now: datetime, detail: dict[str
     audit.record(box.practice_id, actor=actor, action=action, now=now, detail={"mailbox": box.id, **detail})
 
 
-def _take(one: Found, into: Into, epoch: EpochPublic, now: datetime, dry: bool) -> Entry:
+def _known(folder: Path) -> dict[str, str]:
+    """The messages that are there, taken in or in the spool: the lasting end of an id, and the id."""
+    ids = [path.name.removesuffix(spool.CAP) for path in folder.glob(f"*{spool.CAP}")]
+    ids += Message.objects.values_list("id", flat=True)
+    return {one[_TIME:]: one for one in ids}
+
+
+def _take(
+    one: Found, into: Into, epoch: EpochPublic, now: datetime, dry: bool, known: dict[str, str]
+) -> Entry:
     if one.why or one.received is None:
         return Entry(one.where, DAMAGED, one.why)
     try:
@@ -167,17 +179,19 @@ def _take(one: Found, into: Into, epoch: EpochPublic, now: datetime, dry: bool) 
     except Damaged as damaged:
         return Entry(one.where, DAMAGED, damaged.why)
     name = _name(one.origin, one.received, payloads)
-    path = into.spool / f"{name}{spool.CAP}"
-    there = Message.objects.filter(pk=name).exists() or path.exists()
-    outcome = AGAIN if there else IMPORTED
-    if not (there or dry):
+    there = known.get(name[_TIME:], "")
+    if not there and not dry:
         _seal(capture_of(name, one, one.received, payloads, into.mailbox), into.spool, epoch)
-        intake.take_in(path, now, into.unpacker)  # None: the worker was quicker
-    return Entry(one.where, outcome, "", "" if dry and not there else name, one.heard, one.flagged)
+        # None: the worker was quicker
+        intake.take_in(into.spool / f"{name}{spool.CAP}", now, into.unpacker)
+    known.setdefault(name[_TIME:], name)
+    outcome, message = (AGAIN, there) if there else (IMPORTED, "" if dry else name)
+    return Entry(one.where, outcome, "", message, one.heard, one.flagged)
 
 
 def _name(origin: str, received: datetime, payloads: Payloads) -> str:
-    """The same ULID for the same message each time: its time, and a hash in place of chance."""
+    """The ULID of a message: when it was left, and a hash in place of chance, the same each time. The time may differ: that
+    of a file is a new one on a copy, and rows of the database there know it better."""
     told = hashlib.sha256(origin.encode())
     told.update(payloads.codec.encode() + hashlib.sha256(payloads.data).digest())
     value = int(received.timestamp() * 1000) << 80 | int.from_bytes(told.digest()[:10])

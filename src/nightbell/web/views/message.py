@@ -16,7 +16,7 @@ from nightbell.mailbox import playing
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.numbers import spoken_number
-from nightbell.mailbox.values import MessageView, Person
+from nightbell.mailbox.values import MessageView, Person, Row
 from nightbell.oncall import service as oncall
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act, Part
@@ -25,6 +25,7 @@ from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
 from nightbell.web.format import clock_time, dial, phone, stopwatch
 from nightbell.web.present import (
+    NUMBER_FALSE,
     OUTCOME_WORDS,
     OUTCOMES,
     end_note,
@@ -77,12 +78,17 @@ def _toast(message_id: str, did: str) -> dict[str, str] | None:
 
 def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     row, zone = view.row, actor.user.practice.zone
+    sound, vouched = _sound(actor, view), _vouched(view.row)
     ladder = oncall.ladder(row.id)
     return {
         "now": actor.now,
         "zone": zone,
         "here": row.mailbox_id or "open",
         "agrees": _agreement(view),
+        "vouched": vouched,
+        "calls": [
+            tag for tag in sound["r"].calls if not (vouched and tag == NUMBER_FALSE)
+        ],  # said beside the number
         "number": phone(row.callback_number or ""),
         "tel": dial(row.callback_number or ""),
         "our_number": phone(actor.user.practice.number),
@@ -98,7 +104,7 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
         "trail": trail(view, zone, ladder),
         "ladder": ladder if row.urgency == "urgent" and row.state == "new" else (),
         "additions": [_addition(actor, one) for one in view.additions],
-    } | _sound(actor, view)
+    } | sound
 
 
 def _sound(actor: Actor, view: MessageView) -> dict[str, Any]:
@@ -142,6 +148,16 @@ def _agreement(view: MessageView) -> tuple[str, str]:
     if dial(spoken.number) == dial(row.callback_number):
         return "Spoken and caller ID agree", ""
     return f"Caller ID. Heard in the message: {phone(spoken.number)}. Check it by ear", "review"
+
+
+def _vouched(row: Row) -> str:
+    """What the carrier's signature says of the number that stands there (RFC 8224): 'yes', 'no', '' for nothing, or where
+    the number is another than the one that called."""
+    if not row.callback_number or row.number_from not in ("caller_id", "seen"):
+        return ""
+    return next(
+        (word for tag, word in (("number-failed", "no"), ("number-verified", "yes")) if tag in row.tags), ""
+    )
 
 
 def _drawing(view: MessageView) -> dict[str, Any]:

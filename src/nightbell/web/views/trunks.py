@@ -124,7 +124,7 @@ def edit(request: HttpRequest, trunk_id: str) -> HttpResponse:
     if request.method == "POST":
         values = request.POST.dict()
         try:
-            given = trunk_form.given(request.POST, one.kind, one.preset)
+            given = trunk_form.given(request.POST, one.kind, one.preset, trunk_form.values_of_trunk(one))
             revision = request.POST.get("revision", "")
             known = int(revision) if revision.isascii() and revision.isdigit() and len(revision) < 9 else None
             trunks.change(by_person(actor_of(request), Act.EDIT_TRUNKS), one.id, given, known)
@@ -208,7 +208,8 @@ def risk(request: HttpRequest, trunk_id: str) -> HttpResponse:
         values = {name: request.POST.get(name, "")[:2000] for name in values}
         try:
             by = by_person(actor_of(request), Act.EDIT_TRUNKS)
-            trunks.accept_risk(by, one.id, values["reason"], _end_of(values["until"]))
+            shown = request.POST.get("covers", "")
+            trunks.accept_risk(by, one.id, values["reason"], _end_of(values["until"]), shown)
             return _back("accepted", one.id)
         except BadRisk as error:
             trouble = error
