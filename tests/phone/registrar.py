@@ -46,6 +46,7 @@ class Registrar(asyncio.DatagramProtocol):
         self.nonce, self.stale, self.next_nonce = "n1", False, ""
         self.checks = True
         self.options_code = 200
+        self.outbound, self.proxy_asks = True, False
         self.wire: asyncio.DatagramTransport
 
     def connection_made(self, transport: Any) -> None:
@@ -70,6 +71,11 @@ class Registrar(asyncio.DatagramProtocol):
             return self.options_code, ()
         if self.code:
             return self.code, ()
+        if not self.outbound and "outbound" in request.get("supported"):
+            return 439, ()
+        if self.proxy_asks and 'nonce="p1"' not in request.get("proxy-authorization"):
+            asks = f'Digest realm="{self.realm}", nonce="p1", algorithm=MD5, qop="auth"'
+            return 407, (("Proxy-Authenticate", asks),)
         if self.checks and not self._proven(request):
             offer = [
                 ("WWW-Authenticate", f'Digest realm="{self.realm}", nonce="{self.nonce}", algorithm={name}, qop="auth"'

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from tests.phone.endpoints import line, run, until
 from tests.phone.house import House
 from tests.phone.test_endpoint_tls import secured
 
+from nightbell.core import clock
 from nightbell.core.config import Config, load
 from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
-from nightbell.phone import doorkeeper
+from nightbell.phone import doorkeeper, resolve
 from nightbell.phone.certificates import Certificates
 from nightbell.phone.doorkeeper import Doorkeeper
 from nightbell.phone.resolve import Resolver
@@ -86,6 +88,70 @@ def test_it_tries_again_soon_while_a_name_is_not_found(
             work = asyncio.create_task(keeper.run())
             peer = Peer("tls", "192.0.2.1", 1)
             await until(lambda: it.endpoint.gate.policy.judge(peer).trunk)
+            work.cancel()
+
+    run(story())
+
+
+def test_a_restart_while_no_name_server_answers_makes_no_carrier_a_stranger(
+    empty: Snapshot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve, "LIFETIME", 0.3)
+    monkeypatch.setattr(
+        doorkeeper, "FIRST", 0.9
+    )  # with all four questions running out, one after another, it is 1.2
+    zone = "_sips._tcp.carrier.example. 60 SRV 0 0 5081 c.example.\nc.example. 60 A 192.0.2.1"
+    snapshot, wall = with_trunks(empty, NAMED), [clock.utc_now()]
+    monkeypatch.setattr(clock, "utc_now", lambda: wall[0])
+
+    def known(it: Any) -> bool:
+        return it.endpoint.gate.policy.judge(Peer("tls", "192.0.2.1", 1)).trunk == NAMED
+
+    async def story() -> None:
+        async with line() as it, name_server(zone) as server:
+
+            def keeper() -> Doorkeeper:
+                log = Log("test", io.StringIO())
+                return Doorkeeper(it.endpoint, Resolver(["127.0.0.1"], server.port), log, None, tmp_path)
+
+            first = keeper()
+            await first.begin(snapshot)
+            work = asyncio.create_task(first.run())
+            await until((tmp_path / doorkeeper.MEMORY).exists)
+            work.cancel()
+            server.mute = True
+            second = keeper()
+            await second.begin(snapshot)
+            assert known(it) and 5081 in second.ports and second.restart_for == ()
+            wall[0] += timedelta(seconds=resolve.STALE + 60)
+            await keeper().begin(snapshot)
+            assert not known(it), "a day later it is worth nothing"
+            for damage in ("", "{}", "[[1]]", '[["a", "A", ["x"], 9e99]]', '[["a", "A", 5, 9e99]]', "\xff"):
+                (tmp_path / doorkeeper.MEMORY).write_text(damage, "latin-1")
+                await keeper().begin(with_trunks(empty))
+            server.mute = False
+            await keeper().begin(snapshot)
+            assert known(it)
+
+    run(story())
+
+
+def test_a_certificate_that_cannot_be_read_stops_no_look_at_the_addresses(
+    empty: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def changed(self, log: Log) -> None:
+            raise RuntimeError
+
+    async def story() -> None:
+        async with line() as it, name_server("carrier.example. 60 A 192.0.2.1") as server:
+            resolver, log = Resolver(["127.0.0.1"], server.port), io.StringIO()
+            keeper = Doorkeeper(it.endpoint, resolver, Log("test", log), Broken())  # type: ignore[arg-type]
+            await keeper.begin(with_trunks(empty))
+            keeper.take(with_trunks(empty, NAMED))
+            work = asyncio.create_task(keeper.run())
+            await until(lambda: it.endpoint.gate.policy.judge(Peer("tls", "192.0.2.1", 1)).trunk)
+            assert "certificates" in log.getvalue()
             work.cancel()
 
     run(story())

@@ -7,6 +7,7 @@ from tests.phone.endpoints import CODECS, LOCAL, line, offer, phone, run, until
 
 from nightbell.phone.endpoint import CallFailed
 from nightbell.phone.transport import Peer
+from nightbell.sip.digest import Credentials
 from nightbell.sip.message import build_response
 
 
@@ -26,6 +27,32 @@ def test_dialling_reports_why_it_failed() -> None:
                 with pytest.raises(CallFailed):
                     await caller.endpoint.dial(uri, LOCAL, CODECS)
             assert caller.endpoint.calls == 0
+
+    run(story())
+
+
+def test_each_that_asks_for_a_password_gets_its_answer_in_every_request() -> None:
+    """RFC 3261 §22.3: a proxy on the way and the server behind it."""
+
+    async def story() -> None:
+        async with line() as caller, phone(1) as server:
+            server._to = caller.endpoint.port
+            known = Credentials.of("u", "r", "p")
+            uri = f"sip:x@127.0.0.1:{server.port}"
+            dialling = asyncio.create_task(
+                caller.endpoint.dial(uri, LOCAL, CODECS, credentials=lambda realm: known)
+            )
+            asks = 'Digest realm="r", nonce="{}", qop="auth", algorithm=MD5'
+            for code, name in ((407, "Proxy-Authenticate"), (401, "WWW-Authenticate"), (486, "X")):
+                invite = await server.request()
+                while invite.method != "INVITE":
+                    invite = await server.request()
+                server.send(build_response(code, invite.headers, "t", ((name, asks.format(code)),)))
+            with pytest.raises(CallFailed) as failed:
+                await dialling
+            assert failed.value.code == 486
+            assert 'nonce="407"' in invite.get("proxy-authorization")
+            assert 'nonce="401"' in invite.get("authorization")
 
     run(story())
 

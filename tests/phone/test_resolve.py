@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.phone.dns_server import Server, name_server
 from tests.phone.endpoints import CODECS, LOCAL, line, run
 
 from nightbell.phone import resolve
-from nightbell.phone.resolve import Resolver, Unresolved, trunk_targets
+from nightbell.phone.resolve import Resolver, Unresolved, by_weight, trunk_targets
 from nightbell.phone.streams import Peer
 from nightbell.sip.trunk import Kind, Trunk
 
@@ -88,6 +89,29 @@ def test_weights_share_the_load() -> None:
             assert 140 < first.count("192.0.2.10") < 200
 
     run(story())
+
+
+def test_the_lot_follows_priority_and_weight() -> None:
+    """RFC 2782: the running sum that first reaches the lot; those without weight only by the lot 0."""
+
+    def record(priority: int, weight: int) -> SimpleNamespace:
+        return SimpleNamespace(priority=priority, weight=weight)
+
+    services = [record(2, 9), record(1, 30), record(1, 0), record(1, 10)]
+
+    def order(*lots: int) -> list[int]:
+        given = list(lots)
+
+        def chance(below: int) -> int:
+            return min(below - 1, given.pop(0) if given else 0)
+
+        return [one.weight for one in by_weight(services, chance)]
+
+    assert order(0) == [0, 10, 30, 9]
+    assert order(10) == [10, 0, 30, 9]
+    assert order(11, 10) == [30, 10, 0, 9]
+    assert order(99, 99, 99, 99) == [30, 10, 0, 9]
+    assert by_weight([], lambda below: 0) == []
 
 
 @pytest.mark.parametrize("host", ["none.example", "missing.example", "fe80::1%lo", "a..b", "x" * 300])

@@ -157,6 +157,25 @@ def test_we_refresh_by_invite_where_update_is_unknown() -> None:
     run(story())
 
 
+def test_a_poor_answer_to_our_refresh_leaves_what_was() -> None:
+    """The way of the sound stands, and so does the call."""
+
+    async def story() -> None:
+        async with line(timing=FAST) as it, phone(it.endpoint.port) as client:
+            await placed(client, extra=NO_UPDATE)
+            before = it.calls[0].remote
+            for body in ("v=0\r\n", offer(formats="18"), offer()):
+                invite = await client.request()
+                assert invite.method == "INVITE"
+                answer(client, invite, 200, "Session-Expires: 90;refresher=uac", body)
+                assert (await client.request()).method == "ACK"
+                assert it.calls[0].remote.remote == before.remote
+            assert it.endpoint.counters["bad_later_answer"] == 2
+            assert it.endpoint.calls == 1
+
+    run(story())
+
+
 def test_update_refused_as_unknown_then_invite_with_a_longer_session() -> None:
     async def story() -> None:
         async with line(timing=FAST) as it, phone(it.endpoint.port) as client:
@@ -188,6 +207,40 @@ def test_a_refresh_that_finds_nobody_ends_the_call(code: int) -> None:
                 answer(client, update, code)
             while update.method != "BYE":
                 update = await client.request()
+            await until(lambda: it.events[-1] == "end:timeout")
+
+    run(story())
+
+
+@pytest.mark.parametrize("code", [481, 408, 0])
+def test_a_refresh_that_finds_nobody_does_not_hang_up_on_who_still_speaks(code: int) -> None:
+    async def story() -> None:
+        async with (
+            line(timing=Timing(0.01, 0.05, 0.05, second=0.005)) as it,
+            phone(it.endpoint.port) as client,
+        ):
+            await placed(client, extra=OURS)
+            packets = 0
+
+            def received() -> int:
+                nonlocal packets
+                packets += 50
+                return packets
+
+            it.calls[0].received = received
+            first = again = await client.request()
+            if code:
+                answer(client, first, code)
+            while again.cseq.number == first.cseq.number:
+                again = await client.request()
+            assert again.method == "UPDATE"
+            assert it.endpoint.counters["kept_unrefreshed"] == 1
+            answer(client, again, 200, "Session-Expires: 90;refresher=uac")
+            third = await client.request()  # in its time, as ever
+            it.calls[0].received = lambda: packets  # silence from now on
+            answer(client, third, 481)
+            while (last := await client.request()).method != "BYE":
+                answer(client, last, 481)
             await until(lambda: it.events[-1] == "end:timeout")
 
     run(story())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
 import signal
 from collections.abc import AsyncIterator
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.phone.endpoints import run, until
-from tests.phone.house import HandCaller, House
+from tests.phone.endpoints import message, offer, phone, run, until
+from tests.phone.house import DIALLED, HandCaller, House
 
 from nightbell.core.log import Log
 from nightbell.phone import spread
@@ -79,6 +80,44 @@ def test_a_call_that_a_hanging_engine_did_not_answer_is_answered_by_another(
                     assert low <= next_one.target[1] <= high
             await until(lambda: not it.works.calls)
             assert '"event":"engine_hangs"' in it.log.getvalue()
+
+    run(story())
+
+
+def test_a_caller_whose_engine_hangs_hears_it_ring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spread, "HANGS", 2.5)
+
+    async def story() -> None:
+        async with front(tmp_path) as it, phone(it.house.port) as client:
+            os.kill(it.pid(0), signal.SIGSTOP)
+            number = f"sip:{DIALLED}@127.0.0.1"
+            client.send(message("INVITE", client.port, uri=number, body=offer(), extra="Require: 100rel\r\n"))
+            ringing = await client.response()
+            assert (ringing.code, ringing.get("require")) == (180, "100rel")
+            acknowledged = f"RAck: {ringing.get('rseq')} 1 INVITE\r\n"
+            client.send(
+                message("PRACK", client.port, 2, branch="z9hG4bKp", to_tag=ringing.to.tag, extra=acknowledged)
+            )
+            answers = [await client.response(), await client.response()]
+            assert [(one.code, one.cseq.method) for one in answers] == [(200, "PRACK"), (200, "INVITE")]
+            await until(lambda: it.works.engines[0].version == 1)
+
+    run(story())
+
+
+def test_trunk_rules_do_not_wait_for_an_engine_that_hangs(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with front(tmp_path) as it:
+            seen: list[int] = []
+            it.phone.routed = lambda snapshot: seen.append(snapshot.version)
+            os.kill(it.pid(0), signal.SIGSTOP)
+            it.phone._command("snapshot", json.loads(it.house.signed(2)))
+            await until(lambda: it.works.engines[1].version == 2)
+            assert seen == [2]
+            assert it.phone.health()["snapshot_version"] == 1  # what every new call gets
+            os.kill(it.pid(0), signal.SIGCONT)
+            await until(lambda: it.phone.health()["snapshot_version"] == 2)
+            assert seen == [2]
 
     run(story())
 

@@ -339,7 +339,15 @@ def test_requests_go_over_a_connection_that_is_offered_for_them(
                 with pytest.raises(CallFailed):
                     await dialling
                 return
+            for port in range(5900, 5998):  # a port in a Via is whatever somebody writes
+                again = message("OPTIONS", port, branch=f"z9hG4bK{port}", transport=way[:3].upper())
+                client.send(again.replace(b";rport", b";rport;alias"))
+            client.send(asks.replace(b";rport", b";rport;alias").replace(b"z9hG4bK1", b"z9hG4bKlast"))
             invite = await client.next()
+            while not isinstance(invite, Request):
+                invite = await client.next()
+            await until(lambda: it.endpoint.counters["in_OPTIONS"] == 100)
+            assert len(it.endpoint.layer.transport._aliases) == 1
             assert isinstance(invite, Request) and invite.method == "INVITE"
             assert invite.via.param("alias") is not None
             dialling.cancel()

@@ -69,6 +69,32 @@ def test_a_next_nonce_and_a_stale_one() -> None:
     run(story())
 
 
+def test_a_proxy_and_a_registrar_that_both_ask_get_both_answers() -> None:
+    async def story() -> None:
+        async with registrar() as carrier, line(timing=FAST) as it:
+            carrier.proxy_asks, carrier.grants = True, 60
+            one = trunk(carrier.port, keep_alive=0)
+            async with trunks_of(it, one) as at_work:
+                await until(lambda: state(at_work, one)["state"] == "registered")
+                assert len(carrier.got("REGISTER")) == 3
+
+    run(story())
+
+
+def test_a_way_without_outbound_is_taken_without_it() -> None:
+    """RFC 5626 §11.6."""
+
+    async def story() -> None:
+        async with registrar() as carrier, line(timing=FAST) as it:
+            carrier.outbound, carrier.grants = False, 60
+            one = trunk(carrier.port, keep_alive=0)
+            async with trunks_of(it, one) as at_work:
+                await until(lambda: state(at_work, one)["state"] == "registered")
+                assert carrier.got("REGISTER")[-1].get("supported") == "path"
+
+    run(story())
+
+
 def test_a_wrong_password_is_tried_once() -> None:
     async def story() -> None:
         async with registrar() as carrier, line(timing=FAST) as it:

@@ -114,7 +114,7 @@ class Call:
         self._leg.received = self._packets
         self._leg.on_confirmed = self._confirmed
         self._securing = Securing(self._session, self._without_keys)
-        self._securing.agree(self._leg.security)
+        self._securing.agree(self._leg.security, peer.address)
         self._answered = clock.monotonic()
         self._recording = self._open_recording()
         port = self._session.local[1]
@@ -164,12 +164,14 @@ class Call:
             self._session.confirm()
             self._securing.there()
 
-    def _without_keys(self, why: str) -> None:
-        """No key, so no sound: the same for the caller as a call that we never heard, and the same row in the inbox."""
-        self._house.never_confirmed[f"dtls_{why}"] += 1
-        self._why = (488, "no keys for the sound")
-        self._never_confirmed()
-        self._feed(model.HungUp())
+    def _without_keys(self, why: str, keyed: bool) -> None:
+        """No key, so no sound: as a call that we never heard, also in the inbox. With older keys the call goes on."""
+        self._house.never_confirmed[f"dtls_again_{why}" if keyed else f"dtls_{why}"] += 1
+        if not keyed:
+            self._why = (488, "no keys for the sound")
+            if not self._packets():
+                self._never_confirmed()
+            self._feed(model.HungUp())
 
     def _ended(self, reason: str) -> None:
         self._up = False
@@ -192,7 +194,7 @@ class Call:
 
     def _speaks(self) -> bool:
         """Whether sound came for a second or more: then a lost ACK is no reason to hang up on a patient."""
-        return self._session is not None and self._session.counters.received >= 50
+        return self._packets() >= 50
 
     def _packets(self) -> int:
         return 0 if self._session is None else self._session.counters.received
@@ -201,7 +203,7 @@ class Call:
         peer = peer_of(offer, self._codec, self._leg.security)
         if peer is not None and self._session is not None and self._securing is not None:
             self._session.retarget(peer)
-            self._securing.agree(self._leg.security)
+            self._securing.agree(self._leg.security, peer.address)
 
     def _tick(self) -> None:
         self._timer = None

@@ -211,7 +211,7 @@ def _login(options: argparse.Namespace) -> Callable[[str], Credentials] | None:
     return lambda realm: Credentials.of(options.user, realm, password)
 
 
-def _options(arguments: list[str] | None) -> argparse.Namespace:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nightbell call", description="Place a real SIP call and leave a message."
     )
@@ -241,6 +241,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--bind", default="127.0.0.1", help="our own address")
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
+    return parser
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = _parser()
     options = parser.parse_args(arguments)
     if not options.uri.startswith(("sip:", "sips:")):
         parser.error("the address begins with sip: or sips:")

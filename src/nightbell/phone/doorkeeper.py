@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from nightbell.core import clock
+from nightbell.core import clock, durable
 from nightbell.core.log import Log
 from nightbell.phone.certificates import Certificates
 from nightbell.phone.endpoint import Endpoint
@@ -20,18 +22,28 @@ AGAIN, SOON = 60.0, 5.0  # seconds between two looks, and while a name is not fo
 AFTERWARDS = 3_600.0  # an address that left the DNS may still end its calls, and ring out of a cache
 FIRST = 3.0  # seconds: a line that starts does not wait longer for name servers
 DNS_PORT = 53  # long answers come over TCP
+MEMORY = "addresses.json"  # in the phone's folder: what the DNS said last
+WRITE_AGAIN = 3_600.0  # seconds: how old it may be although nothing has changed
 
 
 class Doorkeeper:
     """`begin` before the ports are bound, `take` with each snapshot, `run` for as long as the phone."""
 
     def __init__(
-        self, endpoint: Endpoint, resolver: Resolver, log: Log, shown: Certificates | None = None
+        self,
+        endpoint: Endpoint,
+        resolver: Resolver,
+        log: Log,
+        shown: Certificates | None = None,
+        folder: Path | None = None,
     ) -> None:
-        """shown: the certificates that the endpoint shows, to be read again when they change."""
+        """shown: the certificates that the endpoint shows, to be read again when they change; folder: where to keep what the
+        DNS said, None for nowhere."""
         self._endpoint, self._resolver, self._log, self._shown = endpoint, resolver, log, shown
         self._seen: dict[str, dict[str, float]] = {}  # by trunk: addresses, and when each was last found
         self._unresolved: set[str] = set()
+        self._memory = folder / MEMORY if folder is not None else None
+        self._written: tuple[object, float] = ((), 0.0)
         self._snapshot: Snapshot | None = None
         self._changed = asyncio.Event()
         self._wanted: dict[str, set[int]] = {}  # by trunk: TCP ports of its servers
@@ -40,6 +52,7 @@ class Doorkeeper:
     async def begin(self, snapshot: Snapshot) -> None:
         """Look up what the first snapshot names, so far as name servers answer in time."""
         self._snapshot = snapshot
+        self._recall()
         try:
             async with asyncio.timeout(FIRST):
                 await self._look()
@@ -73,12 +86,43 @@ class Doorkeeper:
             self._changed.clear()
             try:
                 self._renew()
+            except Exception as error:  # no reason to leave the carriers' addresses as they were
+                self._log.failure("certificates", error)
+            try:
                 await self._look()
                 self._decide()
             except Exception as error:
                 self._log.failure("trunk_addresses", error)
+            await self._keep()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), SOON if self._unresolved else AGAIN)
+
+    def _recall(self) -> None:
+        """A carrier must not become a stranger because the machine starts while no name server answers."""
+        if self._memory is None:
+            return
+        try:
+            entries = json.loads(self._memory.read_text("utf-8"))
+            self._resolver.remember(entries, clock.utc_now().timestamp())
+        except FileNotFoundError:
+            return
+        except Exception as error:  # whatever is in it, a line must start
+            self._log.failure("addresses_unread", error)
+
+    async def _keep(self) -> None:
+        """Write down what changed; in a thread, since a disk may take its time and calls may not."""
+        if self._memory is None:
+            return
+        wall = clock.utc_now().timestamp()
+        entries = self._resolver.remembered(wall)
+        said, (before, then) = [entry[:3] for entry in entries], self._written
+        if not entries or (said == before and clock.monotonic() - then < WRITE_AGAIN):
+            return
+        try:
+            await asyncio.to_thread(durable.write_file, self._memory, json.dumps(entries).encode())
+        except OSError as error:
+            self._log.failure("addresses_unwritten", error)
+        self._written = (said, clock.monotonic())
 
     def _renew(self) -> None:
         """A carrier must not find a certificate that has run out while its successor lies on the disk."""

@@ -25,10 +25,10 @@ from nightbell.sip.srtp import PROFILES, Fingerprint, Security, SrtpKeys
 SECONDS = 10.0  # a handshake that takes longer has failed
 MTU = 1200  # bytes of a datagram: through every tunnel
 _AFTER = 15.0  # for so long the other side may ask for our last flight again
-_MOST_DATAGRAMS = 200
-_MOST_RETRIES = 20
+MOST_A_SECOND = 200  # datagrams that are looked at: a flood must not cost the other calls their time
 _DTLS_1_2 = 0xFEFD
 _COOKIES = 1 << 13  # SSL_OP_COOKIE_EXCHANGE
+_HANDSHAKE, _HELLO = 22, 1  # type of a record, type of a handshake's message
 _RECORD = 13  # bytes of a record's header, the last two are its length (RFC 6347 §4.1)
 _CIPHERS = b":".join(
     b"ECDHE-%s-%s" % (sign, cipher)
@@ -116,8 +116,61 @@ def datagrams(data: bytes, most: int = MTU) -> list[bytes]:
     return [*out, data[begun:]] if begun < len(data) else out
 
 
+class Rate:
+    """How many datagrams are looked at in a second."""
+
+    def __init__(self) -> None:
+        self._since, self._count = 0.0, 0
+
+    def allows(self, now: float) -> bool:
+        """Whether one more is. now: monotonic seconds."""
+        if now - self._since >= 1.0:
+            self._since, self._count = now, 0
+        self._count += 1
+        return self._count <= MOST_A_SECOND
+
+
+def _connection(active: bool, cookie: bytes) -> SSL.Connection:
+    connection = SSL.Connection(identity().context, None)
+    connection.set_app_data(cookie)
+    connection.set_ciphertext_mtu(MTU)
+    if active:
+        connection.set_connect_state()
+    else:
+        connection.set_accept_state()
+    return connection
+
+
+def says_hello(data: bytes) -> bool:
+    """Whether it looks like the first datagram of a client: a ClientHello that is not encrypted (RFC 6347 §4.1)."""
+    return len(data) > _RECORD and data[0] == _HANDSHAKE and data[3:5] == b"\0\0" and data[_RECORD] == _HELLO
+
+
+def listen(data: bytes, cookie: bytes) -> tuple[SSL.Connection | None, bytes]:
+    """What a hello is worth: a connection when it brought this cookie back, else what is to be answered, perhaps nothing.
+    Nothing is kept of whoever has not shown that it is reached where it claims to be (RFC 6347 §4.2.1)."""
+    connection = _connection(False, cookie)
+    connection.bio_write(data)
+    try:
+        connection.DTLSv1_listen()
+    except SSL.Error:  # also: not yet
+        answer = pending(connection)
+        # The library counts its records from 1 whatever number the cookie had (that of the hello): a client would take one
+        # of them for a replay. So the cookie is number 0.
+        return None, answer and answer[:5] + bytes(6) + answer[11:]
+    return connection, b""
+
+
+def pending(connection: SSL.Connection) -> bytes:
+    """What a connection has to send."""
+    try:
+        return connection.bio_read(65_536)
+    except SSL.Error:
+        return b""
+
+
 class Handshake:
-    """One association. All of it in the event loop; `feed` what arrives, `close` when the call is over.
+    """One association with one other side. All of it in the event loop; `feed` what arrives, `close` when the call is over.
 
     send: a datagram to the other side. done: called once, with the keys or with None when there will be none; why: then
     says which: 'stalled', 'refused' (by the other side or for what it sent) or 'stranger' (not the certificate that was
@@ -130,7 +183,9 @@ class Handshake:
         send: Callable[[bytes], None],
         done: Callable[[SrtpKeys | None], None],
         seconds: float = SECONDS,
+        bound: SSL.Connection | None = None,
     ) -> None:
+        """bound: of `listen`, for whoever has sent its cookie back; such a one does not begin anew."""
         self.security, self.why = security, ""
         self._send, self._done, self._seconds = send, done, seconds
         self._loop = asyncio.get_running_loop()
@@ -138,8 +193,8 @@ class Handshake:
         self._repeat: asyncio.TimerHandle | None = None
         self._limit: asyncio.TimerHandle | None = None
         self._over = False
-        self._fed = self._tries = 0
-        self._connection: SSL.Connection | None = self._begin()
+        self._rate, self._bound = Rate(), bound is not None
+        self._connection: SSL.Connection | None = bound or self._begin()
 
     def start(self) -> None:
         """The other side is there: from now on there is a limit, and who is active begins. Idempotent."""
@@ -150,11 +205,15 @@ class Handshake:
 
     def feed(self, data: bytes) -> None:
         """One datagram."""
-        self._fed += 1
-        if self._connection is None or self._fed > _MOST_DATAGRAMS:
+        if self._connection is None or not self._rate.allows(clock.monotonic()):
             return
         self.start()
         self._connection.bio_write(data)
+        self._step()
+
+    def go_on(self) -> None:
+        """After `listen`: with what that took."""
+        self.start()
         self._step()
 
     def close(self) -> None:
@@ -166,14 +225,7 @@ class Handshake:
         self._over = True
 
     def _begin(self) -> SSL.Connection:
-        connection = SSL.Connection(identity().context, None)
-        connection.set_app_data(secrets.token_bytes(16))
-        connection.set_ciphertext_mtu(MTU)
-        if self._active:
-            connection.set_connect_state()
-        else:
-            connection.set_accept_state()
-        return connection
+        return _connection(self._active, secrets.token_bytes(16))
 
     def _step(self) -> None:
         """As far as it goes with what has arrived."""
@@ -197,11 +249,7 @@ class Handshake:
         self._set_timer()
 
     def _flush(self, connection: SSL.Connection) -> None:
-        try:
-            data = connection.bio_read(65_536)
-        except SSL.Error:  # nothing to send
-            return
-        for datagram in datagrams(data):
+        for datagram in datagrams(pending(connection)):
             self._send(datagram)
 
     def _set_timer(self) -> None:
@@ -253,8 +301,7 @@ class Handshake:
         if self._over:
             self.close()
             return
-        self._tries += 1
-        if self._active or self._tries > _MOST_RETRIES:
+        if self._active or self._bound:
             self._fail("refused")
         else:
             self._connection = self._begin()

@@ -70,35 +70,29 @@ class Endpoint:
         self.taken: Counter[str] = Counter()  # calls by trunk id
         self.heard: Callable[[str], None] = lambda trunk_id: None  # told the trunk of each request
         self._on_call, self._log, self._limits = on_call, log, limits
-        self.layer = Layer(limits, self.counters, log, self._request, self._ack, timing)
-        self.layer.transport = self._transport = Transport(
-            (bind,) if isinstance(bind, str) else bind,
-            port,
-            limits,
-            self.counters,
-            self.layer.received,
-            self.layer.refused,
-            self.layer.unreachable,
-            tls,
-            sips_port,
-            public,
-        )
+        layer = self.layer = Layer(limits, self.counters, log, self._request, self._ack, timing)
+        binds = (bind,) if isinstance(bind, str) else bind
+        layer.transport = self._transport = Transport(
+            binds, port, limits, self.counters, layer.received, layer.refused, layer.unreachable, tls, sips_port, public
+        )  # fmt: skip
         self.gate = self.layer.gate = Gate(policy or Policy(), limits, self.counters, log, self)
-        self._wire()
         self.resolver = resolver or Resolver.system()
-        self.resolver.families = {6 if ":" in bind else 4 for bind in self._transport.binds}
+        self._wire()
         self._calls: dict[tuple[str, str], Call] = {}
         self._ringing: dict[Server, IncomingCall] = {}
         self._unsettled: set[IncomingCall] = set()
-        self._tags: set[str] = set()
+        self._tags: dict[str, str] = {}  # of calls, and with which host each is
+        self._hosts: Counter[str] = Counter()
         self._admission = Admission(limits.unconfirmed, limits.unconfirmed_proven)
         self._quiet = Quiet(limits.quiet, limits.quiet_local)
 
     def _wire(self) -> None:
         """Let the transport ask the gate, and the gate the transport."""
         gate, transport = self.gate, self._transport
+        self.resolver.families = {6 if ":" in bind else 4 for bind in transport.binds}
         transport.lets_in = lambda host, encrypted: gate.lets_in(host, encrypted, clock.monotonic())
-        transport.trusts = self._trusts
+        transport.knows = gate.knows
+        transport.trusts = lambda peer: gate.trusts(peer, clock.monotonic())
         transport.keeps = lambda peer: gate.policy.keeps(peer)
         gate.names, gate.own, gate.opened = (
             transport.peer_certificate_names,
@@ -199,33 +193,33 @@ class Endpoint:
         """New rules, at once; calls in progress go on."""
         self.gate.take(policy)
 
-    def _trusts(self, peer: Peer) -> bool:
-        known = self.gate.verdict(peer).known or self.points_to(peer.host)
-        if not known:
-            self.gate.stranger(peer.host, clock.monotonic())
-        return known
-
     def asked(self, branch: str) -> bool:
         return self.layer.asked(branch)
 
-    def answering(self, branch: str) -> bool:
-        return self.layer.answering(branch)
+    def answering(self, method: str, branch: str) -> bool:
+        return self.layer.answering(method, branch)
 
     def in_call(self, tag: str) -> bool:
         return tag in self._tags
 
     def points_to(self, host: str) -> bool:
-        return any(call.peer.host == host for call in self._calls.values())
+        return host in self._hosts
 
     # The registry of calls (sip_call.Calls).
 
     def keep(self, call: Call) -> None:
+        # Whence it came or whither it was sent: not what the other side writes of itself, into its Contact.
+        host = call.server.peer.host if isinstance(call, IncomingCall) else call.peer.host
         self._calls[call.call_id, call.local_tag] = call
-        self._tags.add(call.local_tag)
+        self._tags[call.local_tag] = host
+        self._hosts[host] += 1
 
     def drop(self, call: Call) -> None:
         known = self._calls.pop((call.call_id, call.local_tag), None)
-        self._tags.discard(call.local_tag)
+        host = self._tags.pop(call.local_tag, "")
+        self._hosts[host] -= 1
+        if self._hosts[host] <= 0:
+            del self._hosts[host]
         if isinstance(call, IncomingCall):
             if known is not None:
                 self._quiet.over(*_whose(call), call.spoke, clock.monotonic())
@@ -304,29 +298,36 @@ class Endpoint:
             call.count_reasons(server.request)
             call.cancelled()
 
-    def _invite(self, server: Server) -> None:
-        request = server.request
+    def _made(self, server: Server) -> IncomingCall | None:
+        """The call that an INVITE begins, None for one that is refused."""
         if len(self._calls) >= self._limits.calls:
-            self.counters["overload"] += 1
-            server.refuse(503, (("Retry-After", "10"),))
-            return
+            self._busy(server, "overload", 10)
+            return None
         if not self._admission.admits(server.peer.host):
-            self.counters["overload_unconfirmed"] += 1
-            server.refuse(503, (("Retry-After", "10"),))
-            return
+            self._busy(server, "overload_unconfirmed", 10)
+            return None
         try:
             call = IncomingCall(self, server, server.verdict.plain_allowed)
         except NotAcceptable as refused:
             self.counters["rejected_488"] += 1
             server.refuse(488, (("Warning", f'399 nightbell "{refused.reason}"'),))
-            return
+            return None
         except ValueError:
             self.counters["malformed"] += 1
             server.refuse(400)
-            return
+            return None
         if not self._quiet.admits(*_whose(call), clock.monotonic()):
-            self.counters["overload_quiet"] += 1
-            server.refuse(503, (("Retry-After", "60"),))
+            self._busy(server, "overload_quiet", 60)
+            return None
+        return call
+
+    def _busy(self, server: Server, why: str, seconds: int) -> None:
+        self.counters[why] += 1
+        server.refuse(503, (("Retry-After", str(seconds)),))
+
+    def _invite(self, server: Server) -> None:
+        call = self._made(server)
+        if call is None:
             return
         server.respond(100)
         self.keep(call)
@@ -337,7 +338,7 @@ class Endpoint:
         if call.trunk is not None:
             self.taken[call.trunk.id] += 1
         self._log(
-            "sip_call", transport=server.peer.transport, kind="late" if not request.session else "offer"
+            "sip_call", transport=server.peer.transport, kind="offer" if server.request.session else "late"
         )
         try:
             self._on_call(call)

@@ -6,6 +6,7 @@ import ipaddress
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeVar
 
 from nightbell.core import clock
 from nightbell.core.log import Log
@@ -32,6 +33,8 @@ from nightbell.sip.transaction import (
     server_key,
 )
 
+Key = TypeVar("Key")
+
 
 class Layer:
     """All transactions. Requests that begin one go to `on_request(server)`, ACKs of a 2xx to `on_ack(request)`."""
@@ -49,7 +52,7 @@ class Layer:
         self._on_request, self._on_ack = on_request, on_ack
         self.transport: Transport
         self.gate: Gate
-        self._branches: Counter[str] = Counter()  # of server transactions
+        self._branches: Counter[tuple[str, str]] = Counter()  # of server transactions, by method
         self._servers: dict[tuple[str, ServerKey], Server] = {}
         self._merged: dict[ServerKey, ServerKey] = {}
         self._clients: dict[tuple[str, str], Client] = {}
@@ -62,7 +65,7 @@ class Layer:
         try:
             verdict = self.gate.passes(data, peer, clock.monotonic())
             if verdict is None:
-                if self.gate.cuts(peer):
+                if self.gate.cuts(data, peer):
                     self.transport.cut(peer)
                 return
             message = parse(data)
@@ -93,37 +96,61 @@ class Layer:
             self.transport.send(build_response(400, message.headers, new_tag()), peer)
 
     def _request(self, request: Request, peer: Peer, verdict: Verdict) -> None:
-        if not verdict.known and not request.to.tag:
+        if not verdict.known and not self.gate.in_call(request.to.tag):
             self.gate.stranger(peer.host, clock.monotonic())
             return
-        if verdict.trunk is not None:
+        if verdict.trunk is not None and peer.transport == "tls":
+            # Nobody but who proves this name gets what belongs to this call; without TLS nothing can be proved.
             peer = peer._replace(name=next(iter(server_names(verdict.trunk)), ""))
         if peer.reliable and request.via.param("alias") is not None:
             self.transport.alias(peer, request.via.port or (5061 if peer.transport == "tls" else 5060))
         key = server_key(request)
+        if self._there_is(request, key):
+            return
+        admitted = self._spent(request, peer, verdict, key)
+        if admitted is None:
+            return
+        server = Server(self, request, peer, key)
+        server.verdict = admitted
+        if admitted.busy:
+            server.refuse(503, (("Retry-After", "1"),))
+        else:
+            self._begin(server)
+
+    def _there_is(self, request: Request, key: ServerKey) -> bool:
+        """Whether a request is an ACK, or one of which we have a copy; it is treated then."""
         if request.method == "ACK":
             invite = self._servers.get(("INVITE", key))
             if invite is not None:
                 invite.take("ack")
             self._on_ack(request)
-            return
+            return True
         known = self._servers.get((request.method, key))
         if known is not None:
             self.counters["repeated_requests"] += 1
             known.take("invite" if request.method == "INVITE" else "request")
-            return
-        server = Server(self, request, peer, key)
-        server.verdict = verdict
-        if (
-            len(self._servers) >= self.limits.transactions
-            and not request.to.tag
-            and request.method != "CANCEL"
-        ):
+        return known is not None
+
+    def _spent(self, request: Request, peer: Peer, verdict: Verdict, key: ServerKey) -> Verdict | None:
+        """What the gate took to belong to something and does not is a new request as any other: a branch or a tag of ours,
+        put where only the glance looks, gives nothing away."""
+        belongs = self.gate.in_call(request.to.tag) or (
+            request.method == "CANCEL" and ("INVITE", key) in self._servers
+        )
+        if not verdict.exempt or belongs:
+            return verdict
+        return self.gate.spend(verdict, peer, clock.monotonic())
+
+    def _begin(self, server: Server) -> None:
+        """A new server transaction."""
+        request, key = server.request, server.key
+        full = len(self._servers) >= self.limits.transactions
+        if full and not request.to.tag and request.method != "CANCEL":
             self.counters["overload"] += 1
             server.refuse(503, (("Retry-After", "5"),))
             return
         self._servers[request.method, key] = server
-        self._branches[key[0]] += 1
+        self._branches[request.method, key[0]] += 1
         if not request.to.tag and self._merged.setdefault(merge_key(request), key) != key:
             self.counters["merged"] += 1
             server.refuse(482)
@@ -216,26 +243,30 @@ class Layer:
 
         By RFC 3261 §8.1.2 the first route or the target says it; a connection that lives is used again, and
         a name instead of an address falls back to the source (we ask no DNS for strangers). Never to less than TLS from
-        where there was TLS.
+        where there was TLS; and from datagrams to TCP only at a known address: a source that can be forged must not have
+        us open connections to others.
         """
         hop = dialog.next_hop()
         host = hop.host.strip("[]")
         transport = "udp"
         if source.transport == "tls" or hop.scheme == "sips" or hop.param("transport") == "tls":
             transport = "tls"
-        elif source.reliable or hop.param("transport") == "tcp":
+        elif source.reliable or (hop.param("transport") == "tcp" and self.gate.knows(host)):
             transport = "tcp"
+        port = hop.port or (5061 if transport == "tls" else 5060)
         try:
             ipaddress.ip_address(host)
         except ValueError:
-            return source
-        port = hop.port or (5061 if transport == "tls" else 5060)
+            if not source.reliable or self.transport.opened(source):
+                return source
+            # Once its connection is gone nobody listens on the port from which it came.
+            return source._replace(port=port)
         return Peer(transport, host, port, source.connection, source.local, source.name)
 
     def forget_server(self, server: Server) -> None:
         server.disarm()
         if self._servers.pop((server.request.method, server.key), None) is not None:
-            _less(self._branches, server.key[0])
+            _less(self._branches, (server.request.method, server.key[0]))
         merged = merge_key(server.request)
         if self._merged.get(merged) == server.key:
             del self._merged[merged]
@@ -259,15 +290,16 @@ class Layer:
     def asked(self, branch: str) -> bool:
         return branch in self._asked
 
-    def answering(self, branch: str) -> bool:
-        return branch != "" and branch in self._branches
+    def answering(self, method: str, branch: str) -> bool:
+        means = ("INVITE",) if method == "ACK" else ("INVITE", method) if method == "CANCEL" else (method,)
+        return branch != "" and any((one, branch) in self._branches for one in means)
 
     @property
     def size(self) -> int:
         return len(self._servers) + len(self._clients)
 
 
-def _less(counter: Counter[str], key: str) -> None:
+def _less(counter: Counter[Key], key: Key) -> None:
     counter[key] -= 1
     if counter[key] <= 0:
         del counter[key]

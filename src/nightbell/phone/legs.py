@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from nightbell.core import clock
 from nightbell.core.capture import Codec
 from nightbell.phone.memory import Remembered
 from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.transport import Peer
+from nightbell.sip.grammar import printable
 from nightbell.sip.sdp import AudioOffer
 from nightbell.sip.srtp import Fingerprint, Security
 
+RING_AFTER = 1.0  # seconds without an answer of the engine
 EVENTS = frozenset(["call_started", "call_ended", "capture_ready", "status"])
 
 
@@ -258,6 +261,11 @@ UP: Mapping[str, type] = {
 Send = Callable[[object], None]
 
 
+def quotable(text: str) -> str:
+    """Words that may stand between quotes in a header line."""
+    return "".join(char for char in printable(text) if char.isascii() and char not in '"\\')
+
+
 class RemoteLeg:
     """The engine's half of one call."""
 
@@ -311,6 +319,8 @@ class Counterpart:
 
     def __init__(self, number: int, leg: IncomingCall, busy: bool) -> None:
         self.number, self.leg, self.busy = number, leg, busy
+        self.began, self.rang = clock.monotonic(), False
+        self.local, self.ports = "", (0, 0)  # where its sound may be: our address and ports of its engine
         self.capture = ""
         self.answered = False
         self.again = False  # given to a second engine, since the first one died before it answered
@@ -326,22 +336,40 @@ class Counterpart:
         leg.heard = lambda: self._heard
         leg.received = lambda: self._packets
 
+    def ring(self, now: float) -> None:
+        """The caller of a busy or hanging engine hears that his call is on its way. now: monotonic seconds."""
+        if not (self.rang or self.answered or self.leg.ended) and now - self.began >= RING_AFTER:
+            self.rang = True
+            self.leg.ring()
+
     def heard(self, packets: int, enough: bool) -> None:
         """What Voices says of this call."""
         self._packets, self._heard = packets, enough
 
     def take(self, message: Answer | Reject | HangUp | Sounded) -> None:
-        """What the engine says of this call. Raises ValueError, NotAcceptable for what cannot be."""
+        """What the engine says of this call. Raises ValueError, NotAcceptable for what cannot be.
+
+        An engine reads what strangers send. Should one of them rule it, it must not write SIP of its own.
+        """
         leg = self.leg
         if isinstance(message, Answer):
+            self._check(message)
             self.answered, self.port = True, message.port
             leg.answer((message.host, message.port), message.codec, message.fingerprint)
         elif isinstance(message, Reject):
             leg.reject(message.code, message.reason)
         elif isinstance(message, HangUp):
-            leg.hangup(message.cause, message.text)
+            leg.hangup(message.cause if 0 <= message.cause <= 699 else 0, quotable(message.text))
         else:
             leg.sounded()
+
+    def _check(self, answer: Answer) -> None:
+        low, high = self.ports
+        mark = answer.fingerprint
+        if answer.host != self.local or not low <= answer.port <= high:
+            raise ValueError("an engine's sound is at our address and at ports of its own")
+        if mark is not None and (mark.algorithm, len(mark.value)) != ("sha-256", 32):
+            raise ValueError("an engine's certificate is known by its SHA-256")
 
     def over(self, cause: int = 0, text: str = "") -> None:
         """The engine is done with it, or gone: nobody records any more, so the caller must not go on speaking.

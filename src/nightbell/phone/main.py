@@ -122,7 +122,7 @@ async def _wire(config: Config, phone: Phone, log: Log) -> Wire:
         config.sip_bind, config.sip_port, phone.on_call, log, tls=shown.load(),
         sips_port=config.sips_port, public=config.sip_public, resolver=resolver,
     )  # fmt: skip
-    keeper = Doorkeeper(endpoint, resolver, log, shown)
+    keeper = Doorkeeper(endpoint, resolver, log, shown, phone_folder(config))
     await keeper.begin(phone.holder.current)
     await endpoint.start()
     phone.attach(endpoint)

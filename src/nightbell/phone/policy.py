@@ -1,7 +1,7 @@
 """Who may talk to us, and how: which trunk a source is. Pure: no socket, no name is resolved here, no clock.
 
-A known source is this machine (while the snapshot allows that), an address of a trunk, a certificate of a trunk, or the
-other end of a connection that we opened. Everybody else gets no answer at all.
+A known source is this machine (while the snapshot allows that), an address of a trunk, a certificate of a trunk, or a
+trunk's own server at the other end of a connection that we opened. Everybody else gets no answer at all.
 """
 
 from __future__ import annotations
@@ -25,16 +25,21 @@ _PRIVATE = tuple(
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a source is. trunk: None for this machine; plain_allowed: signalling and sound may be unencrypted."""
+    """What a source is. trunk: None for this machine; plain_allowed: signalling and sound may be unencrypted.
+
+    Of one message: exempt: it seems to belong to what is there, so that it took nothing of what the source may begin;
+    busy: the source has begun too much, and is told so.
+    """
 
     known: bool = False
     trunk: Trunk | None = None
-    local: bool = False
     plain_allowed: bool = False
+    exempt: bool = False
+    busy: bool = False
 
 
 STRANGER = Verdict()
-LOCAL = Verdict(known=True, local=True, plain_allowed=True)
+LOCAL = Verdict(known=True, plain_allowed=True)
 
 
 class Policy:
@@ -51,6 +56,7 @@ class Policy:
         resolved: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.trunks, self.local = tuple(trunks), local
+        self._servers = {trunk: frozenset(hosts) for trunk, hosts in (resolved or {}).items()}
         # By version and length of a network: what its addresses begin with.
         self._tables: dict[tuple[int, int], dict[int, list[Trunk]]] = {}
         self._certified = any(trunk.kind is Kind.CERTIFICATE for trunk in self.trunks)
@@ -73,6 +79,7 @@ class Policy:
         """What `peer` is.
 
         names: of its verified certificate; own: its address is one of this machine's; opened: we opened the connection.
+        That alone proves nothing, since whoever calls can have us open one, by his Contact: see `_whom_we_asked`.
         Of several trunks that fit, the one that may speak in this way comes first, then the one with the narrowest network.
         """
         fit = [trunk for trunk in self._candidates(peer, names, opened) if trunk is not None]
@@ -82,7 +89,7 @@ class Policy:
             return Verdict(known=True, trunk=best, plain_allowed=best.plain)
         if self._machine(peer.host, own):
             return LOCAL
-        return Verdict(known=True) if opened else STRANGER
+        return STRANGER
 
     def keeps(self, peer: Peer) -> bool:
         """Whether a connection that we opened to `peer` is a trunk's, to be kept for as long as it lives."""
@@ -96,10 +103,14 @@ class Policy:
                 # Given as well, addresses narrow it down: the certificate alone is not enough then.
                 found += [trunk] if not trunk.sources or trunk in near else []
         found += [trunk for trunk in near if trunk.kind is not Kind.CERTIFICATE]
-        if opened:
-            found += [trunk for trunk in self.trunks if peer.name and peer.name in server_names(trunk)]
-            found += near
-        return found
+        return found + (self._whom_we_asked(peer) if opened else [])
+
+    def _whom_we_asked(self, peer: Peer) -> list[Trunk]:
+        """Trunks whose server is at the other end of a connection that we opened: it has proved to be the one that we asked
+        for, or its address is what we found ourselves under the trunk's name."""
+        if peer.transport == "tls" and peer.name:
+            return [trunk for trunk in self.trunks if peer.name in server_names(trunk)]
+        return [trunk for trunk in self.trunks if peer.host in self._servers.get(trunk.id, ())]
 
     def _by_address(self, host: str) -> list[Trunk]:
         address = parsed(host)
@@ -129,10 +140,12 @@ def _begin(address: Address, length: int) -> int:
 def server_names(trunk: Trunk) -> tuple[str, ...]:
     """Whom the trunk's server may prove to be, the name that we ask for first: the proxy's, else the domain (RFC 5922 §4).
 
-    A proxy that is given by its address is asked for the domain.
+    A proxy that is given by its address is asked for the domain. Who is known by a certificate shows the same when we call.
     """
     proxy = host_port(trunk.proxy)[0] if trunk.proxy else ""
     names = [proxy, trunk.domain] if parsed(proxy) is None else [trunk.domain, proxy]
+    if trunk.kind is Kind.CERTIFICATE:
+        names.append(trunk.peer_name)
     return tuple(dict.fromkeys(name for name in names if name))
 
 

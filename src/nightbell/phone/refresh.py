@@ -91,14 +91,23 @@ class Refresher:
             self._handle = None
 
     def _unrefreshed(self) -> None:
-        """Their refresh is overdue. Whoever still speaks is not cut off for that: the call's own limits end it."""
+        """Their refresh is overdue."""
+        self._unless_heard(self._unrefreshed)
+
+    def _unreached(self) -> None:
+        """Ours found nobody. The way of the signalling may be broken while that of the sound is not: asked again."""
+        self._tries = 0
+        self._unless_heard(self._refresh)
+
+    def _unless_heard(self, act: Callable[[], None]) -> None:
+        """The end; but whoever still speaks is not cut off, the call's own limits end it: then `act` after a while."""
         voices, wait = self._call.voices(), GRACE
         if voices is None:
             voices, wait = int(self._call.once_heard()), UNKNOWN
         if voices > max(self._heard, 0):
             first, self._heard = self._heard < 0, voices
             self._layer.counters["kept_unrefreshed"] += first
-            self._arm(wait, self._unrefreshed)
+            self._arm(wait, act)
             return
         self._layer.counters["ended_unrefreshed"] += 1
         self._call.lost(408, "not refreshed")
@@ -161,8 +170,7 @@ class Refresher:
         if self._stopped or self._expiry is None:
             return
         if response is None or response.code in (408, 481):
-            self._layer.counters["ended_unrefreshed"] += 1
-            self._call.lost(408, "not refreshed")
+            self._unreached()
         elif response.code < 300:
             self._agreed(response)
         else:

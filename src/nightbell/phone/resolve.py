@@ -1,7 +1,7 @@
 """Where a SIP domain's servers are (RFC 3263): NAPTR, then SRV, then addresses, in the order in which to try them.
 
-What was found is kept for as long as it says, and used for a day longer while no name server answers: a line that works
-must not fall silent because DNS does. Files of the system are read when the resolver is made: later the process may not.
+What was found is kept for as long as it says, and used for a day longer while no name server answers, over a restart as
+well (`remembered`): a line that works must not fall silent because DNS does. Files of the system are read when the resolver is made: later the process may not.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import dns.asyncresolver
 import dns.exception
 import dns.name
+import dns.rdata
 import dns.resolver
 
 from nightbell.core import clock
@@ -25,11 +27,15 @@ from nightbell.phone.policy import server_names
 from nightbell.phone.streams import Peer
 from nightbell.sip.trunk import Trunk, host_port
 
-LIFETIME, WHOLE = 3.0, 8.0  # seconds for one question with all its servers, and for one domain
+LIFETIME, WHOLE = 2.0, 8.0  # seconds for one question with all its servers, and for one domain
+DEAF = (
+    5.0  # seconds for which servers that let one question run out are asked nothing that we know from before
+)
 MOST_TARGETS, MOST_KEPT = 16, 512
 SHORTEST, LONGEST, NEGATIVE = 5.0, 3_600.0, 30.0  # seconds that an answer is kept, whatever it says
 STALE = 86_400.0
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+_KINDS = ("NAPTR", "SRV", "A", "AAAA")
 _SERVICES = {
     "udp": ("sip+d2u", "_sip._udp"),
     "tcp": ("sip+d2t", "_sip._tcp"),
@@ -71,6 +77,7 @@ class Resolver:
         self._servers, self._now = bool(servers), now
         self._hosts = {"localhost": ("127.0.0.1", "::1"), **(hosts or {})}
         self._kept: dict[tuple[str, str], _Kept] = {}
+        self._deaf_until = 0.0
         self.families = {4, 6}  # in which we can send
 
     @staticmethod
@@ -105,6 +112,30 @@ class Resolver:
             raise Unresolved("it has no address of a family in which we listen")
         return tuple(dict.fromkeys(found))[:MOST_TARGETS]
 
+    def remembered(self, wall: float) -> list[list[Any]]:
+        """What is still of use should no name server answer, for a file: name, kind, records as text, until when.
+
+        wall: seconds since 1970, in which the file counts, since our own clock begins anew with the machine.
+        """
+        now = self._now()
+        return [
+            [name, kind, sorted(one.to_text() for one in kept.records), round(wall + kept.usable_until - now)]
+            for (name, kind), kept in sorted(self._kept.items())
+            if kept.usable_until > now
+        ]
+
+    def remember(self, entries: Iterable[Any], wall: float) -> None:
+        """Take up what `remembered` gave before a restart: used only while nobody answers. Raises ValueError and others for
+        what is not as it gave it."""
+        now = self._now()
+        for name, kind, texts, until in list(entries)[:MOST_KEPT]:
+            left = min(float(until) - wall, STALE)
+            if left > 0 and kind in _KINDS:
+                records = tuple(
+                    dns.rdata.from_text("IN", kind, str(text)) for text in texts[: 4 * MOST_TARGETS]
+                )
+                self._kept.setdefault((str(name), kind), _Kept(now, now + left, records))
+
     def _reachable(self, address: str) -> bool:
         return (6 if ":" in address else 4) in self.families
 
@@ -134,10 +165,9 @@ class Resolver:
         services = await self._ask(question, "SRV")
         if not services:
             return [(host, PORTS[transport])]
-        ordered = services[0]._processing_order(services) if len(services) > 1 else services
         return [
             (str(one.target).rstrip(".").lower(), one.port)
-            for one in ordered
+            for one in by_weight(services, secrets.randbelow)
             if one.target != dns.name.root and one.port  # "." is: there is no such service here (RFC 2782)
         ][:MOST_TARGETS]
 
@@ -152,7 +182,7 @@ class Resolver:
         """The records, none where there are none; of before where nobody answers. Raises Unresolved without those."""
         key, now = (name, kind), self._now()
         kept = self._kept.get(key)
-        if kept is not None and now < kept.fresh_until:
+        if kept is not None and now < max(kept.fresh_until, min(self._deaf_until, kept.usable_until)):
             return list(kept.records)
         records: tuple[Any, ...] = ()
         seconds = NEGATIVE
@@ -165,6 +195,8 @@ class Resolver:
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             pass
         except (dns.exception.DNSException, OSError, ValueError, Unresolved) as error:
+            if isinstance(error, dns.exception.Timeout):
+                self._deaf_until = self._now() + DEAF
             if kept is None or now > kept.usable_until:
                 raise Unresolved("no name server answers for it") from error
             self._kept[key] = _Kept(now + SHORTEST, kept.usable_until, kept.records)
@@ -174,6 +206,23 @@ class Resolver:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = _Kept(now + seconds, now + seconds + STALE, records)
         return list(records)
+
+
+def by_weight(services: Iterable[Any], chance: Callable[[int], int]) -> list[Any]:
+    """SRV records in the order in which to try them: by priority, and within one by lot, so that each comes first in
+    proportion to its weight (RFC 2782). chance(n): a whole number below n, each as likely as the others."""
+    left, ordered = sorted(services, key=lambda one: (one.priority, one.weight)), []
+    while left:
+        same = [one for one in left if one.priority == left[0].priority]
+        mark, chosen = chance(sum(one.weight for one in same) + 1), same[0]
+        for one in same:
+            chosen = one
+            mark -= one.weight
+            if mark <= 0:
+                break
+        left.remove(chosen)
+        ordered.append(chosen)
+    return ordered
 
 
 def named(trunk: Trunk) -> tuple[tuple[str, int], ...]:

@@ -112,6 +112,7 @@ class Phone:
             "short_forms": self.short_forms,
             "lines": self._lines(),
             "draining": self.draining.is_set(),
+            "pid": os.getpid(),
             "uptime": round(clock.monotonic() - self._started, 1),
             "snapshot_version": snapshot.version,
             "epoch": snapshot.epoch.id,  # the worker keeps its private half for as long as we seal to it
@@ -191,11 +192,12 @@ class Phone:
             self.control.send("snapshot_refused", version=self.holder.current.version)
             return
         again = taken.version == before  # only a sign of life
+        if not again:  # at once: no engine that lags behind may keep a door open or shut
+            self.routed(taken)
         self.works.routing_changed(lambda: None if again else self._now_in_force(taken))
 
     def _now_in_force(self, taken: Snapshot) -> None:
         self._in_force = taken
         self._vouchers = store(self._folder)
-        self.routed(taken)
         self._log("snapshot_in_force", version=taken.version)
         self.control.send("snapshot_in_force", version=taken.version)

@@ -4,66 +4,50 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from nightbell.core import clock
 from nightbell.core.capture import Codec
 from nightbell.phone.datagrams import SLOTS, Basket, address_of, mapped, name_of
 from nightbell.phone.newcomer import Newcomer
-from nightbell.phone.party import Counters, Engine, Listener, Outgoing, Peer, has_voice
+from nightbell.phone.party import Counters, Engine, Listener, Peer, has_voice
 from nightbell.phone.protection import REPLAYED, Protection, unprotect
+from nightbell.phone.speaker import Job, Speaker
 from nightbell.sip import codecs
 from nightbell.sip.dtmf import DtmfDecoder
-from nightbell.sip.rtp import HEADER_BYTES, RTP_HEADER, BadRtp, Placement, unpack
+from nightbell.sip.rtp import HEADER_BYTES, RTP_HEADER, BadRtp, Placement, RtpPacket, unpack
 from nightbell.sip.srtp import SrtpKeys
 
 LATCH_AFTER = 0.5  # seconds in which only the source named in the SDP is believed
 LAST_DATAGRAMS = 1000  # that may wait in a socket when its call ends
 ROUNDS = 8  # fillings of a basket in one visit; a flood waits in its own buffer
 MOST_EARLY = 100  # encrypted packets that may come before the keys do
+SHAKING = 4  # sources of whose handshakes one knows
 __all__ = ["Counters", "Listener", "Packets", "Peer", "Session", "Sink"]
 Packets = list[tuple[int, bytes]]
 Sink = Callable[[Packets, float], None]
 
 
-@dataclass(slots=True)
-class _Job:
-    """Frames being played."""
-
-    frames: Sequence[bytes]
-    token: int
-    at: int = 0
-
-
-class Session:
+class Session(Speaker):
     """The sound of one call. Made by `Media.open`; methods are for the event loop's thread."""
 
     __slots__ = (
-        "_basket", "_dtmf", "_early", "_family", "_handle", "_held", "_job", "_latched", "_listener", "_media",
-        "_newcomer", "_outgoing", "_placement", "_protection", "_sdp_name", "_since", "_sink",
-        "_target", "confirmed", "counters", "local", "on_dtls", "peer", "socket", "voice_at",
+        "_basket", "_dtmf", "_early", "_family", "_handle", "_held", "_latched", "_newcomer", "_placement", "_sdp_name",
+        "_shaking", "_since", "_sink", "on_dtls", "voice_at",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, listener: Listener, media: Engine) -> None:
-        self.socket, self.local = sock, sock.getsockname()[:2]
+        super().__init__(sock, peer, listener, media)
         self._handle, self._family = sock.fileno(), sock.family
-        self.counters = Counters()
         self.voice_at: float | None = None
-        self.on_dtls: Callable[[bytes], None] | None = None
-        """For the event loop: each DTLS datagram of the believed source (RFC 5764 §5.1.2)."""
-        self._listener, self._media = listener, media
+        self.on_dtls: Callable[[bytes, bytes], None] | None = None
+        """For the event loop: each DTLS datagram (RFC 5764 §5.1.2) and its source as `name_of` has it."""
         self._basket = media.baskets[sock.family]
         self._dtmf = DtmfDecoder(peer.codec.clock)
-        self._job: _Job | None = None
         self._sink: Sink | None = None
         self._placement: Placement | None = None
         self._held = False
-        self._outgoing = Outgoing(media.ticks)
         self._early: list[bytes] = []
-        # An INVITE and the address in it may be forged. Until somebody is known to be there nothing is sent to
-        # it, or anyone could have us flood a third party; what is to be played waits, so a late ACK costs no word.
-        self.confirmed = False
-        self._protection: Protection | None = None
+        self._shaking: tuple[bytes, ...] = ()  # who does a handshake may be heard before we have the keys
         self._meet(peer)
 
     def retarget(self, peer: Peer) -> None:
@@ -89,26 +73,14 @@ class Session:
         self._since = clock.monotonic()
         self._newcomer = Newcomer()
 
-    def secure(self, keys: SrtpKeys) -> None:
-        """The keys are agreed on: what waited is taken and sent. The same keys again change nothing."""
-        self._media.order(lambda: self._set_keys(keys))
-
-    def confirm(self) -> None:
-        """Somebody is there: begin to send."""
-        self.confirmed = True
-
-    def send_raw(self, data: bytes) -> None:
-        """Send a datagram that is no sound to the believed source, also before `confirm`."""
-        self._send(data)
+    def secure(self, keys: SrtpKeys, source: bytes = b"") -> None:
+        """The keys are agreed on, with that source: what waited is taken and sent."""
+        self._media.order(lambda: self._set_keys(keys, source))
 
     def play(self, frames: Sequence[bytes], token: int) -> None:
         """Play these instead of whatever plays; `listener.played(token)` follows at their end."""
-        self._job = _Job(frames, token)
+        self._job = Job(frames, token)
         self._media.speaks(self)
-
-    def stop(self) -> None:
-        """Fall silent."""
-        self._job = None
 
     def record(self, sink: Sink) -> None:
         """Give all audio from now on to `sink([(offset in ticks, payload), …], monotonic)`, in the media thread."""
@@ -167,12 +139,16 @@ class Session:
             if count > 0:
                 self._take(basket, count, now)
             if count < SLOTS:
-                return False
-        return True
+                break
+        if self._newcomer.presses:
+            self._press(self._newcomer.silent(now))
+        return count == SLOTS
 
-    def _set_keys(self, keys: SrtpKeys) -> None:
+    def _set_keys(self, keys: SrtpKeys, source: bytes) -> None:
         if self._protection is None or self._protection.keys != keys:
             self._protection = Protection(keys)
+        if source:  # its certificate says who it is, as later its keys do
+            self._latched, self._target = source, address_of(source)
         early, self._early = self._early, []
         now = clock.monotonic()
         for data in early:
@@ -235,8 +211,7 @@ class Session:
     def _rare(self, source: bytes, data: bytes, now: float) -> None:
         """One datagram that is not simply the next packet of the known source."""
         if data and 20 <= data[0] <= 63 and self.on_dtls is not None:
-            if self._believes(source, now):
-                self._media.post(self.on_dtls, data)
+            self._handshakes(source, data, now, self.on_dtls)
             return
         if len(data) > 1 and data[0] >> 6 == 2 and 192 <= data[1] <= 223:
             self.counters.rtcp += 1  # reports are not needed, and of no interest to anyone else
@@ -246,9 +221,20 @@ class Session:
         elif self._believes(source, now):
             self._plain(data, now)
 
+    def _handshakes(self, source: bytes, data: bytes, now: float, tell: Callable[..., None]) -> None:
+        """Anyone can write such a datagram, so it moves no sound: who it is, the handshake finds out."""
+        named = source in (self._latched, self._sdp_name)
+        if not named and now - self._since < LATCH_AFTER:
+            self.counters.strangers += 1
+            return
+        if not named and source not in self._shaking:
+            self._shaking = (*self._shaking[1 - SHAKING :], source)
+        self._media.post(tell, data, source)
+
     def _encrypted(self, source: bytes, data: bytes, now: float) -> None:
         if self._protection is None:
-            if len(self._early) < MOST_EARLY and source in (self._latched, self._sdp_name):
+            early = source in (self._latched, self._sdp_name, *self._shaking)
+            if early and len(self._early) < MOST_EARLY:
                 self._early.append(data)
             else:
                 self.counters.strangers += 1
@@ -302,12 +288,28 @@ class Session:
             self.counters.strangers += taken is None
             self._flush([(one.timestamp, one.ssrc, one.payload) for one in taken or ()], now)
         elif packet.payload_type == peer.dtmf_type:
+            if self._newcomer.may_press(packet):
+                self._press([(packet, now)])
+            else:
+                self.counters.strangers += not self._newcomer.wait(packet, now)
+        else:
+            self.counters.bad += 1
+
+    def _press(self, packets: list[tuple[RtpPacket, float]]) -> None:
+        for packet, at in packets:
             self._sounds()
             key = self._dtmf.feed(packet)
             if key is not None:
-                self._media.post(self._listener.digit, key, now)
+                self._media.post(self._listener.digit, key, at)
+
+    def _presses_wait(self, first: int) -> None:
+        """The known source goes on at this timestamp."""
+        waiting = len(self._newcomer.presses)
+        believed = self._newcomer.paused(first, self.peer.codec.clock)
+        if believed is None:
+            self.counters.strangers += waiting
         else:
-            self.counters.bad += 1
+            self._press(believed)
 
     def _flush(self, packets: list[tuple[int, int, bytes]], now: float) -> list[tuple[int, int, bytes]]:
         """Audio of the believed source, in the order in which it came. Gives an empty list."""
@@ -320,7 +322,11 @@ class Session:
                 self._sounds()
             if has_voice(codec, last):
                 self.voice_at = now
-        self.counters.strangers += self._newcomer.heard(now)
+        newcomer = self._newcomer
+        if newcomer.presses:
+            self._presses_wait(packets[0][0])
+        newcomer.until = packets[-1][0]
+        self.counters.strangers += newcomer.heard(now)
         sink, placement = self._sink, self._placement
         if sink is not None and placement is not None:
             self._place(packets, placement, sink, now)
@@ -346,48 +352,3 @@ class Session:
         if not self.confirmed:
             self.confirmed = True
             self._media.post(self._listener.sounded)
-
-    def tick(self, ticks: int, send_silence: bool) -> bool:
-        """Send the frames of the last so many ticks. False: nothing is left to be sent."""
-        if not self.confirmed or (self.peer.secured and self._protection is None):
-            return True
-        first = self._media.ticks - ticks
-        for number in range(first + 1, first + 1 + ticks):
-            job = self._job
-            if job is None:
-                if not send_silence:
-                    return False
-                self._frame(codecs.silence(self.peer.codec), number)
-            elif job.at < len(job.frames):
-                self._frame(job.frames[job.at], number)
-                job.at += 1
-            else:
-                self._frame(codecs.silence(self.peer.codec), number)
-                if self._job is job:
-                    self._job = None
-                self._media.post(self._listener.played, job.token)
-        return True
-
-    def idle(self, ticks: int) -> bool:
-        """Whether nothing was sent for so many ticks."""
-        return self._media.ticks - self._outgoing.sent_at >= ticks
-
-    def keep_open(self) -> None:
-        """A packet while nothing is played: it keeps the way through a NAT open."""
-        if self.confirmed and self._job is None and not (self.peer.secured and self._protection is None):
-            self._frame(codecs.silence(self.peer.codec), self._media.ticks)
-        self._outgoing.sent_at = self._media.ticks
-
-    def _frame(self, frame: bytes, number: int) -> None:
-        peer = self.peer
-        data = self._outgoing.packet(frame, number, peer, self._protection)
-        if not peer.mute and self._send(data):
-            self.counters.sent += 1
-
-    def _send(self, data: bytes) -> bool:
-        try:
-            self.socket.sendto(data, self._target)
-        except OSError:  # buffer full, or an ICMP error of an earlier datagram
-            self.counters.unsent += 1
-            return False
-        return True

@@ -268,15 +268,19 @@ class Call:
         )  # fmt: skip
 
     def answered_again(self, message: Request | Response) -> None:
-        """The answer to an offer of ours, in an ACK or a 2xx."""
+        """The answer to an offer of ours, in an ACK or a 2xx. A poor one to the first offer leaves nothing to speak by; to
+        a later one, what was agreed on before holds, as when such an offer is refused (§14.1)."""
         try:
             answer = sdp.parse(message.session)
             agreed = PLAIN if self._offered is self.security else self.security
             self.security = negotiation.settle(self._offered, answer, agreed)
             self._change(answer)
         except NotAcceptable:
-            self._layer.counters["bad_late_answer"] += 1
-            self.hangup(488, "no common description")
+            if self.remote is NO_OFFER:
+                self._layer.counters["bad_late_answer"] += 1
+                self.hangup(488, "no common description")
+            else:
+                self._layer.counters["bad_later_answer"] += 1
 
     def changing(self) -> bool:
         return self._repeater is not None

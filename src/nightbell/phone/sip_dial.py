@@ -58,7 +58,8 @@ class OutgoingCall(Call):
         self.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._target, self._local = target, local
         self._credentials, self._cseq = credentials, 1
-        self._auth: Session | None = None
+        # By header and realm: each that asked gets its answer, in every request (RFC 3261 §22.3).
+        self._auth: dict[tuple[str, str], Session] = {}
         self._branch = self._layer.branch()
         self._contact = self._layer.contact(peer)
         host = self._layer.transport.local_address(peer)
@@ -71,11 +72,11 @@ class OutgoingCall(Call):
 
     def begin(self) -> None:
         extra = [("Contact", self._contact), ("Allow", ALLOW)]
-        if self._auth is not None and self._credentials is not None:
-            cnonce, uri = secrets.token_hex(16), self._target.text
-            known = self._credentials(self._auth.challenge.realm)
-            self._auth, line = digest.answer(self._auth, known, "INVITE", uri, cnonce)
-            extra.append(line)
+        for key, session in self._auth.items():
+            if self._credentials is not None:
+                cnonce, known = secrets.token_hex(16), self._credentials(key[1])
+                self._auth[key], line = digest.answer(session, known, "INVITE", self._target.text, cnonce)
+                extra.append(line)
         data = build_request("INVITE", self._target.text, [*self._lines("INVITE"), *extra], self._offer)
         ack = self._refusal_ack(self._lines("ACK"))
         self._layer.start("INVITE", data, self.peer, self._branch, self._respond, ack)
@@ -86,10 +87,12 @@ class OutgoingCall(Call):
             return False
         offer = digest.offered(response.headers, response.code)
         known = self._credentials(offer[0].realm if offer else "")
-        found = digest.challenged(response.code, response.headers, known, self._auth)
+        before = self._auth.get((digest.header_for(response.code), known.realm))
+        found = digest.challenged(response.code, response.headers, known, before)
         if isinstance(found, digest.Refusal):
             return False
-        self._auth, self._branch, self._ringing = found, self._layer.branch(), False
+        self._auth[found.header, found.challenge.realm] = found
+        self._branch, self._ringing = self._layer.branch(), False
         self._cseq += 1
         self.begin()
         return True

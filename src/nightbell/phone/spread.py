@@ -177,12 +177,13 @@ class Spread:
         engine, leg = min(ready, key=lambda one: (len(one.calls), one.given)), call.leg
         engine.given += 1
         engine.calls[call.number] = call
+        call.local, call.ports = self.local_address(leg.peer), engine.ports
         call.tie(engine.send)
         practice = self._holder.current.number(leg.dialled).practice
         before = self._memory.recall(practice, leg.caller, clock.monotonic())
         engine.send(
             legs.Invite(
-                call.number, leg.dialled, leg.caller, leg.remote, leg.security, self.local_address(leg.peer),
+                call.number, leg.dialled, leg.caller, leg.remote, leg.security, call.local,
                 leg.peer.transport, leg.peer.host, leg.peer.port, call.busy, before.language, before.slow,
                 leg.peer.local, leg.marks,
             )
@@ -321,6 +322,8 @@ class Spread:
             for engine in self.engines:
                 try:
                     await self._look(engine)
+                    for call in list(engine.calls.values()):
+                        call.ring(clock.monotonic())
                 except Exception as error:  # one look that failed must not be the last
                     self._log.failure("engine_not_watched", error)
             await asyncio.sleep(BEAT / 4)

@@ -47,7 +47,8 @@ class Limits:
     transactions: server transactions at once; calls: calls at once; unconfirmed: of them from one address and not
     yet acknowledged, unconfirmed_proven: the same for an address that has acknowledged one before (phone.admission);
     connections: streams, of them per_host from one address; idle: seconds a used connection may be silent; hello:
-    seconds until the first whole message; handshake: seconds for TLS, handshakes: that are going on at once; rate and
+    seconds until the first whole message; handshake: seconds for TLS, handshakes: that are going on at once, of sources that are known by their address;
+    unknown, unknown_per_host: the same for those that only a certificate can make known, of all and of one host; rate and
     burst: requests a second from one source that begin something; quiet: calls a minute from one number of a trunk in
     which nobody said anything, quiet_local: the same for a source without a trunk; ping: seconds between keep-alives on
     connections that we opened; pong: how long an answer to one may take.
@@ -64,6 +65,8 @@ class Limits:
     backlog: int = 262_144  # bytes that a slow reader may leave unread before it is cut off
     handshake: float = 5.0
     handshakes: int = 64
+    unknown: int = 16
+    unknown_per_host: int = 4
     rate: float = 50.0
     burst: int = 100
     quiet: int = 30
@@ -104,6 +107,8 @@ class Connection(asyncio.Protocol):
         self.stream: asyncio.Transport | None = None
         self.peer = target or Peer("tls" if tls is not None else "tcp", "", 0, 0, local)
         self.proven = False
+        self.unknown = False  # until its certificate tells, nobody knows whose it is
+        self.alias: tuple[str, str, int] | None = None
         self.ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property

@@ -134,10 +134,6 @@ class TlsStream:
             except SSL.Error:  # WantReadError: there is no more
                 return b"".join(parts)
 
-    @property
-    def version(self) -> str:
-        return self._connection.get_protocol_version_name()
-
     def _shake(self) -> None:
         try:
             self._connection.do_handshake()
@@ -166,22 +162,23 @@ class TlsStream:
 
 
 def names_of(certificate: x509.Certificate) -> tuple[str, ...]:
-    """Whom a certificate names (RFC 5922 §7.1): hosts of its sip: URIs, DNS names and addresses; else its common name."""
+    """Whom a certificate names (RFC 5922 §7.1): hosts of its sip: URIs, DNS names and addresses. Its common name
+    counts only where it has no such list at all: a list without a host is the authority's word that it names none."""
     found: list[str] = []
+    alternative = None
     try:
         extension = certificate.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
         alternative = extension.value
-    except (x509.ExtensionNotFound, ValueError):
-        alternative = None
+    except x509.ExtensionNotFound:
+        found = [str(one.value) for one in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    except ValueError:
+        return ()
     if isinstance(alternative, x509.SubjectAlternativeName):
         for uri in alternative.get_values_for_type(x509.UniformResourceIdentifier):
             if uri.lower().startswith("sip:") and "@" not in uri:
                 found.append(uri[4:].partition(";")[0])
         found += alternative.get_values_for_type(x509.DNSName)
         found += [str(one) for one in alternative.get_values_for_type(x509.IPAddress)]
-    if not found:
-        common = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        found = [str(one.value) for one in common]
     return tuple(dict.fromkeys(name.lower() for name in found))
 
 

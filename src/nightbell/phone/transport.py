@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from nightbell.core.errors import RefusedStart
+from nightbell.phone.admission import source_of
 from nightbell.phone.listeners import Listener, source_for
 from nightbell.phone.policy import is_private, parsed
 from nightbell.phone.streams import Connection, Limits, Peer
@@ -25,7 +26,8 @@ class Transport:
 
     binds: addresses, each gets UDP and TCP on `port`, and TLS on `sips_port` if `tls` has a certificate; public: addresses
     to show to whoever is not in a private network, for a NAT with fixed rules. Set later, by the owner:
-    lets_in(host, encrypted): whether a connection is accepted, before a byte is exchanged;
+    lets_in(host, encrypted): whether a connection is accepted, before a byte is exchanged; knows(host): whether its address
+    alone tells who it is;
     trusts(peer): whether it still is, once its certificate is known; keeps(peer): whether a connection that we opened is
     kept without use; on_lost(peer): a connection that we opened is gone.
     """
@@ -47,6 +49,7 @@ class Transport:
         self.limits, self.counters, self.tls, self.public = limits, counters, tls or Tls(), tuple(public)
         self._on_message, self._on_broken, self._on_unreachable = on_message, on_broken, on_unreachable
         self.lets_in: Callable[[str, bool], bool] = lambda host, encrypted: True
+        self.knows: Callable[[str], bool] = lambda host: True
         self.trusts: Callable[[Peer], bool] = lambda peer: True
         self.keeps: Callable[[Peer], bool] = lambda peer: False
         self.on_lost: Callable[[Peer], None] = lambda peer: None
@@ -192,10 +195,18 @@ class Transport:
     def alias(self, peer: Peer, port: int) -> None:
         """Requests to this host and port may go over the connection of `peer` (RFC 5923 §8: for TLS only if the other
         end has proved who it is)."""
-        if peer.connection in self._connections and (
-            peer.transport == "tcp" or self.peer_certificate_names(peer)
-        ):
-            self._aliases[peer.transport, peer.host, port] = peer.connection
+        connection = self._connections.get(peer.connection)
+        if connection is None or not (peer.transport == "tcp" or self.peer_certificate_names(peer)):
+            return
+        self._forget_alias(connection)
+        connection.alias = (peer.transport, peer.host, port)
+        self._aliases[connection.alias] = peer.connection
+
+    def _forget_alias(self, connection: Connection) -> None:
+        """One for each connection, the newest: the port in a Via is whatever somebody writes."""
+        key = connection.alias
+        if key is not None and self._aliases.get(key) == connection.peer.connection:
+            del self._aliases[key]
 
     def _source(self, host: str) -> str:
         known = self._sources.get(host)
@@ -268,11 +279,18 @@ class Transport:
     def _admitted(self, connection: Connection, host: str) -> bool:
         if parsed(host) is None or not self.lets_in(host, connection.tls is not None):
             return False
-        held = self._connections.values()
-        same = sum(one.peer.host == host for one in held)
-        full = len(held) >= self.limits.connections or same >= self.limits.per_host
-        if connection.tls is not None:
-            full = full or sum(one.shaking for one in held) >= self.limits.handshakes
+        limits, connection.unknown = self.limits, not self.knows(host)
+        # Known ones and others each have their own: whoever may be anybody takes nothing from a carrier.
+        held = [one for one in self._connections.values() if one.unknown == connection.unknown]
+        if connection.unknown:
+            full = sum(source_of(one.peer.host) == source_of(host) for one in held) >= limits.unknown_per_host
+            if not full and len(held) >= limits.unknown:
+                self.counters["handshakes_given_up"] += 1
+                held[0].abort()  # the oldest: who means it is done by now
+        else:
+            same = sum(one.peer.host == host for one in held)
+            full = len(held) >= limits.connections or same >= limits.per_host
+            full = full or (connection.shaking and sum(one.shaking for one in held) >= limits.handshakes)
         self.counters["connections_refused"] += full
         return not full
 
@@ -281,6 +299,8 @@ class Transport:
         self.counters["tls_connections"] += 1
         if connection.target is None and not self.trusts(connection.peer):
             connection.abort()
+        else:
+            connection.unknown = False
 
     def kept(self, peer: Peer) -> bool:
         return self.keeps(peer)
@@ -306,7 +326,6 @@ class Transport:
     def lost(self, connection: Connection) -> None:
         if self._connections.pop(connection.peer.connection, None) is None:
             return
-        for key in [key for key, serial in self._aliases.items() if serial == connection.peer.connection]:
-            del self._aliases[key]
+        self._forget_alias(connection)
         if connection.target is not None:
             self.on_lost(connection.target)

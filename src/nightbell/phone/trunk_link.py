@@ -42,7 +42,10 @@ class Link:
         self._layer, self._resolve, self._log = layer, resolve, log
         self._timing = layer.timing
         self._call_id, self._tag, self._cseq = secrets.token_hex(16), new_tag(), 0
-        self._session: Session | None = None
+        self._sessions: dict[
+            str, Session
+        ] = {}  # by header: a proxy on the way and the registrar may both ask
+        self._outbound = True  # until the way there says that it cannot (RFC 5626 §11.6)
         self._peer: Peer | None = None
         self._expires = trunk.expires
         self._failures, self._away, self._losses = 0, False, 0
@@ -68,7 +71,7 @@ class Link:
         )
         self.trunk = trunk
         if asks:
-            self._session, self._failures, self._expires = None, 0, trunk.expires
+            self._sessions, self._failures, self._expires = {}, 0, trunk.expires
             if self._state == "failed":
                 self._stands("registering")
             self._wake.set()
@@ -175,7 +178,8 @@ class Link:
 
     async def _register_at(self, peer: Peer, expires: int) -> float:
         for _ in range(TRIES):
-            ours = registration.contact(self._layer.contact(peer), self.trunk, peer.reliable)
+            tied = peer.reliable and self._outbound
+            ours = registration.contact(self._layer.contact(peer), self.trunk, tied)
             response = await self._send_register(peer, ours, expires)
             if response is None:
                 return self._failed(0, Why.NO_ANSWER, away=True)
@@ -187,6 +191,8 @@ class Link:
                     return self._failed(response.code, Why(refusal.value))
             elif response.code == 423 and registration.min_expires(response, expires) > expires:
                 expires = self._expires = registration.min_expires(response, expires)
+            elif response.code == registration.LACKS_OUTBOUND and self._outbound:
+                self._outbound = False
             else:
                 gone = registration.away(response.code)
                 return self._failed(response.code, Why.UNAVAILABLE if gone else Why.REFUSED, gone)
@@ -196,10 +202,13 @@ class Link:
         self._cseq += 1
         branch, uri = self._layer.branch(), f"sip:{self.trunk.domain}"
         call = (self._call_id, self._tag, self._cseq)
-        lines = registration.lines(self.trunk, self._layer.via(peer, branch), ours, call, expires)
-        if self._session is not None:
+        via = self._layer.via(peer, branch)
+        lines = registration.lines(self.trunk, via, ours, call, expires, self._outbound)
+        for header, session in self._sessions.items():
             cnonce = secrets.token_hex(16)
-            self._session, line = digest.answer(self._session, self._credentials(), "REGISTER", uri, cnonce)
+            self._sessions[header], line = digest.answer(
+                session, self._credentials(), "REGISTER", uri, cnonce
+            )
             lines.append(line)
         return await self._ask("REGISTER", build_request("REGISTER", uri, lines), peer, branch)
 
@@ -216,16 +225,17 @@ class Link:
             self._algorithms = tuple(dict.fromkeys(printable(one, 40) for one in same))
         if offer and not self.trunk.realm:
             return Refusal.PASSWORD  # the worker makes HA1 of it now
-        found = digest.challenged(response.code, response.headers, self._credentials(), self._session)
+        before = self._sessions.get(digest.header_for(response.code))
+        found = digest.challenged(response.code, response.headers, self._credentials(), before)
         if isinstance(found, Refusal):
-            self._session = None
+            self._sessions = {}
             return found
-        self._session = found
+        self._sessions[found.header] = found
         return Refusal.NONE
 
     def _registered(self, response: Response, peer: Peer, ours: str, expires: int) -> float:
-        if self._session is not None:
-            self._session = digest.believed(self._session, response.headers)
+        for header, session in self._sessions.items():
+            self._sessions[header] = digest.believed(session, response.headers)
         seconds = registration.granted(response, ours, expires)
         if not seconds:
             return self._failed(response.code, Why.REFUSED) if expires else 0.0

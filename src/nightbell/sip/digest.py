@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from cryptography.hazmat.primitives import hashes
@@ -42,7 +42,7 @@ class Credentials:
 
     user: str
     realm: str
-    ha1: Mapping[str, str]
+    ha1: Mapping[str, str] = field(repr=False)
 
     @staticmethod
     def of(user: str, realm: str, password: str) -> Credentials:
@@ -175,6 +175,11 @@ def choose(offer: Iterable[Challenge], credentials: Credentials) -> Challenge | 
     return Refusal.ALGORITHM
 
 
+def header_for(code: int) -> str:
+    """In which header a 401 or 407 wants its answer."""
+    return "Proxy-Authorization" if code == 407 else "Authorization"
+
+
 def challenged(
     code: int, headers: Headers, credentials: Credentials, before: Session | None
 ) -> Session | Refusal:
@@ -187,7 +192,7 @@ def challenged(
     chosen = choose(offered(headers, code), credentials)
     if isinstance(chosen, Refusal):
         return chosen
-    header = "Proxy-Authorization" if code == 407 else "Authorization"
+    header = header_for(code)
     asked_again = before is not None and before.header == header and before.count > 0 and not before.proven
     if before is not None and asked_again and (not chosen.stale or chosen.nonce == before.challenge.nonce):
         return Refusal.PASSWORD

@@ -12,6 +12,7 @@ from nightbell.sip.message import Response
 from nightbell.sip.trunk import Trunk
 
 LEAST, MOST = 10, 86_400  # seconds for which a registration holds
+LACKS_OUTBOUND = 439  # the first hop has no outbound support (RFC 5626 §11.6)
 REFRESH_AT = 0.8  # of what was granted
 BASE = 30.0  # seconds (RFC 5626 §4.5)
 # A carrier that refuses us changes its mind by hand; one that is away comes back by itself, perhaps at 3 a.m.
@@ -42,7 +43,8 @@ def away(code: int) -> bool:
 def contact(plain: str, trunk: Trunk, reliable: bool) -> str:
     """Our Contact with the trunk's user, and on a connection with what ties calls to it (RFC 5626 §4.2).
 
-    plain: `<sip:host:port;...>`, as we show ourselves to that server.
+    plain: `<sip:host:port;...>`, as we show ourselves to that server; reliable: it is a connection, whose other side has not
+    refused to be tied to it.
     """
     user = quote(trunk.user, safe=_SAFE)
     scheme, _, rest = plain.removeprefix("<").partition(":")
@@ -54,9 +56,9 @@ def contact(plain: str, trunk: Trunk, reliable: bool) -> str:
 
 
 def lines(
-    trunk: Trunk, via: str, ours: str, call: tuple[str, str, int], expires: int
+    trunk: Trunk, via: str, ours: str, call: tuple[str, str, int], expires: int, outbound: bool = True
 ) -> list[tuple[str, str]]:
-    """Header lines of a REGISTER. call: Call-ID, From tag, CSeq."""
+    """Header lines of a REGISTER. call: Call-ID, From tag, CSeq; outbound: whether RFC 5626 is offered."""
     name = address_of_record(trunk)
     call_id, tag, cseq = call
     return [
@@ -68,7 +70,7 @@ def lines(
         ("CSeq", f"{cseq} REGISTER"),
         ("Contact", ours),
         ("Expires", str(expires)),
-        ("Supported", "path, outbound"),
+        ("Supported", "path, outbound" if outbound else "path"),
     ]
 
 

@@ -67,7 +67,7 @@ class Trunk:
     transport: str = "tls"
     user: str = ""
     realm: str = ""
-    ha1: Mapping[str, str] = field(default_factory=dict)
+    ha1: Mapping[str, str] = field(default_factory=dict, repr=False)
     sources: tuple[str, ...] = ()
     peer_name: str = ""
     plain: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,8 +36,8 @@ class Held:
     def asked(self, branch: str) -> bool:
         return branch == "mine"
 
-    def answering(self, branch: str) -> bool:
-        return branch == "theirs"
+    def answering(self, method: str, branch: str) -> bool:
+        return method == "INVITE" and branch == "theirs"
 
     def in_call(self, tag: str) -> bool:
         return tag == "ours"
@@ -64,7 +65,7 @@ def test_strangers_get_nothing_and_are_told_of_once_a_minute_by_network() -> Non
 def test_a_stranger_who_knows_a_secret_of_ours_passes_and_one_who_knows_theirs_does_not() -> None:
     """A carrier may end a call from another machine than the one that rang."""
     it, counters, _ = gate()
-    assert it.passes(request("BYE", tag="ours"), STRANGE, 0.0) == STRANGER
+    assert it.passes(request("BYE", tag="ours"), STRANGE, 0.0) == replace(STRANGER, exempt=True)
     answer = request().replace(b"INVITE sip:a@h SIP/2.0", b"SIP/2.0 200 OK")
     assert it.passes(answer.replace(b"z9hG4bKx", b"mine"), STRANGE, 0.0) == STRANGER
     assert it.passes(answer, STRANGE, 0.0) is None
@@ -80,6 +81,7 @@ def test_a_flood_is_cut_and_what_belongs_to_calls_is_not() -> None:
     assert counters["throttled"] == 4
     assert it.passes(request("BYE", tag="ours"), CARRIER, 0.0) is not None
     assert it.passes(request(branch="theirs"), CARRIER, 0.0) is not None
+    assert it.passes(request("OPTIONS", branch="theirs"), CARRIER, 0.0) is None, "what is there is no OPTIONS"
     assert it.passes(request(), LOOPBACK, 0.0) == LOCAL, "one source's flood is not another's"
     assert it.passes(request(), CARRIER, 0.1) is not None, "a tenth of a second later there is one more"
     assert it.passes(request(), CARRIER, 0.1) is None
@@ -90,13 +92,34 @@ def test_datagrams_in_a_carriers_name_do_not_use_up_what_its_connections_may() -
     for number in range(20):
         it.passes(request(branch=f"z9hG4bK{number}"), CARRIER, 0.0)
     assert it.passes(request(), CARRIER, 0.0) is None
-    assert it.passes(request(), CARRIER._replace(transport="tls", connection=1), 0.0) is not None
+    by_stream = CARRIER._replace(transport="tls", connection=1)
+    verdicts = [it.passes(request(), by_stream, 0.0) for _ in range(7)]
+    assert [one.busy for one in verdicts if one is not None] == [False] * 5 + [True] * 2
+
+
+def test_where_only_certificates_tell_one_host_takes_a_part_of_what_there_is() -> None:
+    certified = Trunk("01B", "t", Kind.CERTIFICATE, peer_name="sbc.carrier.example")
+    it, _, _ = gate(Policy([TRUNK, certified]), rate=10, burst=100)
+    assert sum(it.lets_in("198.51.100.1", True, 0.0) for _ in range(100)) == 10
+    assert it.lets_in("198.51.100.2", True, 0.0) and it.lets_in("203.0.113.9", True, 0.0)
+    it.names = lambda peer: ["sbc.carrier.example"]
+    assert it.trusts(Peer("tls", "198.51.100.3", 1, 1), 0.0)
+    for number in range(1, 90):
+        it.lets_in(f"198.51.101.{number}", True, 0.0)
+    assert not it.lets_in("198.51.102.1", True, 0.0), "too many strangers at once"
+    assert it.lets_in("198.51.100.3", True, 0.0), "it has proved who it is before"
+    assert it.lets_in("203.0.113.9", True, 0.0)
 
 
 def test_a_connection_that_may_carry_calls_is_not_cut() -> None:
     it, _, _ = gate()
-    assert not it.cuts(Peer("tls", "203.0.113.9", 1, 1))
-    assert it.cuts(Peer("tls", "198.51.100.1", 1, 1)) and not it.cuts(STRANGE)
+    stranger = Peer("tls", "198.51.100.1", 1, 1)
+    assert not it.cuts(request(), Peer("tls", "203.0.113.9", 1, 1))
+    assert not it.cuts(request(), Peer("tls", "203.0.113.10", 1, 1)), "a trunk's, without a call"
+    assert it.cuts(request(), stranger) and not it.cuts(request(), STRANGE)
+    assert not it.cuts(b"SIP/2.0 200 OK\r\n\r\n", stranger), "an answer that is late"
+    it.opened = lambda peer: True
+    assert not it.cuts(request(), stranger), "where a call of ours may go"
 
 
 def test_known_scanners_are_silence_unless_a_trunk_calls_itself_so() -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from tests.unit.phone.rtp_phone import Phone, audio, opened, quiet
+import time
+
+from tests.unit.phone.rtp_phone import Phone, audio, opened, quiet, until
 
 from nightbell.phone.media import Media
-from nightbell.phone.newcomer import KNOWN, MOST, Newcomer
+from nightbell.phone.newcomer import KNOWN, MOST, MOST_PRESSES, Newcomer
+from nightbell.phone.session import Session
+from nightbell.sip.dtmf import key_press
 
 
 def test_who_slips_in_while_the_caller_speaks_is_not_heard(media: Media, phone: Phone) -> None:
@@ -71,3 +75,59 @@ def test_the_last_words_of_a_new_source_are_kept_at_the_end(media: Media, phone:
     session.stop_recording()
     quiet(session)
     assert list(taken.values()) == [audio(number).payload for number in range(15)]
+
+
+def press(session: Session, phone: Phone, key: str, ssrc: int) -> int:
+    """One press, sent at once; how many packets it had."""
+    packets = key_press(key, 101, 900, 77_000 + 2_000 * int(key.replace("#", "0")), ssrc)
+    for packet in packets:
+        phone.send(session, packet)
+    return len(packets)
+
+
+def test_a_key_that_is_slipped_in_while_the_caller_speaks_is_none(media: Media, phone: Phone) -> None:
+    session, listener, taken = opened(media, phone)
+    for number in range(20):
+        phone.send(session, audio(number))
+    sent = press(session, phone, "#", ssrc=66)
+    for number in range(20, 40):
+        phone.send(session, audio(number))
+        time.sleep(0.01)
+    until(lambda: len(taken) == 40)
+    assert listener.keys.empty()
+    assert session.counters.strangers == sent
+
+
+def test_a_key_under_another_ssrc_counts_when_the_sound_paused_for_it(media: Media, phone: Phone) -> None:
+    session, listener, _ = opened(media, phone)
+    for number in range(20):
+        phone.send(session, audio(number))
+    press(session, phone, "5", ssrc=8)
+    phone.send(session, audio(28))  # the 160 ms of the key are missing
+    assert listener.keys.get(timeout=1) == "5"
+    press(session, phone, "6", ssrc=8)  # and then nothing is said
+    assert listener.keys.get(timeout=1) == "6"
+    assert listener.keys.empty()
+
+
+def test_the_callers_own_keys_wait_for_nothing(media: Media, phone: Phone) -> None:
+    session, listener, _ = opened(media, phone)
+    for number in range(10):
+        phone.send(session, audio(number))
+    press(session, phone, "1", ssrc=7)
+    for number in range(10, 12):
+        phone.send(session, audio(number))
+    assert listener.keys.get(timeout=1) == "1"
+
+
+def test_presses_that_wait_are_bounded_and_of_one_source() -> None:
+    who = Newcomer()
+    who.learn(7)
+    packet = key_press("1", 101, 1, 1, 8)[0]
+    assert sum(who.wait(packet, 1.0) for _ in range(2 * MOST_PRESSES)) == MOST_PRESSES
+    assert not who.wait(packet._replace(ssrc=9), 1.0)
+    who.until = 1_000
+    assert who.paused(1_160, 8000) == []
+    assert who.paused(1_320, 8000) == []
+    assert who.paused(1_480, 8000) is None
+    assert who.presses == []

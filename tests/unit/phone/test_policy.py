@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nightbell.phone.policy import LOCAL, STRANGER, Policy, is_private
+from nightbell.phone.policy import LOCAL, STRANGER, Policy, is_private, server_names
 from nightbell.phone.streams import Peer
 from nightbell.sip.trunk import Kind, Trunk
 
@@ -92,9 +93,23 @@ def test_whom_we_called_may_answer() -> None:
     policy = Policy([DOMAIN])
     assert policy.judge(tls("8.8.8.8", name="carrier.example"), opened=True).trunk is DOMAIN
     assert policy.judge(tls("8.8.8.8", name="carrier.example")) == STRANGER
-    other = policy.judge(tls("8.8.8.8"), opened=True)
-    assert other.known and other.trunk is None and not other.plain_allowed
+    assert policy.judge(tls("8.8.8.8"), opened=True) == STRANGER
+    plain = Peer("tcp", "8.8.8.8", 5060, 1, "", "carrier.example")
+    assert policy.judge(plain, opened=True) == STRANGER, "nothing proves the name"
     assert policy.keeps(tls("8.8.8.8", name="carrier.example")) and not policy.keeps(tls("8.8.8.8"))
+
+
+def test_a_trunk_by_certificate_is_known_where_we_called_it() -> None:
+    there = replace(CERTIFIED, domain="carrier.example", transport="tcp", plain=True)
+    policy = Policy([there], resolved={there.id: ["198.51.100.4"]})
+    assert policy.judge(Peer("tcp", "198.51.100.4", 5060, 1), opened=True).trunk is there
+    assert policy.judge(Peer("tcp", "198.51.100.4", 5060, 1)) == STRANGER
+    assert policy.judge(Peer("tcp", "198.51.100.5", 5060, 1), opened=True) == STRANGER
+    assert server_names(CERTIFIED) == ("sbc.carrier.example",)
+    assert server_names(there) == ("carrier.example", "sbc.carrier.example")
+    assert (
+        Policy([CERTIFIED]).judge(tls("8.8.8.8", name="sbc.carrier.example"), opened=True).trunk is CERTIFIED
+    )
 
 
 @pytest.mark.parametrize(
@@ -135,4 +150,4 @@ def test_nobody_is_known_without_a_reason(
     elif mapped is None:
         assert not reasons
     if verdict.plain_allowed:
-        assert verdict.local
+        assert verdict == LOCAL

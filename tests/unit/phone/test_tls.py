@@ -89,7 +89,5 @@ def test_whom_a_certificate_names(tmp_path_factory: pytest.TempPathFactory) -> N
     assert names("A.Example", "sip:sbc.example", "sip:alice@evil.example", "192.0.2.1", "2001:db8::1") == (
         "sbc.example", "a.example", "192.0.2.1", "2001:db8::1",
     )  # fmt: skip
-    assert names("sip:alice@evil.example") == (
-        "somebody",
-    )  # the common name, where nothing else names a host
+    assert names("sip:alice@evil.example") == (), "the common name is for those without a list"
     assert names_of(x509.load_pem_x509_certificate(authority.file.read_bytes())) == ("ca",)
