@@ -137,7 +137,9 @@ def next_open_day(calendar: Calendar, at: datetime) -> date | None:
 def _timeline(calendar: Calendar, closures: list[Closure], zone: ZoneInfo, first: date) -> Iterator[_Span]:
     """From the start of `first`: each instant at which the kind may change, and what it is from there on."""
     edges = [edge for one in closures for edge in (one.starts, one.ends) if edge is not None]
-    opens = any(day.opens is not None for day in calendar.week)  # a week without hours need not be searched for them
+    opens = any(
+        day.opens is not None for day in calendar.week
+    )  # a week without hours need not be searched for them
     for ahead in range((REOPENS_WITHIN if opens else ENDS_WITHIN).days + 3):
         day = first + timedelta(days=ahead)
         spans = _spans(calendar, zone, day)

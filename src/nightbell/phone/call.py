@@ -15,7 +15,7 @@ from nightbell.flow import machine, model
 from nightbell.flow.line import Line
 from nightbell.flow.turn import Phase
 from nightbell.phone.dtls import identity
-from nightbell.phone.legs import Leg
+from nightbell.phone.legs import Leg, let_go
 from nightbell.phone.media import Media, NoPort
 from nightbell.phone.memory import Memory
 from nightbell.phone.recorder import CannotRecord, Recorder, Recording
@@ -117,8 +117,8 @@ class Call:
         self._securing.agree(self._leg.security, peer.address)
         self._answered = clock.monotonic()
         self._recording = self._open_recording()
-        port = self._session.local[1]
-        self._leg.answer((self._house.local_address(self._leg), port), self._codec, identity().fingerprint)
+        local = self._house.local_address(self._leg), self._session.local[1]
+        self._leg.answer(local, self._codec, identity().fingerprint)
         self._up = True
         self._house.told("call_started", capture=self.capture)
         longest = LONGEST_BESIDE_MESSAGE + self._number.line.plan.max_seconds
@@ -155,8 +155,7 @@ class Call:
     def sounded(self) -> None:
         self._leg.sounded()
 
-    def told(self, event: model.Told | model.Taken) -> None:
-        """The worker's answer."""
+    def told(self, event: model.Told | model.Taken) -> None:  # the worker's answer
         self._feed(event)
 
     def _confirmed(self) -> None:
@@ -193,7 +192,7 @@ class Call:
         self._house.log("call_never_confirmed", capture=self.capture, outcome=outcome)
 
     def _speaks(self) -> bool:
-        """Whether sound came for a second or more: then a lost ACK is no reason to hang up on a patient."""
+        """Whether a second of sound came: then a lost ACK is no reason to hang up on a patient."""
         return self._packets() >= 50
 
     def _packets(self) -> int:
@@ -387,8 +386,9 @@ class Call:
             self._securing.close()
         if self._session is not None:
             self._session.close()
-            self._session = None
             self._house.told("call_ended", capture=self.capture)
+        self._session = self._securing = None
+        let_go(self._leg)
         self._house.over(self)
 
     def _give_up(self) -> None:

@@ -156,7 +156,7 @@ async def run(config: Config, handle: int, processes: int, resting: frozenset[in
     lock_in(config)
     engine.start()
     gc.collect()
-    gc.set_threshold(20_000, 20, 50)  # as in phone.main
+    gc.set_threshold(10_000, 20, 10)  # as in phone.main
     gc.freeze()
     await loop.create_unix_connection(lambda: child.link, sock=socket.socket(fileno=handle))
     beat = asyncio.create_task(child.beat())

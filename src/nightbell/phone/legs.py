@@ -49,6 +49,11 @@ class Leg(Protocol):
     def sounded(self) -> None: ...
 
 
+def let_go(leg: Leg) -> None:
+    """Nobody listens to it any more. A call and its leg that know each other would stay until a full collection."""
+    leg.on_media = leg.on_confirmed = leg.on_end = leg.heard = leg.received = None
+
+
 # From the front to an engine.
 
 
@@ -378,4 +383,4 @@ class Counterpart:
         """
         leg = self.leg
         leg.hangup(cause, text)
-        leg.on_media = leg.on_confirmed = leg.on_end = leg.heard = leg.received = None
+        let_go(leg)

@@ -156,7 +156,7 @@ async def run(config: Config, log: Log) -> None:
         asyncio.get_running_loop().add_signal_handler(number, phone.asked_to_stop)
     control = asyncio.gather(phone.control.run(), wire.keeper.run())
     gc.collect()
-    gc.set_threshold(20_000, 20, 50)  # a round through all calls' objects is a pause that callers hear
+    gc.set_threshold(10_000, 20, 10)  # a round through all calls' objects is a pause that callers hear
     gc.freeze()  # the prompts' frames need no looking through while calls run
     log(
         "phone_ready",

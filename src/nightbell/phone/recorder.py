@@ -308,5 +308,14 @@ class Recorder:
 
 
 def _tell(recording: Recording, durable: bool) -> None:
-    if recording.ending is not None:
-        recording.ending[1](durable)
+    """Tell the call. Once all is kept the call is let go of: a ring of references would keep it until a full collection."""
+    if recording.ending is None:
+        return
+    end, done = recording.ending
+    done(durable)
+    if durable:
+        recording.ending, recording.on_failed = (end, _told), _told
+
+
+def _told(*_: object) -> None:
+    return
