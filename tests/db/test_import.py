@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.factories import House, make_message, tone
 
@@ -339,6 +339,7 @@ def test_whatever_a_description_holds_it_is_read_or_refused(data: bytes) -> None
     assert all(isinstance(value, str) for value in found.values())
 
 
+@example("\t")
 @given(st.text(max_size=300))
 def test_whatever_a_table_holds_it_is_read_or_refused(text: str) -> None:
     import tempfile

@@ -86,9 +86,9 @@ def table(path: Path) -> Rows:
 def _csv(text: str) -> dict[str, dict[str, str]]:
     rows = csv.DictReader(text.splitlines())
     return {
-        row[_KEY].strip().lower(): {name: value for name, value in row.items() if isinstance(value, str)}
+        key: {name: value for name, value in row.items() if isinstance(value, str)}
         for row in rows
-        if row.get(_KEY)
+        if (key := (row.get(_KEY) or "").strip().lower())
     }
 
 
@@ -99,6 +99,6 @@ def _copied(names: str, text: str) -> dict[str, dict[str, str]]:
         if line == "\\.":
             break
         row = dict(zip(columns, ("" if one == "\\N" else one for one in line.split("\t")), strict=False))
-        if row.get(_KEY):
-            found[row[_KEY].lower()] = row
+        if key := row.get(_KEY, "").strip().lower():
+            found[key] = row
     return found
