@@ -20,9 +20,7 @@ from tests.phone.certs import Authority
 from tests.phone.house import House
 
 EVERY = 5.0
-SETTLE = 330.0(
-    75.0  # seconds: a call that nobody acknowledged or ended is given up within 64 (RFC 3261, 64*T1 twice)
-)
+SETTLE = 330.0  # seconds: who acknowledges and vanishes holds a line for up to five minutes
 LIMIT_MIB_HOUR = 6.0
 LEFT_FILES = 2  # between the count before and after
 
