@@ -115,7 +115,8 @@ class Caller:
         self.report.answered, self.report.codec = True, leg.codec.value
         self.report.srtp = leg.security.keying.value
         host, port = leg.remote.remote
-        self.tell(f"answered ({leg.codec.value}, {self.report.srtp} encryption, sound to {host}:{port})")
+        how = "unencrypted" if self.report.srtp == "none" else f"encrypted by {self.report.srtp.upper()}"
+        self.tell(f"answered ({leg.codec.value}, {how}, sound to {host}:{port})")
         return leg
 
     async def _keyed(self, leg: OutgoingCall) -> bool:
