@@ -1,22 +1,30 @@
-"""Who is on call, the policy, and the alerts that go on until a person owns them."""
+"""Who is on call, the policies, the alerts that go on until the patient was reached, and the calls that we place."""
 
 from __future__ import annotations
 
 from django.db import models
 
-from nightbell.mailbox.models import Message
-from nightbell.people.models import Practice, User
+from nightbell.mailbox.models import Mailbox, Message, Number
+from nightbell.people.models import Contact, Practice, User
 from nightbell.store.ids import UlidField
 
 
 class Schedule(models.Model):
-    """The on-call schedule of a practice, in the practice's zone."""
+    """An on-call schedule of a practice, in the practice's zone. The `main` one serves what no rule sends elsewhere."""
 
     id = UlidField()
-    practice = models.OneToOneField(Practice, on_delete=models.PROTECT, related_name="schedule")
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="schedules")
+    name = models.CharField(max_length=60, default="On call")
+    main = models.BooleanField(default=True)
     fallback = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     fallback_email = models.EmailField(blank=True, default="")
-    steps = models.JSONField(default=list)  # see oncall.rules.Policy
+    feed = models.CharField(max_length=64, blank=True, default="")  # SHA-256 of the calendar feed's secret
+    steps = models.JSONField(default=list)  # of before there were policies: see oncall.rules.read_steps
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["practice"], condition=models.Q(main=True), name="one_main_schedule")
+        ]
 
 
 class Shift(models.Model):
@@ -31,6 +39,70 @@ class Shift(models.Model):
     rank = models.PositiveSmallIntegerField(default=0)  # 0 first, 1 backup
 
 
+class RotationUnit(models.TextChoices):
+    DAY = "day"
+    WEEK = "week"
+    HOURS = "hours"
+
+
+class Rotation(models.Model):
+    """A layer: people take turns of `every` units, handed over at `handover` minutes after local midnight."""
+
+    id = UlidField()
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="rotations")
+    name = models.CharField(max_length=60, blank=True, default="")
+    rank = models.PositiveSmallIntegerField(default=0)  # 0 first, 1 backup
+    position = models.PositiveSmallIntegerField(default=0)  # of layers of one rank the higher covers the lower
+    unit = models.CharField(max_length=5, choices=RotationUnit.choices, default=RotationUnit.WEEK)
+    every = models.PositiveSmallIntegerField(default=1)
+    starts_on = models.DateField()  # the first turn of the first member begins on this local day
+    handover = models.PositiveSmallIntegerField(default=480)
+    ends_on = models.DateField(null=True)  # the first local day without it
+    members = models.JSONField(default=list)  # user ids in their order; one may stand in it twice
+    hours = models.JSONField(default=list)  # [{"weekday", "start", "minutes"}]; [] at all hours
+    holidays_only = models.BooleanField(default=False)
+
+
+class Holiday(models.Model):
+    """A local day of a schedule on which holiday layers apply."""
+
+    id = UlidField()
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="holidays")
+    day = models.DateField()
+    name = models.CharField(max_length=60, blank=True, default="")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["schedule", "day"], name="one_holiday_a_day")]
+
+
+class SwapState(models.TextChoices):
+    ASKED = "asked"
+    ACCEPTED = "accepted"
+    FAILED = "failed"  # nobody took it
+    WITHDRAWN = "withdrawn"
+
+
+class Swap(models.Model):
+    """Somebody's shift that colleagues are asked to take, one after another. Until one accepts nothing changes."""
+
+    id = UlidField()
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="swaps")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")  # who gives it away
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    asked = models.JSONField(default=list)  # [{"user", "at", "answer": "" | "yes" | "no" | "silent", "how"}]
+    candidates = models.JSONField(default=list)  # user ids still to be asked, in order
+    state = models.CharField(max_length=9, choices=SwapState.choices, default=SwapState.ASKED)
+    by_phone = models.BooleanField(default=False)
+    made_at = models.DateTimeField()
+    next_at = models.DateTimeField()  # when the one who is asked counts as silent
+    ended_at = models.DateTimeField(null=True)
+    taken_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "next_at"], name="swap_due")]
+
+
 class Override(models.Model):
     """Someone else than the schedule says, from one instant to another."""
 
@@ -40,6 +112,40 @@ class Override(models.Model):
     starts_at = models.DateTimeField()
     ends_at = models.DateTimeField()
     made_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    swap = models.OneToOneField(Swap, null=True, on_delete=models.PROTECT, related_name="override")
+
+
+class Group(models.Model):
+    """People who are told together, by name ("nurses")."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="groups")
+    name = models.CharField(max_length=60)
+    members = models.ManyToManyField(User, related_name="+")
+
+
+class EscalationPolicy(models.Model):
+    """Steps of whom to tell, how, and how long to wait: see oncall.policies. Its last resort is the schedule's."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="policies")
+    name = models.CharField(max_length=60)
+    steps = models.JSONField(default=list)
+
+
+class Route(models.Model):
+    """Which schedule and policy serve a message: the first route by position that fits. Empty fields fit everything."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="routes")
+    position = models.PositiveSmallIntegerField(default=0)
+    mailbox = models.ForeignKey(Mailbox, null=True, on_delete=models.CASCADE, related_name="+")
+    number = models.ForeignKey(Number, null=True, on_delete=models.CASCADE, related_name="+")
+    urgency = models.CharField(max_length=10, blank=True, default="")  # as mailbox.models.Urgency
+    hours = models.CharField(max_length=6, blank=True, default="")  # 'open' or 'closed'
+    schedule = models.ForeignKey(Schedule, null=True, on_delete=models.PROTECT, related_name="+")
+    policy = models.ForeignKey(EscalationPolicy, null=True, on_delete=models.PROTECT, related_name="+")
+    quiet_until_morning = models.BooleanField(default=False)  # never for what is urgent
 
 
 class AlertState(models.TextChoices):
@@ -55,6 +161,8 @@ class Alert(models.Model):
     message = models.OneToOneField(Message, on_delete=models.PROTECT, related_name="alert")
     token = models.CharField(max_length=22, unique=True)
     state = models.CharField(max_length=8, choices=AlertState.choices, default=AlertState.OPEN)
+    urgency = models.CharField(max_length=10, default="urgent")
+    schedule = models.ForeignKey(Schedule, null=True, on_delete=models.PROTECT, related_name="+")
     policy = models.TextField()
     step = models.PositiveIntegerField(default=0)  # counts on for ever: attempts are told apart by it
     began = models.PositiveIntegerField(default=0)  # the step at which the policy began, last time it rang
@@ -80,9 +188,10 @@ class Attempt(models.Model):
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="attempts")
     step = models.PositiveIntegerField()
     user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    channel = models.CharField(max_length=20, blank=True, default="")
-    address = models.CharField(max_length=254)
-    kind = models.CharField(max_length=10)
+    contact = models.ForeignKey(Contact, null=True, on_delete=models.SET_NULL, related_name="+")
+    kind = models.CharField(max_length=10)  # as core.notice.NoticeKind
+    channel = models.CharField(max_length=20, blank=True, default="")  # as people.models.ContactKind
+    address = models.CharField(max_length=600)
     state = models.CharField(max_length=8, choices=AttemptState.choices, default=AttemptState.PENDING)
     recorded_at = models.DateTimeField()
     retry_at = models.DateTimeField()
@@ -90,9 +199,75 @@ class Attempt(models.Model):
     sent_at = models.DateTimeField(null=True)
     sent = models.BinaryField(null=True)
     answer = models.CharField(max_length=120, blank=True, default="")
+    reference = models.CharField(max_length=80, blank=True, default="")  # the provider's own id of it
+    receipt = models.CharField(max_length=12, blank=True, default="")  # '', 'delivered' or 'undelivered'
+    receipt_at = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["alert", "step", "address"], name="one_attempt_a_step")
+            models.UniqueConstraint(fields=["alert", "step", "channel", "address"], name="one_attempt_a_step")
         ]
-        indexes = [models.Index(fields=["state", "retry_at"], name="attempt_due")]
+        indexes = [
+            models.Index(fields=["state", "retry_at"], name="attempt_due"),
+            models.Index(fields=["reference"], name="attempt_reference"),
+        ]
+
+
+class CallBack(models.Model):
+    """A clinician and a patient brought together by us, neither seeing the other's own number."""
+
+    id = UlidField()
+    message = models.ForeignKey(Message, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    contact = models.ForeignKey(Contact, null=True, on_delete=models.SET_NULL, related_name="+")
+    asked_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True)  # by the patient's phone
+    ended_at = models.DateTimeField(null=True)
+    why = models.CharField(max_length=20, blank=True, default="")  # how it ended: see oncall.callback
+
+
+class Reach(models.Model):
+    """One try to reach the patient, and what came of it. The message stays open until one reached them."""
+
+    id = UlidField()
+    message = models.ForeignKey(Message, on_delete=models.PROTECT, related_name="reaches")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    outcome = models.CharField(max_length=16)  # as mailbox.models.Outcome, or 'no_answer'
+    call = models.OneToOneField(CallBack, null=True, on_delete=models.PROTECT, related_name="reach")
+    back_at = models.DateTimeField(null=True)  # when it comes back to its owner; null: settled
+    told = models.PositiveSmallIntegerField(default=0)  # how often the owner was told since
+
+
+class VoiceCall(models.Model):
+    """A call that we placed or took for a person of ours. Its id is the call's id on the phone."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="+")
+    purpose = models.CharField(max_length=16)  # see oncall.dialogue
+    user = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    contact = models.ForeignKey(Contact, null=True, on_delete=models.SET_NULL, related_name="+")
+    attempt = models.ForeignKey(Attempt, null=True, on_delete=models.SET_NULL, related_name="calls")
+    callback = models.ForeignKey(CallBack, null=True, on_delete=models.SET_NULL, related_name="calls")
+    swap = models.ForeignKey(Swap, null=True, on_delete=models.SET_NULL, related_name="calls")
+    started_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    why = models.CharField(max_length=20, blank=True, default="")
+
+    class Meta:
+        indexes = [models.Index(fields=["ended_at"], name="voice_call_open")]
+
+
+class LineTest(models.Model):
+    """One closing-time test or drill: what was checked, and how it went."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="line_tests")
+    kind = models.CharField(max_length=8)  # 'evening' or 'drill'
+    began_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    state = models.CharField(max_length=8, default="running")  # 'running', 'passed' or 'failed'
+    checks = models.JSONField(default=dict)  # name → {"ok", "at", "why"}
+    message = models.ForeignKey(Message, null=True, on_delete=models.SET_NULL, related_name="+")
+    told_at = models.DateTimeField(null=True)  # when a person was told of the failure

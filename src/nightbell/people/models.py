@@ -72,6 +72,51 @@ class User(AbstractBaseUser):
         return "".join(part[0] for part in (parts[:1] + parts[-1:] if len(parts) > 1 else parts)).upper()
 
 
+class ContactKind(models.TextChoices):
+    """The ways to a person, in the order in which they wake somebody least to most."""
+
+    EMAIL = "email"
+    PUSH = "push"
+    SMS = "sms"
+    VOICE = "voice"
+    OTHER = "other"  # by an Apprise address
+
+
+class Contact(models.Model):
+    """A way to a person. It is used only after its owner has proved it (`verified_at`), and not once it was disowned."""
+
+    id = UlidField()
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="contacts")
+    kind = models.CharField(max_length=8, choices=ContactKind.choices)
+    address = models.CharField(max_length=600)  # email, E.164 number, push endpoint, Apprise URL
+    details = models.JSONField(default=dict)  # push: {"p256dh", "auth"}, base64url
+    label = models.CharField(max_length=40, blank=True, default="")
+    position = models.PositiveSmallIntegerField(default=0)  # told first to last
+    created_at = models.DateTimeField()
+    verified_at = models.DateTimeField(null=True)
+    tested_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)  # taken away, or its owner said that it is not theirs
+    ended_why = models.CharField(max_length=40, blank=True, default="")
+    code_digest = models.CharField(max_length=64, blank=True, default="")  # of the code that proves it
+    code_until = models.DateTimeField(null=True)
+    code_tries = models.PositiveSmallIntegerField(default=0)
+    quiet_from = models.PositiveSmallIntegerField(null=True)  # minutes after midnight; never for what is urgent
+    quiet_until = models.PositiveSmallIntegerField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "kind", "address"], name="one_contact_once")]
+
+
+class Pin(models.Model):
+    """What a person keys on the telephone. The hash alone; tries are counted here, by the worker (DESIGN §2)."""
+
+    user = models.OneToOneField(User, primary_key=True, on_delete=models.CASCADE, related_name="pin")
+    digest = models.CharField(max_length=200)  # as django.contrib.auth.hashers has it
+    set_at = models.DateTimeField()
+    tries = models.PositiveSmallIntegerField(default=0)
+    locked_until = models.DateTimeField(null=True)
+
+
 class ApiToken(models.Model):
     """A bearer token, kept only as a SHA-256. It acts as its user, within its scopes."""
 
