@@ -20,6 +20,7 @@ from nightbell.core.sound import Unpacker
 from nightbell.mailbox import epochs, intake
 from nightbell.mailbox.models import Mailbox, Message, Number
 from nightbell.oncall.models import Schedule, Shift
+from nightbell.people import contacts
 from nightbell.people.access import Actor
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Role
@@ -68,6 +69,8 @@ def make_house(code: str = "AB12", number: str = "5035550100", now: datetime | N
         )
         for role in Role
     }  # fmt: skip
+    for user in people.values():
+        contacts.enrol(user, now, verified=True)
     schedule = Schedule.objects.create(practice=practice, fallback=people[Role.MANAGER])
     for weekday in range(7):
         Shift.objects.create(

@@ -58,7 +58,7 @@ def main() -> None:
 
     from nightbell.mailbox import service, transcribe
     from nightbell.mailbox.models import Mailbox, Message
-    from nightbell.oncall import escalation
+    from nightbell.oncall import escalation, outcomes, phone_notes
     from nightbell.people.access import Actor
     from nightbell.people.models import Practice, User
     from nightbell.server import demo, wiring
@@ -88,11 +88,14 @@ def main() -> None:
     noted = add(nurse, "vm16_piper", 657, "+18475550166", False, "Ozempic")
     service.acknowledge(person("ruiz"), noted.id)
     service.note(person("ruiz"), noted.id, "Asked the insurer for the form. Comes back on Wednesday.")
+    outcomes.record(person("ruiz"), noted.id, "left_word")
     add(nurse, "vm10_piper", 103, "")
     add(nurse, "ms_petewarden_0", 26, "+15125556681")
     closed = add(appointments, "jfk", 1200, "+12065553911")
     service.acknowledge(person("ruiz"), closed.id)
-    service.close(person("ruiz"), closed.id, "reached")
+    outcomes.record(person("ruiz"), closed.id, "reached")
+    typed = {"patient": "Ann Okoro", "reason": "Asked for Thursday", "advice": "Come at nine", "follow_up": "None"}
+    phone_notes.sign(person("ruiz"), closed.id, typed)
     add(None, "cards_005", 69, "+15415557723")
     add(nurse, "vm02_piper", 4, "+16175550193", True, "Thompson")
     sender = escalation.Sender(wiring.channels(config, "demo"), config.url)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from django.db import transaction
@@ -13,10 +13,13 @@ from nightbell.core.clock import utc_now
 from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, Receipt, Rendered
 from nightbell.mailbox import service
-from nightbell.oncall import escalation
+from nightbell.oncall import escalation, schedule, whom
 from nightbell.oncall import service as oncall
-from nightbell.oncall.models import Alert, AlertState, Attempt, Override, Schedule, Shift
+from nightbell.oncall.errors import BadShift
+from nightbell.oncall.models import Alert, AlertState, Attempt, Schedule, Shift
+from nightbell.oncall.roster import now_on_call
 from nightbell.people.access import Forbidden, NotFound
+from nightbell.people.models import Contact
 from nightbell.people.roles import Role
 
 
@@ -135,28 +138,38 @@ def test_an_alert_that_cannot_go_on_does_not_hold_up_another_practice(house: Hou
     escalation.advance_due(night.now, problems)
     escalation.send_due(night.sender, night.now, Log("test"))
     assert len(problems) == 1
-    assert [address for address, _, _ in night.pager.told] == ["clinician@cd34.example"]
+    told = {address for address, _, _ in night.pager.told}
+    assert told == {"manager@ab12.example", "clinician@cd34.example"}, "who cannot be found is not nobody"
 
 
-def test_a_second_channel_is_used_when_the_first_fails(house: House) -> None:
+def test_every_way_is_told_at_once_and_one_that_fails_holds_up_none(house: House) -> None:
+    now, clinician = utc_now(), house.people[Role.CLINICIAN]
+    Contact.objects.create(
+        user=clinician, kind="sms", address="+15035550177", created_at=now, verified_at=now, position=1
+    )
     make_message(house.mailbox, urgent=True)
-    first, second = Pager(problem=ChannelError("down")), Pager(name="outbox")
-    Night(first, second).tick()
-    assert len(second.told) == 1
-    assert Attempt.objects.get().channel == "outbox"
+    mail, text = Pager(problem=ChannelError("550 no", permanent=True)), Pager(name="sms")
+    night = Night(mail, text)
+    night.tick()
+    assert [address for address, _, _ in text.told] == ["+15035550177"]
+    assert Alert.objects.get().step == 1, "one of two ways works: the next step waits its time"
+    assert dict(Attempt.objects.values_list("channel", "state")) == {"email": "failed", "sms": "sent"}
 
 
 def test_nobody_on_call_and_no_fallback_is_a_failed_attempt_that_goes_on(house: House) -> None:
     Shift.objects.all().delete()
     Schedule.objects.update(fallback=None, fallback_email="")
+    Contact.objects.update(ended_at=utc_now())  # not even the managers have a way
     make_message(house.mailbox, urgent=True)
     night = Night(Pager())
     night.tick()
-    attempt = Attempt.objects.get()
-    assert (attempt.state, attempt.answer) == ("failed", "nobody to tell: set a fallback")
+    first = Attempt.objects.filter(step=0).get()
+    assert (first.state, first.answer) == ("failed", whom.NO_WAY)
+    assert first.user == house.people[Role.MANAGER]
+    assert night.addresses == []
     Schedule.objects.update(fallback_email="boss@ab12.example")
     Alert.objects.update(policy="rubbish")  # an unreadable policy falls back on what the schedule says now
-    night.tick(120)
+    night.tick(300)
     assert night.addresses == ["boss"]
 
 
@@ -273,41 +286,3 @@ def test_a_link_leads_to_its_message_for_its_practice_alone(house: House, other:
             oncall.alert_for_token(house.actor(Role.CLINICIAN), wrong)
     with pytest.raises(NotFound):
         oncall.alert_for_token(other.actor(Role.CLINICIAN), token)
-
-
-def test_an_override_is_made_by_the_manager_and_takes_effect(house: House) -> None:
-    manager = house.actor(Role.MANAGER)
-    desk = house.people[Role.FRONT_DESK]
-    made = oncall.add_override(
-        manager, desk.id, manager.now - timedelta(minutes=1), manager.now + timedelta(hours=2)
-    )
-    view = oncall.now_on_call(house.practice.id, utc_now())
-    assert view.now is not None
-    assert view.now.id == desk.id
-    oncall.remove_override(manager, made)
-    assert not Override.objects.exists()
-    with pytest.raises(Forbidden):
-        oncall.add_override(
-            house.actor(Role.CLINICIAN), desk.id, manager.now, manager.now + timedelta(hours=1)
-        )
-
-
-def _bad_times(now: datetime) -> list[tuple[datetime, datetime]]:
-    hour = timedelta(hours=1)
-    return [
-        (now, now - hour),
-        (now - 3 * hour, now - hour),
-        (now, now + timedelta(days=60)),
-        (now.replace(tzinfo=None), now + hour),
-    ]
-
-
-def test_it_refuses_an_override_that_makes_no_sense(house: House, other: House) -> None:
-    manager = house.actor(Role.MANAGER)
-    for starts, ends in _bad_times(manager.now):
-        with pytest.raises(oncall.BadShift):
-            oncall.add_override(manager, house.people[Role.CLINICIAN].id, starts, ends)
-    with pytest.raises(oncall.BadShift):  # another practice's person looks like nobody
-        oncall.add_override(
-            manager, other.people[Role.CLINICIAN].id, manager.now, manager.now + timedelta(hours=1)
-        )

@@ -16,7 +16,7 @@ from nightbell.core.ids import new_ulid
 from nightbell.mailbox import playing, service, status
 from nightbell.mailbox.models import Guess, Message
 from nightbell.mailbox.status import NONE, StatusAnswer, ask
-from nightbell.oncall import escalation
+from nightbell.oncall import escalation, outcomes
 from nightbell.oncall import service as oncall
 from nightbell.oncall.models import Alert, Attempt
 from nightbell.people.roles import Role
@@ -39,10 +39,10 @@ def test_it_tells_how_far_a_message_is_from_left_to_done(house: House) -> None:
     assert asked(house) == StatusAnswer("heard", heard, message.id)
     service.acknowledge(actor, message.id)
     assert asked(house) == StatusAnswer("owned", heard, message.id)
-    service.close(actor, message.id, "left_word")
+    outcomes.record(actor, message.id, "left_word")
     message.refresh_from_db()
-    assert asked(house) == StatusAnswer("tried", message.closed_at, message.id)
-    Message.objects.update(outcome="no_call_needed")
+    assert asked(house) == StatusAnswer("tried", message.tried_at, message.id)
+    service.close(actor, message.id, "no_call_needed")
     assert asked(house) == StatusAnswer("left", message.received_at, message.id), "nobody spoke with them"
     Message.objects.update(outcome="reached")
     assert asked(house) == StatusAnswer("done", None, message.id)

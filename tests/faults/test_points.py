@@ -241,6 +241,15 @@ def test_every_point_in_the_source_is_died_at() -> None:
         "takeup.file",  # these two in tests/db/line/test_takeup.py
         "takeup.uncommitted",
         "decode.blob",  # in tests/db/test_wide_sound.py
+        "alert.failed",  # these, and those of alerts that are died at above, in tests/db/oncall/test_alert_points.py
+        "alert.settled",
+        "handed.recorded",
+        "handed.returned",
+        "reach.told",
+        "notice.leased",
+        "notice.sent",
+        "code.leased",
+        "code.sent",
         "carrier.fetched",  # these four in tests/db/carriers/
         "carrier.spooled",
         "carrier.verified",

@@ -80,7 +80,16 @@ class SmtpChannel:
             client.starttls(context=self._tls)
         if self._user:
             client.login(self._user, self._password)
-        client.sendmail(self._sender, [address], data)
+        try:
+            client.sendmail(self._sender, [address], data)
+        except (smtplib.SMTPServerDisconnected, OSError) as error:
+            if isinstance(error, smtplib.SMTPResponseException | smtplib.SMTPRecipientsRefused):
+                raise
+            raise _MayHaveLeftError from None
+
+
+class _MayHaveLeftError(OSError):
+    """The connection ended while the mail was handed over: the server may have it."""
 
 
 def _refusal(error: Exception) -> ChannelError:
@@ -89,6 +98,8 @@ def _refusal(error: Exception) -> ChannelError:
         return ChannelError("the mail server's certificate is not to be trusted", permanent=True)
     if isinstance(error, smtplib.SMTPNotSupportedError):
         return ChannelError("the mail server offers no STARTTLS or no known log-in", permanent=True)
+    if isinstance(error, _MayHaveLeftError):
+        return ChannelError("the mail server did not confirm it: it may have left", unsure=True)
     code = _code(error)
     if code:
         return ChannelError(f"the mail server answered {code}", permanent=500 <= code < 600)

@@ -19,6 +19,7 @@ from nightbell.core.clock import iso
 from nightbell.core.config import Config
 from nightbell.line import encrypted_share
 from nightbell.line.trunks import TrunkView, all_trunks
+from nightbell.people.models import Contact, ContactKind
 from nightbell.people.risk_rules import Standing, standing
 
 RENEW = timedelta(days=21)
@@ -137,14 +138,45 @@ def _outbound(config: Config) -> list[Hop]:
         peer = "the server's certificate is verified"
         protocol = "SMTP over TLS" if config.smtp.startswith("smtps:") else "SMTP, STARTTLS required"
         hops.append(Hop("Notifications by mail", "out", protocol, "TLS 1.2 or 1.3", peer, True))
+    hops += _notifications(config)
     for name, url in (("Database", config.database), ("Keyring", config.keyring)):
         if url != "sqlite":
             hops.append(_database(name, url))
     hops += [_provider(name, all(settings)) for name, settings in _providers(config) if any(settings)]
+    if config.fhir_url:
+        peer = "the server's certificate is verified; it knows us by a token"
+        says = "signed phone notes with the words of their messages, of practices that allowed it on record"
+        hops.append(Hop("Record system", "out", "HTTPS", "TLS 1.2 or 1.3", peer, True, says=says))
     kind = config.key_provider.partition(":")[0]
     if kind != "file":
         peer = "the service's certificate is verified"
         hops.append(Hop(f"Key service ({kind})", "out", "HTTPS", "TLS 1.2 or 1.3", peer, True))
+    return hops
+
+
+def _notifications(config: Config) -> list[Hop]:
+    """Ways to staff beside mail. None carries a patient's data, so that what follows the first hop may be in the clear."""
+    hops: list[Hop] = []
+    versions, fixed = "TLS 1.2 or 1.3", "fixed words and a link"
+    if config.sms:
+        peer = "the provider's certificate is verified; its receipts are signed"
+        says = f"{fixed}; in the clear over the telephone networks after that"
+        hops.append(
+            Hop(f"Text messages by {config.sms.title()}", "out", "HTTPS", versions, peer, True, says=says)
+        )
+    used = Contact.objects.exclude(verified_at=None).filter(ended_at=None)
+    if used.filter(kind=ContactKind.PUSH).exists():
+        peer = "the push service's certificate is verified; we sign"
+        says = "an empty message: the words are in the page already"
+        hops.append(Hop("Push to browsers", "out", "HTTPS", versions, peer, True, says=says))
+    others = used.filter(kind=ContactKind.OTHER).values_list("address", flat=True)
+    names = sorted({address.partition(":")[0].lower() for address in others})
+    if names:
+        says = f"{fixed}; how it travels after that is the practice's choice"
+        peer = "the service's certificate is verified"
+        hops.append(
+            Hop(f"Other services ({', '.join(names)})", "out", "HTTPS", versions, peer, True, says=says)
+        )
     return hops
 
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from nightbell.core.errors import NightbellError, TemporaryError
+from nightbell.core.notice import Delivery
 
 MOST_BYTES = 64_000_000  # of one recording: over an hour of two channels
 NAMES = ("twilio", "telnyx")
@@ -135,6 +136,10 @@ class Hook(Protocol):
 
     def document(self, verbs: tuple[Verb, ...]) -> str:
         """The XML that the provider carries out."""
+        ...
+
+    def told(self, body: bytes, params: Mapping[str, list[str]]) -> Delivery | None:
+        """What is told of a text message of ours; None when nothing is."""
         ...
 
 

@@ -61,6 +61,19 @@ class Config:
     telnyx_public_key: str = ""
     telnyx_api_key: str = field(default="", repr=False)
     telnyx_api: str = "https://api.telnyx.com"
+    sms: str = ""  # who sends text messages: 'twilio', 'telnyx' or nobody
+    sms_from: str = ""  # the number that they come from, or Twilio's messaging service
+    telnyx_messaging_profile: str = ""
+    push_subject: str = ""  # mailto: or https:, where a push service finds us
+    push_local: bool = False  # push also to private networks: for tests
+
+    heartbeat: str = field(
+        default="", repr=False
+    )  # told each minute that all is well; whoever knows it can say so too
+    heartbeat_ca: str = ""
+    fhir_url: str = ""  # base of the practice's record system, '' for none
+    fhir_token_file: str = ""  # read anew for each request
+    fhir_ca: str = ""
 
     @property
     def sip_own(self) -> Path:
@@ -194,6 +207,9 @@ def load(environ: Mapping[str, str] | None = None) -> Config:
         smtp_ca=env.get("NIGHTBELL_SMTP_CA", ""),
         **_sip(env),
         **_webhooks(env),
+        **_records(env),
+        **_heartbeat(env),
+        **_channels(env),
     )
 
 
@@ -248,6 +264,77 @@ def _webhooks(env: Mapping[str, str]) -> _Webhooks:
         telnyx_public_key=env.get("NIGHTBELL_TELNYX_PUBLIC_KEY", ""),
         telnyx_api_key=secret(env, "NIGHTBELL_TELNYX_API_KEY"),
         telnyx_api=_https(env, "NIGHTBELL_TELNYX_API", "https://api.telnyx.com"),
+    )
+
+
+class _Channels(TypedDict):
+    sms: str
+    sms_from: str
+    telnyx_messaging_profile: str
+    push_subject: str
+    push_local: bool
+
+
+def _channels(env: Mapping[str, str]) -> _Channels:
+    sender, subject = env.get("NIGHTBELL_SMS_FROM", ""), env.get("NIGHTBELL_PUSH_SUBJECT", "")
+    if subject and not subject.startswith(("mailto:", "https://")):
+        why = "it is neither a mailto: nor an https: address"
+        raise RefusedStart("NIGHTBELL_PUSH_SUBJECT", why, "write mailto:you@practice.example")
+    return _Channels(
+        sms=_texter(env) if sender else "",
+        sms_from=sender,
+        telnyx_messaging_profile=env.get("NIGHTBELL_TELNYX_MESSAGING_PROFILE", ""),
+        push_subject=subject or _url(env, _port(env, "NIGHTBELL_HTTPS_PORT", 8443)),
+        push_local=env.get("NIGHTBELL_PUSH_LOCAL", "") == "1",
+    )
+
+
+def _texter(env: Mapping[str, str]) -> str:
+    """Who sends text messages: the provider that NIGHTBELL_SMS names, or the only one that is set up."""
+    there = [
+        name
+        for name, setting in (("twilio", "NIGHTBELL_TWILIO_ACCOUNT"), ("telnyx", "NIGHTBELL_TELNYX_API_KEY"))
+        if env.get(setting) or env.get(f"{setting}_FILE")
+    ]
+    named = env.get("NIGHTBELL_SMS", "")
+    if named in there or (not named and len(there) == 1):
+        return named or there[0]
+    if named or not there:
+        why = f"{named[:20]!r} is not set up" if named else "no provider of text messages is set up"
+        raise RefusedStart("NIGHTBELL_SMS" if named else "NIGHTBELL_SMS_FROM", why, "set up Twilio or Telnyx")
+    raise RefusedStart("NIGHTBELL_SMS", "Twilio and Telnyx are both set up", "name the one that sends texts")
+
+
+class _Heartbeat(TypedDict):
+    heartbeat: str
+    heartbeat_ca: str
+
+
+def _heartbeat(env: Mapping[str, str]) -> _Heartbeat:
+    url = secret(env, "NIGHTBELL_HEARTBEAT_URL")
+    parts = urlsplit(url)
+    if url and (parts.scheme != "https" or not parts.hostname or parts.username or parts.password):
+        raise RefusedStart("NIGHTBELL_HEARTBEAT_URL", "it is not an https address", "write https://host/path")
+    return _Heartbeat(heartbeat=url, heartbeat_ca=env.get("NIGHTBELL_HEARTBEAT_CA", ""))
+
+
+class _Records(TypedDict):
+    fhir_url: str
+    fhir_token_file: str
+    fhir_ca: str
+
+
+def _records(env: Mapping[str, str]) -> _Records:
+    url = env.get("NIGHTBELL_FHIR_URL", "").rstrip("/")
+    parts = urlsplit(url)
+    if url and (
+        parts.scheme != "https" or not parts.hostname or parts.username or parts.query or parts.fragment
+    ):
+        raise RefusedStart("NIGHTBELL_FHIR_URL", "it is not a plain https address", "write https://host/path")
+    return _Records(
+        fhir_url=url,
+        fhir_token_file=env.get("NIGHTBELL_FHIR_TOKEN_FILE", ""),
+        fhir_ca=env.get("NIGHTBELL_FHIR_CA", ""),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 _CODE = re.compile(r"[A-Z]{2}[0-9]{2}\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{22}\Z")
+_DIGITS = re.compile(r"[0-9]{6}\Z")
 
 
 class NoticeKind(StrEnum):
@@ -20,56 +21,125 @@ class NoticeKind(StrEnum):
     AGAIN = "again"
     TEST = "test"
     CHECKPOINT = "checkpoint"
+    GAP = "gap"  # a shift ahead has nobody in it
+    SWAP = "swap"  # a colleague asks, or has answered
+    LINE_TEST = "line_test"  # the evening test failed
+    UNREACHED = "unreached"  # a patient was not reached yet
+    WEEKLY = "weekly"  # the week's numbers are ready
+    DRILL = "drill"
+    VERIFY = "verify"  # a code that proves a way to a person
+
+
+# Their link leads to one message, so that each has a token of its own.
+OF_A_MESSAGE = frozenset(
+    {
+        NoticeKind.URGENT,
+        NoticeKind.AGAIN,
+        NoticeKind.REVIEW,
+        NoticeKind.ROUTINE,
+        NoticeKind.UNREACHED,
+        NoticeKind.DRILL,
+    }
+)
+# What must wake a phone at once, however it saves its battery.
+PRESSING = frozenset(
+    {NoticeKind.URGENT, NoticeKind.AGAIN, NoticeKind.UNREACHED, NoticeKind.SWAP, NoticeKind.LINE_TEST, NoticeKind.TEST,
+     NoticeKind.DRILL, NoticeKind.VERIFY}
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Notification:
     """What is sent: a kind, a generated practice code (two letters, two digits) and an opaque token.
 
+    token: '' where there is no message to lead to; code: six random digits, of VERIFY alone.
     There is no field that could hold a patient's words. Raises TypeError or ValueError on anything else.
     """
 
     kind: NoticeKind
     practice_code: str
-    token: str
+    token: str = ""
     language: str = "en"
+    code: str = ""
 
     def __post_init__(self) -> None:
         if (
             type(self.kind) is not NoticeKind
             or type(self.practice_code) is not str
             or type(self.token) is not str
+            or type(self.code) is not str
         ):
-            raise TypeError("a Notification is made of a NoticeKind and two strings")
+            raise TypeError("a Notification is made of a NoticeKind and strings")
         if not _CODE.match(self.practice_code):
             raise ValueError("a practice code is two letters and two digits")
-        if not _TOKEN.match(self.token):
+        verify = self.kind is NoticeKind.VERIFY
+        if not _TOKEN.match(self.token) and (self.token or self.kind in OF_A_MESSAGE):
             raise ValueError("a token has 22 URL-safe characters")
+        if bool(self.code) is not verify or (verify and not _DIGITS.match(self.code)):
+            raise ValueError("a code has six digits, and belongs to the proof of a contact alone")
         if self.language not in ("en", "es"):
             raise ValueError("a notification is in 'en' or 'es'")
 
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """The exact words of a notification, made of constants."""
+    """The exact words of a notification, made of constants.
+
+    subject, body: of a mail; short: of a text message, one segment of GSM-7; voice: clips in playing order, as the phone
+    takes them ('en/alert-hello', '~200' for a pause in ms); topic: the same for notifications that replace each
+    other, and not to be turned back into the link; pressing: whether a phone must wake for it.
+    """
 
     subject: str
     body: str
+    short: str = ""
+    voice: tuple[str, ...] = ()
+    topic: str = ""
+    pressing: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a channel did: the exact bytes that left, and the far side's answer in our words."""
+    """What a channel did: the exact bytes that left (but no credentials), the far side's answer in our words, and the
+    far side's own name of it, '' when it gives none. With it a later receipt is told apart (`Delivery`)."""
 
     sent: bytes
     answer: str
+    reference: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a provider tells afterwards of something that it took.
+
+    reference: its own name of it; arrived: True on the person's device, False never will, None not known yet;
+    stopped: the person asked not to be written to there any more.
+    """
+
+    reference: str
+    arrived: bool | None
+    stopped: bool = False
 
 
 class ChannelError(Exception):
-    """A channel could not deliver. `permanent`: trying the same again is of no use."""
+    """A channel could not deliver.
 
-    def __init__(self, answer: str, permanent: bool = False) -> None:
-        self.answer, self.permanent = answer, permanent
+    permanent: trying the same again is of no use; gone: this address will never work again (its contact ends);
+    unsure: it may have left all the same, so that another try can be a second one; after_s: the far side asks not to
+    be tried again before so many seconds.
+    """
+
+    def __init__(
+        self,
+        answer: str,
+        permanent: bool = False,
+        *,
+        gone: bool = False,
+        unsure: bool = False,
+        after_s: float = 0.0,
+    ) -> None:
+        self.answer, self.permanent, self.gone = answer, permanent or gone, gone
+        self.unsure, self.after_s = unsure, after_s
         super().__init__(answer)
 
 

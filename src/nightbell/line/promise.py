@@ -10,7 +10,7 @@ from datetime import UTC, datetime, time, timedelta
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, Q, QuerySet, When
 
 from nightbell.audit.models import Event
 from nightbell.flow import hours, phrases
@@ -32,6 +32,8 @@ BACK = timedelta(days=60)  # holidays and closures of messages that are still lo
 TEST, THIRD = "test", "third"  # tags: of a call that tried the line out, and of one that was urgent by itself
 REOPEN = "message:reopen"
 CALLS = (Outcome.REACHED, Outcome.LEFT_WORD, Outcome.EMERGENCY, Outcome.WRONG_NUMBER)
+# A call came, the patient is tried again.
+LEFT = Q(state=State.OWNED, outcome=Outcome.LEFT_WORD, tried_at__isnull=False)
 
 Span = tuple[datetime, datetime | None]
 """Since when a message waited, and when it was closed (None: it is open)."""
@@ -104,10 +106,12 @@ def _urgent_spans(practice: Practice, now: datetime) -> tuple[list[timedelta], t
     """How long the last urgent callers waited for a call, and how long the oldest without one has waited."""
     pressing = Message.objects.filter(practice=practice, urgency=Urgency.URGENT, joins=None)
     pressing = pressing.exclude(kind=Kind.STATUS)
-    called = pressing.filter(outcome__in=CALLS, closed_at__isnull=False).order_by("-received_at", "-id")
+    called = pressing.filter(Q(closed_at__isnull=False) | LEFT, outcome__in=CALLS).order_by(
+        "-received_at", "-id"
+    )
     last = sorted(_waits(practice, called), reverse=True)[:LAST]
     took = [max(closed - since, timedelta()) for since, closed in last if closed]
-    waiting = pressing.filter(state__in=(State.NEW, State.OWNED)).order_by("received_at", "id")
+    waiting = pressing.filter(state__in=(State.NEW, State.OWNED)).exclude(LEFT).order_by("received_at", "id")
     oldest = min((since for since, _ in _waits(practice, waiting)), default=None)
     return took, None if oldest is None else max(now - oldest, timedelta())
 
@@ -125,9 +129,10 @@ def _waits(practice: Practice, found: QuerySet[Message]) -> list[Span]:
     What was closed is answered: a wait begins anew with the reopening, or with the first addition after it. One that
     became urgent by an addition waits since that; a second addition makes nobody's wait shorter.
     """
-    rows = found.values_list(
-        "id", "received_at", "closed_at", "tags", "pressed_urgent", "alert__started_at"
-    )[:MOST]  # fmt: skip
+    answered = Case(When(LEFT, then=F("tried_at")), default=F("closed_at"))
+    rows = found.annotate(answered=answered).values_list(
+        "id", "received_at", "answered", "tags", "pressed_urgent", "alert__started_at"
+    )[:MOST]
     kept = [row for row in rows if TEST not in row[3]]
     calls, turns = _later(practice, [row[0] for row in kept])
     spans = []

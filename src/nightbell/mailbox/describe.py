@@ -12,7 +12,7 @@ from nightbell.core.ids import is_ulid
 from nightbell.mailbox import rules, undecoded
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.marks import SEEN, SKIPPED, Said
-from nightbell.mailbox.models import Kind, Mailbox, Message, State, Urgency, Words
+from nightbell.mailbox.models import Kind, Mailbox, Message, Number, State, Urgency, Words
 from nightbell.mailbox.sounding import Laid, Sound
 from nightbell.mailbox.values import Reason
 from nightbell.people.models import Practice
@@ -83,6 +83,7 @@ def describe(
         urgency=urgency,
         pressed_urgent=said.urgent,
         needs_alert=urgency == Urgency.URGENT,
+        dialled=Number.plain(capture.meta.dialled)[:40],
         language=said.language or capture.meta.language[:2] or "en",
         answered_at=answered,
         received_at=min(now, answered + timedelta(milliseconds=capture.end.at)),

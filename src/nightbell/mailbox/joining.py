@@ -17,6 +17,7 @@ NOBODYS: dict[str, object] = {
     "closed_at": None,
     "closed_by": None,
     "outcome": "",
+    "tried_at": None,
 }
 
 

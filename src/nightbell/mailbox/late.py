@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import F, Q
 
 from nightbell.audit import service as audit
 from nightbell.mailbox.joining import root
-from nightbell.mailbox.models import Kind, Message, State, Urgency
+from nightbell.mailbox.models import Kind, Message, Outcome, State, Urgency
 from nightbell.people.models import Practice
 
 ACTOR = "system:worker"
 OPEN = (State.NEW, State.OWNED)
+IN_TIME = Q(state=State.OWNED, outcome=Outcome.LEFT_WORD, tried_at__lte=F("promised_by"))  # a call came
 
 
 def find_broken(now: datetime) -> int:
@@ -25,6 +27,7 @@ def find_broken(now: datetime) -> int:
         practice__in=Practice.objects.all(),  # by the index of the inbox: closed ones are never read
         state__in=OPEN, promised_by__lte=now, late_at=None,
     )  # fmt: skip
+    found = found.exclude(IN_TIME)
     rows = found.exclude(kind=Kind.STATUS).order_by("promised_by", "id").values_list("id", "tags")
     noted, problem = 0, None
     for pk in [pk for pk, tags in rows if "test" not in tags]:

@@ -39,6 +39,7 @@ class Said:
     slow: bool = False
     short: bool = False
     test: bool = False
+    drill: bool = False
     studio: str = ""
     keep: bool = False
     status: str = ""
@@ -58,7 +59,7 @@ class Said:
             told.append(f"studio:{self.studio}" if self.keep else "studio")
         unsure = bool(self.entered) and not _NUMBER.match(self.callback) and self.callback != SEEN
         plain = (
-            ("relay", self.slow), ("short", self.short), ("test", self.test), (UNSURE, unsure),
+            ("relay", self.slow), ("short", self.short), ("test", self.test), ("drill", self.drill), (UNSURE, unsure),
             (IMPORTED, bool(self.imported)), (f"number-{self.attested}", bool(self.attested)),
         )  # fmt: skip
         return [name for name, there in plain if there] + told
@@ -81,6 +82,7 @@ def read(marks: Iterable[Mark]) -> Said:
         slow="slow" in last,
         short="short" in last,
         test="test" in last or studio is not None,
+        drill="drill" in last,
         studio=f"try-{studio[1]}" if studio else "",
         keep="studio-keep" in last,
         status=last.get("status", "") if _STATE.match(last.get("status", "")) else "",

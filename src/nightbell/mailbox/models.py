@@ -28,6 +28,7 @@ class Number(models.Model):
 
     dialled = models.CharField(max_length=40, primary_key=True)
     mailbox = models.ForeignKey(Mailbox, on_delete=models.PROTECT, related_name="numbers")
+    staff = models.BooleanField(default=False)  # for the practice's own people: nothing is recorded, the worker drives it
 
     @staticmethod
     def plain(dialled: str) -> str:
@@ -77,6 +78,11 @@ class Outcome(models.TextChoices):
     WRONG_NUMBER = "wrong_number"
     EMERGENCY = "emergency"
     NO_CALL_NEEDED = "no_call_needed"
+    NO_ANSWER = "no_answer"
+
+
+# With the others the patient still waits: the message stays with its owner (see oncall.outcomes).
+SETTLED = frozenset({Outcome.REACHED, Outcome.EMERGENCY, Outcome.NO_CALL_NEEDED})
 
 
 class Message(models.Model):
@@ -93,6 +99,7 @@ class Message(models.Model):
     urgency = models.CharField(max_length=10, choices=Urgency.choices, default=Urgency.ROUTINE)
     pressed_urgent = models.BooleanField(default=False)
     needs_alert = models.BooleanField(default=False)  # a due row: oncall picks it up
+    dialled = models.CharField(max_length=40, blank=True, default="")  # our number, as Number has it
     language = models.CharField(max_length=2, default="en")
     answered_at = models.DateTimeField()
     received_at = models.DateTimeField()  # when the call ended
@@ -122,6 +129,7 @@ class Message(models.Model):
     closed_at = models.DateTimeField(null=True)
     closed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     outcome = models.CharField(max_length=16, blank=True, default="", choices=Outcome.choices)
+    tried_at = models.DateTimeField(null=True)  # when somebody last tried in vain to reach the patient
     disposed_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -143,10 +151,16 @@ class Hearing(models.Model):
         constraints = [models.UniqueConstraint(fields=["message", "user"], name="one_hearing_a_person")]
 
 
+class NoteKind(models.TextChoices):
+    NOTE = "note"
+    PHONE = "phone-note"  # signed; its text is JSON, see oncall.phone_note
+
+
 class Note(models.Model):
     """What a person wrote about a message."""
 
     id = UlidField()
+    kind = models.CharField(max_length=10, choices=NoteKind.choices, default=NoteKind.NOTE)
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="notes")
     author = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     at = models.DateTimeField()

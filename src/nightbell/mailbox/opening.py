@@ -8,10 +8,12 @@ from typing import TypeVar
 
 from nightbell.core.notice import Word
 from nightbell.core.phi import Phi, Warrant
+from nightbell.mailbox import rules
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.marks import UNSURE
-from nightbell.mailbox.models import Message, Note
-from nightbell.mailbox.values import MessageView, NoteView, PartView, Person, Reason, Row
+from nightbell.mailbox.models import Message, Note, NoteKind
+from nightbell.mailbox.numbers import spoken_number
+from nightbell.mailbox.values import MessageView, NoteView, NumberView, PartView, Person, Reason, Row
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Part
@@ -41,6 +43,16 @@ def kinds_of_reasons(message: Message) -> set[str]:
     where = sealed.place("reasons", message.id, message.practice_id)
     opened = sealed.open_reasons(vault.message_key(message.id), where, message.reasons_sealed)
     return {reason.kind for reason in opened.open(Warrant("internal"))[0]}
+
+
+def is_from(message: Message, number: str) -> bool:
+    """For a decision, not for anybody's eyes: whether this number called. Raises KeysAway or a SealError."""
+    if message.caller_sealed is None:
+        return False
+    where = sealed.place("caller", message.id, message.practice_id)
+    caller = sealed.open_text(vault.message_key(message.id), where, message.caller_sealed)
+    wanted = rules.digits(number)
+    return bool(wanted) and rules.digits(caller.open(Warrant("internal"))) == wanted
 
 
 class Opener:
@@ -107,17 +119,31 @@ class Opener:
         third = [_THIRD] if "third" in tags else []
         return [*third, *([_WORSE] if "worse" in tags or self.worse_at else [])]
 
-    def notes(self) -> tuple[NoteView, ...] | None:
+    def numbers(self) -> tuple[NumberView, ...]:
+        """Every number that the caller gave or called from, the one to be called first. Those in the caller's words
+        only for those who see the words."""
+        confirmed, caller, words = self.confirmed(), self.caller(), self.words()
+        spoken = spoken_number(words, self.message.language) if words else None
+        known = (("keyed", confirmed), ("caller_id", caller), ("spoken", spoken.number if spoken else None))
+        found: dict[str, NumberView] = {}
+        for source, number in known:
+            if number and (plain := rules.digits(number)) and self.actor.sees(Part.NUMBER):
+                same = source == "keyed" and plain == rules.digits(caller or "")
+                found.setdefault(plain, NumberView("caller_id" if same else source, number))
+        return tuple(found.values())
+
+    def notes(self, kind: NoteKind = NoteKind.NOTE) -> tuple[NoteView, ...] | None:
         if not self.actor.sees(Part.NOTES) or self.key is None:
             return None
         opened = []
-        for note in Note.objects.filter(message=self.message).select_related("author").order_by("at", "id"):
+        kept = Note.objects.filter(message=self.message, kind=kind)
+        for note in kept.select_related("author").order_by("at", "id"):
             where = sealed.place("text", note.id, self.message.practice_id, sealed.NOTES)
             try:
                 text = sealed.open_text(self.key, where, note.text_sealed).open(self.warrant)
             except SealError:
                 text = "This note is damaged and cannot be read. A backup may still have it."
-            opened.append(NoteView(person(note.author), note.at, text))
+            opened.append(NoteView(person(note.author), note.at, text, note.id))
         return tuple(opened)
 
     def row(self, heard_by_reader: bool) -> Row:
@@ -177,4 +203,6 @@ class Opener:
             notes=self.notes(),
             heard_by=tuple((person(h.user), h.first_at, h.heard_ms / 1000) for h in heard),
             parts=self.parts(),
+            signed=self.notes(NoteKind.PHONE),
+            numbers=self.numbers(),
         )

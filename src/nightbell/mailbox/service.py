@@ -15,7 +15,7 @@ from nightbell.core.phi import Warrant
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.joining import together
-from nightbell.mailbox.models import Hearing, Message, Note, Outcome, State, Urgency, Words
+from nightbell.mailbox.models import SETTLED, Hearing, Message, Note, NoteKind, Outcome, State, Urgency, Words
 from nightbell.mailbox.opening import Opener, kinds_of_reasons, person
 from nightbell.mailbox.values import Mark, MessageView, Page, Person
 from nightbell.people.access import Actor, NotFound, demand, reveal, write
@@ -203,36 +203,40 @@ def _taken(actor: Actor) -> dict[str, object]:
 
 def note(actor: Actor, message_id: str, text: str) -> None:
     """Add a note, sealed under the message's key. Raises BadText."""
-    found = _first(actor, message_id, Act.NOTE)
     text = text.strip()
     if not text or len(text) > MAX_NOTE or "\x00" in text:
         raise BadText("The note was not kept", f"a note has 1 to {MAX_NOTE} characters", "shorten or fill it")
+    keep_note(actor, message_id, text)
+
+
+def keep_note(actor: Actor, message_id: str, text: str, kind: NoteKind = NoteKind.NOTE) -> str:
+    """Seal a text that was checked. Returns the note's id."""
+    found = _first(actor, message_id, Act.NOTE)
     key, note_id = vault.message_key(found.id), new_ulid()
     where = sealed.place("text", note_id, found.practice_id, sealed.NOTES)
     with transaction.atomic():
         Note.objects.create(
             id=note_id,
+            kind=kind,
             message=found,
             author=actor.user,
             at=actor.now,
             text_sealed=sealed.seal_text(key, where, text),
         )
-        write(actor, Act.NOTE, message=found.id)
+        write(actor, Act.NOTE, message=found.id, detail={"note": note_id, "kind": kind.value})
+    return note_id
 
 
 def close(actor: Actor, message_id: str, outcome: str, seen: Collection[str] | None = None) -> None:
-    """Finish a message with what happened with the patient. Raises BadText or NotNow.
+    """Finish a message with what happened with the patient: one of SETTLED. Raises BadText or NotNow.
 
     seen: ids of the additions that the closer was shown; None where that is not known. What came later and the
     closer has not heard must not be closed with the rest: nobody would ever hear of it.
     """
     found = _first(actor, message_id, Act.CLOSE)
-    if outcome not in Outcome.values:
-        raise BadText(
-            "The message was not closed",
-            f"{outcome[:20]!r} is no outcome",
-            "use one of: " + ", ".join(Outcome.values),
-        )
+    if outcome not in SETTLED:
+        why = "the patient still waits" if outcome in Outcome.values else f"{outcome[:20]!r} is no outcome"
+        raise BadText("The message was not closed", why, "use one of: " + ", ".join(sorted(SETTLED)))
     with transaction.atomic():
         _nothing_new(actor, Message.objects.select_for_update().get(pk=found.pk), seen)
         now_closed = {
@@ -248,6 +252,23 @@ def close(actor: Actor, message_id: str, outcome: str, seen: Collection[str] | N
             raise NotNow("This message is already closed", "somebody finished it before", "reload the page")
         open_ones.update(**now_closed)
         write(actor, Act.CLOSE, message=found.id, detail={"outcome": outcome})
+
+
+def tried(actor: Actor, message_id: str, outcome: str) -> str:
+    """Somebody tried to reach the patient, in vain: it stays with its owner, or becomes the caller's. In the
+    transaction that records the try, see oncall.outcomes. Returns the owner's id. Raises BadText or NotNow."""
+    found = _first(actor, message_id, Act.CLOSE)
+    if outcome not in set(Outcome.values) - SETTLED:
+        raise BadText("Nothing was noted", f"{outcome[:20]!r} is no such outcome", "choose one of the list")
+    with transaction.atomic():
+        row = Message.objects.select_for_update().get(pk=found.pk)
+        if row.state not in (State.NEW, State.OWNED):
+            raise NotNow("This message is closed", "somebody finished it", "reopen it first")
+        if row.state == State.NEW:
+            together(row.id).filter(state=State.NEW).update(**_taken(actor))
+            write(actor, Act.TAKE, message=row.id)
+        Message.objects.filter(pk=row.pk).update(outcome=outcome, tried_at=actor.now)
+    return row.owner_id or actor.user.id
 
 
 def _nothing_new(actor: Actor, first: Message, seen: Collection[str] | None) -> None:
@@ -270,7 +291,7 @@ def reopen(actor: Actor, message_id: str) -> None:
         closed = all_of_it.filter(state=State.CLOSED)
         undone = closed.filter(pk=found.pk).exists()
         if undone:
-            closed.update(state=State.OWNED, outcome="", closed_at=None, closed_by=None)
+            closed.update(state=State.OWNED, outcome="", tried_at=None, closed_at=None, closed_by=None)
         owned = all_of_it.filter(state=State.OWNED)
         # Reopened for somebody who is locked out, or for nobody, it would be nobody's: it rings anew.
         nobodys = Q(owner=None) | Q(owner__is_active=False)

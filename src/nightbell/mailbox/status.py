@@ -107,6 +107,7 @@ def _answer(message: Message, now: datetime, rings: Callable[[str, datetime], bo
         status_rules.Standing(
             message.state, message.urgency == Urgency.URGENT, message.needs_alert or rings(message.id, now),
             message.received_at, heard.first_at if heard else None, message.closed_at, message.outcome,
+            message.tried_at,
         )
     )  # fmt: skip
     return StatusAnswer(state, at, message.id)

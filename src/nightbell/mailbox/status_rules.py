@@ -14,6 +14,7 @@ HOUR = timedelta(hours=1)
 CALLER_MISSES, PRACTICE_MISSES = 5, 60  # an hour
 PAIR_MISSES = 300  # an hour and practice, of callers who ask for the very number that they call from
 _DONE = frozenset(["reached", "emergency"])  # somebody spoke with the patient
+_TRIED = frozenset(["left_word", "no_answer"])  # the right telephone rang
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Standing:
     heard_at: datetime | None = None
     closed_at: datetime | None = None
     outcome: str = ""
+    tried_at: datetime | None = None
 
 
 def standing(message: Standing) -> tuple[str, datetime | None]:
@@ -36,6 +38,8 @@ def standing(message: Standing) -> tuple[str, datetime | None]:
             return "tried", message.closed_at
         return ("done", None) if message.outcome in _DONE else ("left", message.received_at)
     if message.state == "acknowledged":
+        if message.outcome in _TRIED and message.tried_at is not None:
+            return "tried", message.tried_at
         return "owned", message.heard_at
     if message.heard_at is not None:
         return "heard", message.heard_at

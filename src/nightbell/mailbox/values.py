@@ -38,6 +38,7 @@ class NoteView:
     author: Person
     at: datetime
     text: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,14 @@ class PartView:
     start: float
     end: float
     earlier: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NumberView:
+    """A number at which the patient may be. source: 'keyed', 'caller_id' or 'spoken'."""
+
+    source: str
+    number: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +142,8 @@ class MessageView:
     heard_by: tuple[tuple[Person, datetime, float], ...] = ()  # person, first at, seconds heard
     parts: tuple[PartView, ...] | None = None
     additions: tuple[MessageView, ...] = ()  # later calls that say that it got worse, oldest first
+    signed: tuple[NoteView, ...] | None = None  # phone notes, oldest first; the text is oncall.phone_note's
+    numbers: tuple[NumberView, ...] = ()  # every number that is known, each once
 
 
 @dataclass(frozen=True, slots=True)

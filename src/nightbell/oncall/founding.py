@@ -40,7 +40,7 @@ def set_fallback(practice: Practice, user: User, actor: str, now: datetime) -> N
             "choose another",
         )
     with transaction.atomic():
-        Schedule.objects.update_or_create(practice=practice, defaults={"fallback": user})
+        Schedule.objects.update_or_create(practice=practice, main=True, defaults={"fallback": user})
         audit.record(
             practice.id, actor=actor, action="schedule:fallback", now=now, detail={"user": user.login}
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db import models
 
+from nightbell.core.ids import new_token
 from nightbell.mailbox.models import Mailbox, Message, Number
 from nightbell.people.models import Contact, Practice, User
 from nightbell.store.ids import UlidField
@@ -19,7 +20,7 @@ class Schedule(models.Model):
     fallback = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     fallback_email = models.EmailField(blank=True, default="")
     feed = models.CharField(max_length=64, blank=True, default="")  # SHA-256 of the calendar feed's secret
-    steps = models.JSONField(default=list)  # of before there were policies: see oncall.rules.read_steps
+    steps = models.JSONField(default=list)  # of before there were policies: see oncall.policies.read_steps
 
     class Meta:
         constraints = [
@@ -57,7 +58,7 @@ class Rotation(models.Model):
     every = models.PositiveSmallIntegerField(default=1)
     starts_on = models.DateField()  # the first turn of the first member begins on this local day
     handover = models.PositiveSmallIntegerField(default=480)
-    ends_on = models.DateField(null=True)  # the first local day without it
+    ends_on = models.DateField(null=True)  # the first local day on which no turn begins
     members = models.JSONField(default=list)  # user ids in their order; one may stand in it twice
     hours = models.JSONField(default=list)  # [{"weekday", "start", "minutes"}]; [] at all hours
     holidays_only = models.BooleanField(default=False)
@@ -170,9 +171,14 @@ class Alert(models.Model):
     next_at = models.DateTimeField()
     owned_at = models.DateTimeField(null=True)
     owner = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    handed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
+    handed_until = models.DateTimeField(null=True)  # until then its owner must have opened it; null: they have
 
     class Meta:
-        indexes = [models.Index(fields=["state", "next_at"], name="alert_due")]
+        indexes = [
+            models.Index(fields=["state", "next_at"], name="alert_due"),
+            models.Index(fields=["handed_until"], name="alert_handed"),
+        ]
 
 
 class AttemptState(models.TextChoices):
@@ -196,6 +202,8 @@ class Attempt(models.Model):
     recorded_at = models.DateTimeField()
     retry_at = models.DateTimeField()
     tries = models.PositiveIntegerField(default=0)
+    alone = models.BooleanField(default=False)  # to the owner: handed over, or the patient was not reached
+    twice = models.BooleanField(default=False)  # may have left twice: a sender died, or never got an answer
     sent_at = models.DateTimeField(null=True)
     sent = models.BinaryField(null=True)
     answer = models.CharField(max_length=120, blank=True, default="")
@@ -223,7 +231,8 @@ class CallBack(models.Model):
     asked_at = models.DateTimeField()
     answered_at = models.DateTimeField(null=True)  # by the patient's phone
     ended_at = models.DateTimeField(null=True)
-    why = models.CharField(max_length=20, blank=True, default="")  # how it ended: see oncall.callback
+    why = models.CharField(max_length=20, blank=True, default="")  # how it ended: see oncall.voice.WORDS
+    source = models.CharField(max_length=10, blank=True, default="")  # of the number, as mailbox.values.NumberView
 
 
 class Reach(models.Model):
@@ -271,3 +280,32 @@ class LineTest(models.Model):
     checks = models.JSONField(default=dict)  # name → {"ok", "at", "why"}
     message = models.ForeignKey(Message, null=True, on_delete=models.SET_NULL, related_name="+")
     told_at = models.DateTimeField(null=True)  # when a person was told of the failure
+    call = models.CharField(max_length=26, blank=True, default="")  # of 'evening': id of the VoiceCall to our own number
+
+
+class NoticeState(models.TextChoices):
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+
+
+class Notice(models.Model):
+    """Something a person is told that is no alert: planned under a key that exists once, sent by whichever way took it."""
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    kind = models.CharField(max_length=10)  # as core.notice.NoticeKind
+    key = models.CharField(max_length=120, unique=True)  # what it is about, so that it is told once
+    token = models.CharField(max_length=22, unique=True, default=new_token)  # the link in it
+    made_at = models.DateTimeField()
+    state = models.CharField(max_length=8, choices=NoticeState.choices, default=NoticeState.PENDING)
+    retry_at = models.DateTimeField()
+    tries = models.PositiveIntegerField(default=0)
+    sent_at = models.DateTimeField(null=True)
+    channel = models.CharField(max_length=20, blank=True, default="")  # as people.models.ContactKind
+    sent = models.BinaryField(null=True)  # the exact bytes that left
+    answer = models.CharField(max_length=120, blank=True, default="")
+
+    class Meta:
+        indexes = [models.Index(fields=["state", "retry_at"], name="notice_due")]

@@ -1,19 +1,20 @@
-"""Who is on call when, and what an alert does next. Pure: schedules and instants in, decisions out.
+"""Who is on call when. Pure: schedules and instants in, decisions out.
 
-Shifts are weekly and local to the practice's zone; instants are UTC. Two aware datetimes of one zone
-subtract as wall clocks in Python, so every length here is taken between UTC instants.
+Shifts and rotations are local to the practice's zone, see oncall.rotation for how its clock is read; instants
+are UTC. Two aware datetimes of one zone subtract as wall clocks in Python, so every length here is taken between
+UTC instants.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from itertools import groupby
 from zoneinfo import ZoneInfo
 
-MAX_STEPS = 20
-RETRY_BACKOFF_S = (2, 5, 15, 30)
+from nightbell.oncall.rotation import Layer, instant, stretches, union, weekly, without
+from nightbell.oncall.rotation import Span as Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class WeeklyShift:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """An override: `user` is on call from one instant (UTC) to another, whatever the week says."""
+    """An override: `user` is first on call from one instant (UTC) to another. `id` sorts by when it was made."""
 
     id: str
     user: str
@@ -40,20 +41,19 @@ class Replacement:
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """Who is on call between two instants (UTC); `source` is the shift's or override's id."""
+    """Who is on call between two instants (UTC); `source` is the id of the shift, rotation or override."""
 
     user: str
     starts_at: datetime
     ends_at: datetime
-    rank: int
+    rank: int  # -1 override, 0 first, 1 backup
     source: str
     override: bool
+    rotation: bool = False
 
 
-def _instant(day: date, minutes: int, zone: ZoneInfo) -> datetime:
-    """A local wall time as UTC. A time that the clock change skips is taken as if it had not."""
-    local = datetime.combine(day + timedelta(days=minutes // 1440), time(minutes // 60 % 24, minutes % 60))
-    return local.replace(tzinfo=zone).astimezone(UTC)
+_Height = tuple[int, bool, int, str]  # of what covers one another in a rank
+_SHIFTS: _Height = (0, False, 0, "")
 
 
 def duties(
@@ -62,33 +62,83 @@ def duties(
     zone: ZoneInfo,
     start: datetime,
     end: datetime,
+    layers: Sequence[Layer] = (),
+    holidays: Collection[date] = (),
 ) -> list[Duty]:
-    """All duties that touch [start, end), overrides first, then shifts by rank, each by its start."""
-    found = [
-        Duty(o.user, o.starts_at, o.ends_at, -1, o.id, True)
-        for o in overrides
-        if o.starts_at < end and o.ends_at > start
-    ]
+    """All duties that touch [start, end), each whole: overrides first, then by rank, each by its start.
+
+    What is covered is left out. In a rank a rotation covers weekly shifts and rotations of a lower position, those
+    of holidays all others; an override covers the first rank, a newer one an older. Shifts do not cover each other.
+    """
+    shifts, overrides = list(shifts), list(overrides)
+
+    def planned(since: datetime, until: datetime) -> list[tuple[_Height, Duty]]:
+        return [
+            *((_SHIFTS, duty) for duty in _weekly(shifts, zone, since, until)),
+            *_taken_in_turns(layers, holidays, zone, since, until),
+            *(
+                ((2, False, 0, o.id), Duty(o.user, o.starts_at, o.ends_at, -1, o.id, True))
+                for o in overrides
+                if o.starts_at < until and o.ends_at > since
+            ),
+        ]
+
+    found = planned(start, end)
+    if found and (layers or overrides):
+        # What covers a part of a duty may lie outside of [start, end), and still decides where the rest ends.
+        found = planned(min(d.starts_at for _, d in found), max(d.ends_at for _, d in found))
+    there = [duty for duty in _uncovered(found) if duty.starts_at < end and duty.ends_at > start]
+    return sorted(there, key=lambda d: (d.rank, d.starts_at, d.source))
+
+
+def _weekly(shifts: Sequence[WeeklyShift], zone: ZoneInfo, start: datetime, end: datetime) -> Iterator[Duty]:
     first = start.astimezone(zone).date() - timedelta(days=8)
     last = end.astimezone(zone).date() + timedelta(days=1)
     for shift in shifts:
-        day = first + timedelta(days=(shift.weekday - first.weekday()) % 7)
-        while day <= last:
-            begin = _instant(day, shift.start, zone)
-            finish = _instant(day, shift.start + shift.minutes, zone)
+        for day in weekly(shift.weekday, first, last):
+            begin = instant(day, shift.start, zone)
+            finish = instant(day, shift.start + shift.minutes, zone)
             if begin < end and finish > start and finish > begin:
-                found.append(Duty(shift.user, begin, finish, shift.rank, shift.id, False))
-            day += timedelta(days=7)
-    return sorted(found, key=lambda d: (d.rank, d.starts_at, d.source))
+                yield Duty(shift.user, begin, finish, shift.rank, shift.id, False)
+
+
+def _taken_in_turns(
+    layers: Sequence[Layer], holidays: Collection[date], zone: ZoneInfo, start: datetime, end: datetime
+) -> Iterator[tuple[_Height, Duty]]:
+    for layer in layers:
+        height = (1, layer.holidays_only, layer.position, layer.id)
+        for user, begin, finish in stretches(layer, holidays, zone, start, end):
+            yield height, Duty(user, begin, finish, layer.rank, layer.id, False, True)
+
+
+def _uncovered(planned: Sequence[tuple[_Height, Duty]]) -> Iterator[Duty]:
+    """What is in force of each duty, from the highest down."""
+    covered: dict[int, list[Span]] = {}
+    order = sorted(planned, key=lambda one: one[0], reverse=True)
+    for _, level in groupby(order, key=lambda one: one[0]):
+        there = [duty for _, duty in level]
+        for duty in there:
+            for begin, finish in without(
+                [(duty.starts_at, duty.ends_at)], covered.get(max(duty.rank, 0), [])
+            ):
+                yield replace(duty, starts_at=begin, ends_at=finish)
+        for rank in {max(duty.rank, 0) for duty in there}:
+            here = [(d.starts_at, d.ends_at) for d in there if max(d.rank, 0) == rank]
+            covered[rank] = union([*covered.get(rank, []), *here])
 
 
 def on_duty(
-    shifts: Iterable[WeeklyShift], overrides: Iterable[Replacement], zone: ZoneInfo, at: datetime
+    shifts: Iterable[WeeklyShift],
+    overrides: Iterable[Replacement],
+    zone: ZoneInfo,
+    at: datetime,
+    layers: Sequence[Layer] = (),
+    holidays: Collection[date] = (),
 ) -> list[Duty]:
     """Who is on call at an instant, first to be told first. A person is named once."""
     seen: set[str] = set()
     order = []
-    for duty in duties(shifts, overrides, zone, at, at + timedelta(microseconds=1)):
+    for duty in duties(shifts, overrides, zone, at, at + timedelta(microseconds=1), layers, holidays):
         if duty.user not in seen:
             seen.add(duty.user)
             order.append(duty)
@@ -111,9 +161,11 @@ def handover(
     zone: ZoneInfo,
     at: datetime,
     ahead: timedelta = timedelta(days=8),
+    layers: Sequence[Layer] = (),
+    holidays: Collection[date] = (),
 ) -> Handover:
     """Look ahead for the next change of the first person on call. Shifts of one person in a row are one."""
-    found = duties(shifts, overrides, zone, at, at + ahead)
+    found = duties(shifts, overrides, zone, at, at + ahead, layers, holidays)
     edges = sorted({edge for d in found for edge in (d.starts_at, d.ends_at) if at < edge < at + ahead})
 
     def first(moment: datetime) -> str | None:
@@ -127,7 +179,7 @@ def handover(
     return Handover(current, until, first(start) if start else None, start)
 
 
-def gaps(found: Sequence[Duty], start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:
+def gaps(found: Sequence[Duty], start: datetime, end: datetime) -> list[Span]:
     """Stretches of [start, end) in which nobody is on call."""
     holes, reached = [], start
     for duty in sorted(found, key=lambda d: d.starts_at):
@@ -139,83 +191,45 @@ def gaps(found: Sequence[Duty], start: datetime, end: datetime) -> list[tuple[da
     return [*holes, (reached, end)]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Tell `target` ('first': on call now; 'next': the second on call; 'fallback'), then wait."""
-
-    target: str
-    wait_s: int
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What an alert does until it is owned. The last step repeats for ever. Frozen when an alert starts."""
-
-    steps: tuple[Step, ...]
-    fallback_user: str
-    fallback_email: str
-
-    def to_text(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
-
-
-DEFAULT_STEPS = (Step("first", 120), Step("first", 180), Step("next", 180), Step("fallback", 300))
-TARGETS = frozenset({"first", "next", "fallback"})
-
-
-def read_policy(text: str) -> Policy | None:
-    """Read a frozen policy; None when it is unreadable: the caller then tells the fallback, never nobody."""
-    try:
-        stored = json.loads(text)
-        steps = read_steps(stored["steps"])
-        return Policy(steps, str(stored["fallback_user"]), str(stored["fallback_email"])) if steps else None
-    except (ValueError, KeyError, TypeError):
-        return None
-
-
-def read_steps(stored: object) -> tuple[Step, ...]:
-    """Steps as a practice set them. Empty when there is anything wrong with them."""
-    if not isinstance(stored, list) or not 0 < len(stored) <= MAX_STEPS:
-        return ()
-    steps = []
-    for item in stored:
-        if not isinstance(item, dict) or item.get("target") not in TARGETS:
-            return ()
-        wait = item.get("wait_s")
-        if not isinstance(wait, int) or not 1 <= wait <= 3600:
-            return ()
-        steps.append(Step(item["target"], wait))
-    return tuple(steps)
+def first_only(found: Iterable[Duty]) -> list[Duty]:
+    """Who is told first at each moment: what of `found` no one of a rank before is there for. By time."""
+    there: list[Duty] = []
+    covered: list[Span] = []
+    for duty in sorted(found, key=lambda d: (d.rank, d.starts_at, d.source)):
+        left = without([(duty.starts_at, duty.ends_at)], covered)
+        there += [replace(duty, starts_at=begin, ends_at=finish) for begin, finish in left]
+        covered = union([*covered, *left])
+    return sorted(there, key=lambda d: d.starts_at)
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """One decision: whom to tell now ('' user: the fallback address), and when to go on if nobody takes it."""
+class Rota:
+    """A whole schedule as values."""
 
-    users: tuple[str, ...]
-    fallback: bool
-    kind: str  # 'urgent' the first time, 'again' after
-    next_at: datetime
+    zone: ZoneInfo
+    shifts: tuple[WeeklyShift, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    overrides: tuple[Replacement, ...] = ()
+    holidays: frozenset[date] = frozenset()
 
+    def duties(self, start: datetime, end: datetime) -> list[Duty]:
+        """As the function of that name."""
+        return duties(self.shifts, self.overrides, self.zone, start, end, self.layers, self.holidays)
 
-def tell(policy: Policy | None, step: int, on_call: Sequence[str], now: datetime) -> Telling:
-    """What step number `step` (0 first, the last repeats for ever) does, given who is on call now in order.
+    def on_duty(self, at: datetime) -> list[Duty]:
+        """As the function of that name."""
+        return on_duty(self.shifts, self.overrides, self.zone, at, self.layers, self.holidays)
 
-    Nobody on call, no second person, or no readable policy: the fallback is told at once.
-    """
-    if policy is None:
-        return Telling(tuple(on_call[:1]), True, "urgent" if step == 0 else "again", _later(now, 120))
-    rule = policy.steps[min(step, len(policy.steps) - 1)]
-    kind = "urgent" if step == 0 else "again"
-    wanted = {"first": on_call[:1], "next": on_call[1:2], "fallback": ()}[rule.target]
-    fallback = rule.target == "fallback" or not wanted
-    return Telling(tuple(wanted), fallback, kind, _later(now, rule.wait_s))
+    def handover(self, at: datetime) -> Handover:
+        """Who is on call, until when, who next: within a week if that tells, else as far as turns of months reach."""
+        for days in (8, 70):
+            found = handover(
+                self.shifts, self.overrides, self.zone, at, timedelta(days=days), self.layers, self.holidays
+            )
+            if found.next_user:
+                break
+        return found
 
-
-def retry_at(tries: int, now: datetime) -> datetime:
-    """When a notification that could not be sent is tried again."""
-    return _later(now, RETRY_BACKOFF_S[min(tries, len(RETRY_BACKOFF_S)) - 1])
-
-
-def _later(now: datetime, seconds: int) -> datetime:
-    return now + timedelta(seconds=seconds)
+    def gaps(self, start: datetime, end: datetime) -> list[Span]:
+        """Stretches of [start, end) in which nobody is on call, in no rank."""
+        return gaps(self.duties(start, end), start, end)

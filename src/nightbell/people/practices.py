@@ -15,6 +15,7 @@ from django.db import transaction
 
 from nightbell.audit import service as audit
 from nightbell.core.errors import NightbellError
+from nightbell.people import contacts
 from nightbell.people.models import ApiToken, Practice, User
 from nightbell.people.roles import Role
 
@@ -96,6 +97,7 @@ def add_user(
     user.set_password(password)  # takes its time: before the write lock is held
     with transaction.atomic():
         user.save(force_insert=True)
+        contacts.enrol(user, now)
         audit.record(
             practice.id, actor=actor, action="user:create", now=now, detail={"user": login, "role": role}
         )

@@ -39,6 +39,10 @@ class Act(StrEnum):
     EDIT_LINE = "line:edit"
     VIEW_TRUNKS = "trunk:view"
     EDIT_TRUNKS = "trunk:edit"
+    DOWNLOAD = "note:download"
+    CALL = "call:patient"
+    NUMBERS = "numbers:view"
+    RECORDS = "records:manage"
 
 
 class Part(StrEnum):
@@ -60,15 +64,26 @@ _WORK = {
     Act.SCHEDULE,
     Act.DELIVERY,
     Act.VIEW_LINE,
+    Act.DOWNLOAD,
+    Act.CALL,
 }
 
 ACTS: dict[Role, frozenset[Act]] = {
     Role.FRONT_DESK: frozenset(_WORK),
     Role.CLINICIAN: frozenset(_WORK),
     Role.DISPATCHER: frozenset({Act.LIST, Act.VIEW, Act.SCHEDULE, Act.DELIVERY, Act.VIEW_LINE}),
-    Role.MANAGER: frozenset(_WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.EDIT_LINE, Act.AUDIT}),
+    Role.MANAGER: frozenset(_WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.EDIT_LINE, Act.AUDIT, Act.NUMBERS, Act.RECORDS}),
     Role.COMPLIANCE: frozenset(
-        {Act.AUDIT, Act.EXPORT, Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE, Act.VIEW_TRUNKS}
+        {
+            Act.AUDIT,
+            Act.EXPORT,
+            Act.SCHEDULE,
+            Act.STATUS,
+            Act.VIEW_LINE,
+            Act.VIEW_TRUNKS,
+            Act.NUMBERS,
+            Act.RECORDS,
+        }
     ),
     Role.IT_ADMIN: frozenset({Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE, Act.VIEW_TRUNKS, Act.EDIT_TRUNKS}),
 }

@@ -1,12 +1,13 @@
 """The control channel: JSON lines over a Unix socket, opened by the phone, never needed for a call.
 
-up:   {"event": "hello", "version"}, {"event": "call_started" | "call_ended" | "capture_ready", "capture"},
+up:   {"event": "hello", "version", "legs"}, {"event": "call_started" | "call_ended" | "capture_ready", "capture"},
       {"event": "health", ...} every five seconds: ids, counts and versions alone. One event has PHI:
       {"event": "status", "capture", "practice", "number", "caller"}, a caller's question; it is never logged.
 down: {"command": "snapshot", "data": {"payload", "signature"}}, {"command": "drain"}, {"command": "ping"},
       {"command": "status", "data": {"capture", "state", "at", "ref"}} (the answer),
       {"command": "taken", "data": {"capture", "rings"}} (a message is stored),
       {"command": "ask_trunk", "data": {"id"}} (somebody wants to know how that carrier is, now).
+Calls to and from staff: their commands and events are phone.desk's. Of those "key" is never logged and never kept.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ class Control:
         """Tell the worker, now or when it is back."""
         line = {"event": event, **fields}
         if self._writer is None:
-            if event != "status":  # a caller's question is of no use later, and holds a number
+            # Of no use later: a caller's question, which holds a number, and a key, which may be a PIN's.
+            if event not in ("status", "key"):
                 self._waiting.append(line)
         else:
             self._write(line)

@@ -81,3 +81,21 @@ class Ear:
         with soundfile.SoundFile(BytesIO(ogg.wrap(self._before, RATE))) as file:
             pcm = array("h", bytes(file.buffer_read(dtype="int16")))
         return pcm[len(pcm) - ticks * RATE // Codec.OPUS.clock :]
+
+
+class Mouth:
+    """Encodes a stream at RATE as it comes, in G.711 or G.722."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        if codec is Codec.G722:
+            from G722 import G722
+
+            self._g722 = G722(RATE, _BIT_RATE)
+
+    def say(self, pcm: bytes) -> bytes:
+        """A payload as long as the sound. pcm: 16 bit."""
+        if self._codec is Codec.G722:
+            encoded: bytes = self._g722.encode(array("h", pcm))
+            return encoded
+        return g711.encode(pcm, self._codec)

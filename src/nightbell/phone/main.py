@@ -14,7 +14,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,12 @@ from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
 from nightbell.phone import voice
 from nightbell.phone.certificates import Certificates
+from nightbell.phone.desk import Desk
 from nightbell.phone.doorkeeper import Doorkeeper
 from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.engine import Engine, Works
 from nightbell.phone.media import Media
+from nightbell.phone.outbound import Dialler
 from nightbell.phone.resolve import Resolver, trunk_targets
 from nightbell.phone.service import Phone
 from nightbell.phone.snapshot import Holder, Snapshot
@@ -132,6 +134,10 @@ async def _wire(config: Config, phone: Phone, log: Log) -> Wire:
     endpoint.layer.transport.on_lost, endpoint.heard = trunks.lost, trunks.heard
     phone.trunks, phone.ask_trunk = lambda: keeper.marked(trunks.states()), trunks.ask
 
+    phone.desk = _desk(
+        config, phone, Dialler(endpoint, trunks, resolver, _local(phone.holder)), endpoint, log
+    )
+
     def routed(snapshot: Snapshot) -> None:
         keeper.take(snapshot)
         trunks.follow(snapshot.trunks)
@@ -140,6 +146,18 @@ async def _wire(config: Config, phone: Phone, log: Log) -> Wire:
     if endpoint.counters["tls_not_listening"]:
         log("tls_not_listening", port=config.sips_port)
     return Wire(endpoint, keeper, trunks, shown)
+
+
+def _local(holder: Holder) -> Callable[[], bool]:
+    return lambda: holder.current.limits.local
+
+
+def _desk(config: Config, phone: Phone, dialler: Dialler, endpoint: Endpoint, log: Log) -> Desk:
+    """Calls to and from staff, with sound of their own: a thread that sleeps while there are none."""
+    post = asyncio.get_running_loop().call_soon_threadsafe
+    media, clips = Media(config.bind, config.rtp_ports, post), phone_folder(config) / "clips"
+    control = phone.control
+    return Desk(endpoint, media, phone.holder, dialler, clips, control.send, lambda: control.connected, log)
 
 
 async def run(config: Config, log: Log) -> None:

@@ -19,6 +19,7 @@ from nightbell.sip.srtp import SrtpKeys
 if TYPE_CHECKING:
     from nightbell.phone.session import Session
 
+LOST = 5  # frames: a gap of so many is loss, a longer one a pause
 _VOICE_LEVEL = 4  # mean of |sample| / 16: about -52 dBFS. Too low only costs silence detection
 
 
@@ -103,7 +104,7 @@ class Peer:
 class Outgoing:
     """What all our packets of a call have in common, over moves and new keys: one source, one sequence, one clock."""
 
-    __slots__ = ("_marker", "_sequence", "_ssrc", "_start", "sent_at")
+    __slots__ = ("_marker", "_sequence", "_ssrc", "_start", "sent_at", "until")
 
     def __init__(self, ticks: int) -> None:
         """ticks: of 20 ms, as `packet` counts them."""
@@ -113,6 +114,7 @@ class Outgoing:
         self._ssrc = secrets.randbits(32)
         self._marker = 0x80
         self.sent_at = ticks
+        self.until = 0  # where the sound that was passed on ends, see `relayed`
 
     def packet(self, frame: bytes, number: int, peer: Peer, protection: Protection | None) -> bytes:
         """The frame of that tick, ready to be sent. Raises NoProtection."""
@@ -126,3 +128,28 @@ class Outgoing:
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._marker = 0
         return header + frame if protection is None else protection.seal(header + frame)
+
+    def relayed(self, frame: bytes, at: int, ticks: int, peer: Peer, protection: Protection | None) -> bytes:
+        """Somebody else's payload, passed on at its own place on our clock. at: ticks of the codec's clock, where `packet`'s
+        are number * frame_ticks; ticks: as for `Outgoing`. Raises NoProtection.
+
+        What went missing leaves out its numbers, so that a player can tell it from a pause in speaking.
+        """
+        gap, frame_ticks = at - self.until, codecs.frame_ticks(peer.codec)
+        if not 0 <= gap <= LOST * frame_ticks:
+            self._marker = 0x80
+        else:
+            self._sequence = (self._sequence + gap // frame_ticks) & 0xFFFF
+        timestamp = (self._start + at) & 0xFFFFFFFF
+        header = RTP_HEADER.pack(
+            0x80, peer.payload_type | self._marker, self._sequence, timestamp, self._ssrc
+        )
+        self.sent_at, self.until = ticks, at + codecs.duration(peer.codec, frame)
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self._marker = 0
+        return header + frame if protection is None else protection.seal(header + frame)
+
+    def own_again(self, now: int) -> None:
+        """The next sound is ours: nothing that was passed on may lie later. now: the place of the next frame."""
+        self._start = (self._start + max(0, self.until - now)) & 0xFFFFFFFF
+        self.until = 0

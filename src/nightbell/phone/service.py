@@ -16,6 +16,7 @@ from nightbell.core.log import Log
 from nightbell.flow.model import Taken, Told
 from nightbell.phone.arrival import look, store
 from nightbell.phone.control import Control, Event
+from nightbell.phone.desk import Desk
 from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.engine import Works
 from nightbell.phone.sip_calls import IncomingCall
@@ -45,6 +46,7 @@ class Phone:
         self.routed: Callable[[Snapshot], None] = lambda snapshot: None  # who may talk to us follows it
         self.trunks: Callable[[], Mapping[str, object]] = dict  # how they stand, by id
         self.ask_trunk: Callable[[str], None] = lambda trunk: None  # how it stands, now
+        self.desk: Desk | None = None  # calls to and from staff
 
     def attach(self, endpoint: Endpoint) -> None:
         """Learn of the SIP side: its counters for health, its view of our own address for SDP."""
@@ -54,6 +56,8 @@ class Phone:
     def start(self) -> None:
         """Start the threads: only after the process has been locked in."""
         self.works.start()
+        if self.desk is not None:
+            self.desk.start()
 
     def on_call(self, leg: IncomingCall) -> None:
         """A new INVITE that SIP has found well-formed, with audio that we can take."""
@@ -63,6 +67,9 @@ class Phone:
             leg.reject(503)  # not 486: a carrier tries its fail-over after 503 alone
             return
         self._place(leg)
+        if self.desk is not None and self.holder.current.number(leg.dialled).staff:
+            self.desk.take(leg)
+            return
         busy = self.works.calls >= most
         self.short_forms += busy
         self.answered += 1
@@ -86,20 +93,29 @@ class Phone:
     def asked_to_stop(self) -> None:
         """The first time: drain. The second time: end the calls now, saved."""
         if self.draining.is_set():
-            self.works.end_all()
+            self._end_all()
         self.draining.set()
 
     async def drain(self, seconds: float) -> None:
         """Take no new calls, let the others end by themselves for so long, then end them and save."""
         self.draining.set()
+        if self.desk is not None:
+            self.desk.drain()
         self._log("draining", count=self.works.calls, seconds=seconds)
         if not await self._all_gone(seconds):
-            self.works.end_all()
+            self._end_all()
             await self._all_gone(SAVE_SECONDS)
+
+    def _end_all(self) -> None:
+        self.works.end_all()
+        if self.desk is not None:
+            self.desk.end_all()
 
     def close(self) -> None:
         """Write out, stop the threads, give back the ports."""
         self.works.close()
+        if self.desk is not None:
+            self.desk.close()
 
     def health(self) -> Event:
         """Counts and ages; nothing of any call."""
@@ -107,6 +123,7 @@ class Phone:
         room = os.statvfs(self._folder / "spool")
         return {
             "active_calls": self.works.calls,
+            "staff_legs": len(self.desk.legs) if self.desk is not None else 0,
             "answered": self.answered,
             "refused": self.refused,
             "short_forms": self.short_forms,
@@ -138,7 +155,8 @@ class Phone:
         return sum(not clip.startswith("builtin:") and not (clips / clip).exists() for clip in named)
 
     def _hello(self) -> Event:
-        return {"version": self._in_force.version, "pid": os.getpid()}
+        legs = list(self.desk.legs) if self.desk is not None else []
+        return {"version": self._in_force.version, "pid": os.getpid(), "legs": legs}
 
     def _lines(self) -> dict[str, int]:
         """The version of each practice's flow that callers hear now."""
@@ -147,8 +165,11 @@ class Phone:
 
     async def _all_gone(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
-        return self._empty.is_set()
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
+                if self.desk is not None:
+                    await self.desk.empty.wait()
+        return self._empty.is_set() and (self.desk is None or self.desk.empty.is_set())
 
     def _command(self, name: str, data: object) -> None:
         commands: dict[str, Callable[[object], None]] = {
@@ -158,6 +179,9 @@ class Phone:
             "taken": self._was_taken,
             "ask_trunk": self._asked_trunk,
         }
+        if self.desk is not None and name in self.desk.orders:
+            self.desk.order(name, data)
+            return
         if name not in commands:
             self._log("control_command_unknown")
             return

@@ -20,6 +20,7 @@ from nightbell.sip.srtp import SrtpKeys
 LATCH_AFTER = 0.5  # seconds in which only the source named in the SDP is believed
 LAST_DATAGRAMS = 1000  # that may wait in a socket when its call ends
 ROUNDS = 8  # fillings of a basket in one visit; a flood waits in its own buffer
+SOON_OVER = 10  # frames: what has fewer left may end while one looks
 MOST_EARLY = 100  # encrypted packets that may come before the keys do
 SHAKING = 4  # sources of whose handshakes one knows
 __all__ = ["Counters", "Listener", "Packets", "Peer", "Session", "Sink"]
@@ -31,7 +32,7 @@ class Session(Speaker):
     """The sound of one call. Made by `Media.open`; methods are for the event loop's thread."""
 
     __slots__ = (
-        "_basket", "_dtmf", "_early", "_family", "_handle", "_held", "_latched", "_newcomer", "_placement", "_sdp_name",
+        "_basket", "_brisk", "_dtmf", "_early", "_family", "_handle", "_held", "_latched", "_newcomer", "_placement", "_sdp_name",
         "_shaking", "_since", "_sink", "on_dtls", "voice_at",
     )  # fmt: skip
 
@@ -45,7 +46,7 @@ class Session(Speaker):
         self._dtmf = DtmfDecoder(peer.codec.clock)
         self._sink: Sink | None = None
         self._placement: Placement | None = None
-        self._held = False
+        self._held = self._brisk = False
         self._early: list[bytes] = []
         self._shaking: tuple[bytes, ...] = ()  # who does a handshake may be heard before we have the keys
         self._meet(peer)
@@ -81,6 +82,27 @@ class Session(Speaker):
         """Play these instead of whatever plays; `listener.played(token)` follows at their end."""
         self._job = Job(frames, token)
         self._media.speaks(self)
+
+    def extend(self, frames: Sequence[bytes], token: int) -> bool:
+        """Let what plays under this token go on with these, without a gap. False: it is over, or about to be."""
+        job = self._job
+        if job is None or job.token != token or len(job.frames) - job.at < SOON_OVER:
+            return False
+        job.frames = (*job.frames, *frames)
+        return True
+
+    def listen(self, sink: Sink) -> None:
+        """As `record`, for who must hear it at once: visited at every tick until `stop_listening`."""
+        self._brisk = True
+        self.record(sink)
+
+    def stop_listening(self) -> None:
+        self._brisk = False
+        self.stop_recording()
+
+    def alone(self) -> None:
+        """Nothing more will be passed on to it."""
+        self._media.order(self.own_again)
 
     def record(self, sink: Sink) -> None:
         """Give all audio from now on to `sink([(offset in ticks, payload), …], monotonic)`, in the media thread."""
@@ -129,7 +151,8 @@ class Session(Speaker):
     def steady(self) -> bool:
         """Whether it may be visited less often: every packet of its has a place that no waiting changes."""
         placed = self._placement is None or self._placement.end > 0
-        return self.confirmed and placed and not (self.peer.secured and self._protection is None)
+        keyed = not self.peer.secured or self._protection is not None
+        return self.confirmed and placed and keyed and not self._brisk
 
     def visit(self, now: float) -> bool:
         """Take what has arrived. True: there may be more."""

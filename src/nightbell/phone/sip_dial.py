@@ -45,13 +45,19 @@ class OutgoingCall(Call):
         user: str,
         keying: Keying | None = None,
         credentials: Callable[[str], Credentials] | None = None,
+        sender: str = "",
+        asserted: bool = False,
+        required: bool = True,
     ) -> None:
         """keying: None is SDES over TLS, where its keys are safe, and nothing else. credentials: by realm, for
-        a server that asks."""
+        a server that asks. sender: our URI for From, '' for `user` at our own address; asserted: the server that we dial
+        trusts it (RFC 3325). required: False takes plain sound for an answer too (RFC 8643)."""
         super().__init__(calls, secrets.token_hex(16), new_tag(), peer)
         if keying is None:
             keying = Keying.SDES if peer.transport == "tls" else Keying.NONE
-        self._offered = negotiation.propose(keying, dtls.identity().fingerprint)
+        self._offered = negotiation.propose(keying, dtls.identity().fingerprint, required=required)
+        self.allow_plain = keying is Keying.NONE or not required
+        self.on_progress: Callable[[int], None] = lambda code: None  # told each provisional status
         self.dialled, self.caller = target.user, user
         self.outcome: asyncio.Future[OutgoingCall] = asyncio.get_running_loop().create_future()
         # Whoever gave up waiting does not fetch the failure.
@@ -64,14 +70,16 @@ class OutgoingCall(Call):
         self._contact = self._layer.contact(peer)
         host = self._layer.transport.local_address(peer)
         shown = f"[{host}]" if ":" in host else host
-        self._from = f"<sip:{quote(user, safe='+') or 'anonymous'}@{shown}>;tag={self.local_tag}"
+        sender = sender or f"sip:{quote(user, safe='+') or 'anonymous'}@{shown}"
+        self._from = f"<{sender}>;tag={self.local_tag}"
+        self._identity = (("P-Asserted-Identity", f"<{sender}>"),) * asserted
         self._offer = self._describe(sdp.build_offer(local, codecs, self._session, 0, security=self._offered))
         self._ack = b""
         self._ringing = self._abandoned = False
         self.codec = codecs[0]
 
     def begin(self) -> None:
-        extra = [("Contact", self._contact), ("Allow", ALLOW)]
+        extra = [("Contact", self._contact), ("Allow", ALLOW), *self._identity]
         for key, session in self._auth.items():
             if self._credentials is not None:
                 cnonce, known = secrets.token_hex(16), self._credentials(key[1])
@@ -139,6 +147,7 @@ class OutgoingCall(Call):
             first, self._ringing = not self._ringing, True
             if first and self._abandoned:
                 self._cancel()
+            self.on_progress(response.code)
         elif response.code in (401, 407) and self._challenged(response):
             return
         elif response.code >= 300:

@@ -2,7 +2,7 @@
 
     file    = as sealing.signed has it
     payload = {"version", "issued_at", "epoch": {"id", "public"}, "limits": {...},
-               "trunks": [as sip.trunk has it], "lines": {key: as flow.line has it}, "numbers": {user part: {"practice", "mailbox", "line": key}}}
+               "trunks": [as sip.trunk has it], "lines": {key: as flow.line has it}, "numbers": {user part: {"practice", "mailbox", "line": key, "staff": true for a staff line}}}
 
 The version only rises. The last good one is kept in the phone's folder and serves for ever.
 """
@@ -51,7 +51,8 @@ _OLD_KEYS = (MenuKey("1", "menu-urgent", urgency="urgent"), MenuKey("2", "menu-r
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """One dialled number. practice and mailbox are '' where the call is unrouted: the shortest of flows takes it."""
+    """One dialled number. practice and mailbox are '' where the call is unrouted: the shortest of flows takes it. staff: for
+    the practice's own people, driven by the worker (phone.desk); nothing of it is recorded."""
 
     practice: str = ""
     mailbox: str = ""
@@ -60,6 +61,7 @@ class Number:
             plan=Plan(languages=("en",), keys=_OLD_KEYS, callback=False, review=False)
         )
     )
+    staff: bool = False
 
 
 UNROUTED = Number()
@@ -69,12 +71,14 @@ UNROUTED = Number()
 class Limits:
     """max_calls: at once, beyond it callers get 503; drain_seconds: how long calls may end by themselves;
     send_silence: RTP without a pause to the caller also while nothing is played (phone.media); local: whoever is on
-    this machine may call, without a trunk and unencrypted."""
+    this machine may call, without a trunk and unencrypted; legs: calls to and from staff at once, placed ones and taken ones
+    each so many, beside max_calls."""
 
     max_calls: int = 400
     drain_seconds: int = 60
     send_silence: bool = False
     local: bool = True
+    legs: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,11 @@ class Snapshot:
     limits: Limits
     text: bytes
     trunks: tuple[Trunk, ...] = ()
+
+    def line_of(self, practice: str) -> Line:
+        """What a practice's callers hear now, for its own recordings; the shortest of flows when it has no number."""
+        mine = (one.line for one in self.numbers.values() if one.practice == practice and not one.line.test)
+        return next(mine, UNROUTED.line)
 
     def number(self, dialled: str) -> Number:
         """Who a dialled user part belongs to; UNROUTED for an unknown one. '+1 555' and '1555' are the same."""
@@ -135,6 +144,7 @@ def _read(data: Any, text: bytes) -> Snapshot:
             drain_seconds=int(limits.get("drain_seconds", Limits().drain_seconds)),
             send_silence=bool(limits.get("send_silence", False)),
             local=limits.get("local") is not False,
+            legs=int(limits.get("legs", Limits().legs)),
         ),
         text=text,
         trunks=tuple(Trunk.from_dict(one) for one in data.get("trunks", ())),
@@ -143,7 +153,8 @@ def _read(data: Any, text: bytes) -> Snapshot:
 
 def _number(data: Any, lines: Mapping[str, Line]) -> Number:
     line = lines[data["line"]] if "line" in data else _old_line(data)
-    return Number(practice=str(data["practice"]), mailbox=str(data["mailbox"]), line=line)
+    practice, mailbox = str(data["practice"]), str(data["mailbox"])
+    return Number(practice=practice, mailbox=mailbox, line=line, staff=data.get("staff") is True)
 
 
 def _old_line(data: Any) -> Line:

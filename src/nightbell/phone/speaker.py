@@ -65,12 +65,15 @@ class Speaker:
         if not self.confirmed or (self.peer.secured and self._protection is None):
             return True
         first = self._media.ticks - ticks
+        if self._outgoing.until and self._job is not None:
+            self._outgoing.own_again((first + 1) * codecs.frame_ticks(self.peer.codec))
         for number in range(first + 1, first + 1 + ticks):
             job = self._job
             if job is None:
                 if not send_silence:
                     return False
-                self._frame(codecs.silence(self.peer.codec), number)
+                if not self._outgoing.until:  # else somebody is heard
+                    self._frame(codecs.silence(self.peer.codec), number)
             elif job.at < len(job.frames):
                 self._frame(job.frames[job.at], number)
                 job.at += 1
@@ -90,6 +93,25 @@ class Speaker:
         if self.confirmed and self._job is None and not (self.peer.secured and self._protection is None):
             self._frame(codecs.silence(self.peer.codec), self._media.ticks)
         self._outgoing.sent_at = self._media.ticks
+
+    def own_again(self) -> None:
+        """From now on we speak ourselves, after all that was passed on."""
+        self._outgoing.own_again(self.places[0])
+
+    def forward(self, frame: bytes, at: int) -> bool:
+        """Pass on somebody else's payload, at this place of our clock (party.Outgoing). False: it cannot be now."""
+        peer = self.peer
+        if not self.confirmed or self._job is not None or (peer.secured and self._protection is None):
+            return False
+        data = self._outgoing.relayed(frame, at, self._media.ticks, peer, self._protection)
+        if not peer.mute and self._send(data, self._target):
+            self.counters.sent += 1
+        return True
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """On our clock: of the next frame, and where ends what was passed on."""
+        return (self._media.ticks + 1) * codecs.frame_ticks(self.peer.codec), self._outgoing.until
 
     def _frame(self, frame: bytes, number: int) -> None:
         peer = self.peer

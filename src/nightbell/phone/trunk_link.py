@@ -96,6 +96,10 @@ class Link:
         delay = min(LASTING, 2.0**self._losses - 1) * self._timing.second
         asyncio.get_running_loop().call_later(delay, self._wake.set)
 
+    @property
+    def registered_with(self) -> Peer | None:
+        return self._peer if self._state == "registered" else None
+
     def state(self) -> dict[str, Any]:
         return {
             "state": self._state,

@@ -74,6 +74,20 @@ class Trunks:
         for link in self._links.values():
             link.lost(peer)
 
+    def dialling(self) -> list[Trunk]:
+        """Those by which calls can be placed, best first: it is known that they work, nobody asked, they did not answer."""
+        order = {"registered": 0, "reachable": 0, "off": 1, "registering": 1}
+        links = [one for one in self._links.values() if one.trunk.proxy or one.trunk.domain]
+        links.sort(key=lambda one: order.get(one.state()["state"], 2))  # in the snapshot's order otherwise
+        return [one.trunk for one in links]
+
+    async def servers(self, trunk: Trunk) -> list[Peer]:
+        """Where requests to it go, best first: the server with which we are registered, then the others. Raises TemporaryError."""
+        found = list(await self._resolve(trunk))
+        link = self._links.get(trunk.id)
+        registered = link.registered_with if link is not None else None
+        return sorted(found, key=lambda peer: registered is None or peer.flow != registered.flow)
+
     def states(self) -> dict[str, dict[str, Any]]:
         """For health, by trunk id."""
         return {

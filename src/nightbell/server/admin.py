@@ -15,7 +15,7 @@ from typing import TypeAlias
 from nightbell.core.clock import utc_now
 from nightbell.core.config import Config, check_keys_apart
 from nightbell.core.errors import RefusedStart
-from nightbell.server import home
+from nightbell.server import home, voice_admin
 from nightbell.server.django_setup import setup
 
 Run = Callable[[Config, argparse.Namespace], int]
@@ -210,13 +210,21 @@ def _disable(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
     from django.db import transaction
 
+    from nightbell.core.clock import iso
     from nightbell.mailbox.service import give_back_all
+    from nightbell.oncall.gaps import person_left
     from nightbell.people.practices import lock_out, person
 
     user, now = person(options.login), utc_now()
     with transaction.atomic():
         lock_out(user, _actor(), now)
         freed = give_back_all(user, _actor(), now)
+        left = person_left(user, _actor(), now)
+    if left:
+        hours = round(sum((end - start).total_seconds() for start, end in left) / 3600)
+        print(
+            f"In the next 60 days {hours} h have nobody on call now, from {iso(left[0][0])}. Look at the schedule."
+        )
     print(f"{options.login} is locked out." + (f" Messages given back: {freed}." if freed else ""))
     return 0
 
@@ -365,6 +373,7 @@ def _add_people(commands: Commands) -> None:
     made.add_argument("--zone", default="America/New_York")
     _add(practice, "list", _list, "list practices")
     _add(practice, "fallback", _fallback, "who is told when nobody else is there").add_argument("login")
+    voice_admin.add_to(practice)
     user = _group(commands, "user", "people")
     person = _add(user, "add", _user, "make a person with a log-in of their own")
     person.add_argument("practice")

@@ -2,6 +2,9 @@
 
 A caller's question how far a message is comes up here too ("status", the one event with PHI: it is never logged)
 and is answered by a thread of its own (server.answers), for the reader must not wait for the database.
+
+Calls to and from staff (phone.desk): `order_call` sends an order to the phone that has the call, `on_call_event` is told what
+phones say of such calls. Keys may be a PIN's: nothing of these events is logged.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ from nightbell.core import clock
 from nightbell.core.ids import is_ulid
 from nightbell.core.log import Log
 from nightbell.line import trunk_states
+from nightbell.server.call_events import EVENTS, ORDERS, call_event, legs_of
 
 MAX_LINE = 65536
 SEND_S = 2
@@ -34,6 +38,7 @@ _COUNTS = frozenset(
         "version",
         "pid",
         "active_calls",
+        "staff_legs",
         "answered",
         "refused",
         "short_forms",
@@ -94,9 +99,12 @@ def _is_count(value: object) -> bool:
 
 @dataclass
 class Phone:
-    """One connected phone process and the last that it said of itself (no PHI). wrong: fields that cannot be true."""
+    """One connected phone process and the last that it said of itself (no PHI). wrong: fields that cannot be true; name: of
+    this connection; calls: to and from staff, that it has."""
 
     connection: socket.socket
+    name: str = ""
+    calls: set[str] = field(default_factory=set)
     health: dict[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     seen: float = 0.0
@@ -147,6 +155,10 @@ class ControlServer:
         self._phones: list[Phone] = []
         self._lock = threading.Lock()
         self._snapshot = b""
+        self._connections = 0
+        # (phone, event) in the reader's thread of that phone, which must not wait. Beside the events of call_events:
+        # {"event": "hello", "legs": [call]} when one connects, {"event": "gone", "legs": [call]} when its connection is lost.
+        self.on_call_event: Callable[[str, dict[str, Any]], None] = lambda phone, event: None
 
     def start(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -166,7 +178,8 @@ class ControlServer:
                 continue
             # Who does not read must not hold up the worker: a send gives up, and the phone connects anew.
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", SEND_S, 0))
-            phone = Phone(connection, seen=clock.monotonic())
+            self._connections += 1
+            phone = Phone(connection, f"phone-{self._connections}", seen=clock.monotonic())
             with self._lock:
                 self._phones.append(phone)
             threading.Thread(target=self._listen, args=(phone,), daemon=True, name="control-phone").start()
@@ -182,8 +195,10 @@ class ControlServer:
         finally:
             with self._lock:
                 self._phones.remove(phone)
+                legs = sorted(phone.calls)
             phone.connection.close()
             self._wake.set()  # a phone that died left captures behind
+            self._tell_of_call(phone, {"event": "gone", "legs": legs})
 
     def _heard(self, phone: Phone, line: bytes) -> None:
         try:
@@ -193,6 +208,14 @@ class ControlServer:
             self._log("control_line_malformed")
             return
         phone.seen = clock.monotonic()
+        if isinstance(name, str) and name in EVENTS:
+            self._call_event(phone, event)
+            return
+        if name == "hello":
+            legs = legs_of(event)
+            with self._lock:
+                phone.calls = set(legs)
+            self._tell_of_call(phone, {"event": "hello", "legs": legs})
         if name in ("hello", "health"):
             self._take_health(phone, {k: v for k, v in event.items() if k != "event"})
         if name == "call_started":
@@ -201,6 +224,43 @@ class ControlServer:
             self._wake.set()
         if name == "status":
             self._take_question(phone, event)
+
+    def _call_event(self, phone: Phone, said: Mapping[str, Any]) -> None:
+        event = call_event(said)
+        if event is None:
+            self._log("control_call_event_malformed")
+            return
+        if event["event"] == "leg":
+            with self._lock:
+                (phone.calls.discard if event["state"] == "ended" else phone.calls.add)(event["call"])
+        self._tell_of_call(phone, event)
+
+    def _tell_of_call(self, phone: Phone, event: dict[str, Any]) -> None:
+        try:
+            self.on_call_event(phone.name, event)
+        except Exception as error:  # whoever listens must not silence this phone
+            self._log.failure("control_call_event_failed", error)
+
+    def order_call(self, command: str, data: Mapping[str, Any], beside: str = "") -> bool:
+        """Have the phone that has this call do it; a new call goes to the phone that has the call `beside`, else to one that
+        takes calls. False: there is no such phone now. Raises ValueError for what is no order of calls."""
+        if command not in ORDERS:
+            raise ValueError(f"{command!r} is no order of calls")
+        call = str(data.get("call") or data.get("a") or "")
+        with self._lock:
+            phone = self._phone_of(call) or (self._phone_for(beside) if command == "place_call" else None)
+            if phone is None:
+                return False
+            if command == "place_call":
+                phone.calls.add(call)
+        return self.order(phone, command, dict(data))
+
+    def _phone_of(self, call: str) -> Phone | None:
+        return next((phone for phone in self._phones if call in phone.calls), None)
+
+    def _phone_for(self, beside: str) -> Phone | None:
+        able = [phone for phone in self._phones if not phone.health.get("draining")]
+        return self._phone_of(beside) or min(able, key=lambda phone: len(phone.calls), default=None)
 
     def _take_question(self, phone: Phone, event: Mapping[str, object]) -> None:
         asked = question(phone, event, clock.monotonic())
@@ -236,16 +296,18 @@ class ControlServer:
         if self._snapshot:
             self.order(phone, "snapshot", json.loads(self._snapshot))
 
-    def order(self, phone: Phone, command: str, data: object = None) -> None:
-        """Send one command; a phone that is gone is forgotten by its reader."""
+    def order(self, phone: Phone, command: str, data: object = None) -> bool:
+        """Send one command, whether it left; a phone that is gone is forgotten by its reader."""
         line = json.dumps({"command": command, "data": data}, separators=(",", ":")).encode() + b"\n"
         try:
             with phone.sending:
                 phone.connection.sendall(line)
+            return True
         except OSError:
             self._log("control_send_failed", kind=command)
             with contextlib.suppress(OSError):
                 phone.connection.shutdown(socket.SHUT_RDWR)  # half a line may be out: nothing may follow it
+            return False
 
     def taken(self, capture: str, rings: bool) -> None:
         """Tell all phones that a capture became a message: the one whose caller still waits says so."""

@@ -21,7 +21,7 @@ from nightbell.flow.plan import HOLIDAYS, MenuKey, Plan
 from nightbell.line.state import first_version
 from nightbell.mailbox.models import Mailbox, Number
 from nightbell.oncall.models import Schedule, Shift
-from nightbell.people import tokens
+from nightbell.people import contacts, tokens
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Role
 
@@ -146,6 +146,7 @@ def _person(practice: Practice, role: Role, login: str, name: str, now: datetime
         email=f"{login}@{practice.code.lower()}.example",
     )
     TOTP.activate(user, secret)
+    contacts.enrol(user, now, verified=True)  # invented people, whose notifications go to the outbox
     audit.record(
         practice.id, actor="system:setup", action="user:create", now=now, detail={"user": login, "role": role}
     )

@@ -10,7 +10,11 @@ def setup() -> None:
     import django
 
     django.setup()
+    from nightbell.line import openness, staffed
+    from nightbell.oncall import gaps, routes
     from nightbell.server import wiring
     from nightbell.store import vault
 
     vault.make_provider = wiring.key_provider
+    routes.is_open = openness.is_open
+    gaps.staffed = staffed.spans

@@ -24,6 +24,6 @@ def greeting(config: Config, now: datetime) -> str:
             "Set up the first practice (this link works once, for a day):",
             f"  {config.url}/setup/{token}",
         ]
-    if not config.smtp:
+    if not config.smtp and not config.sms:
         lines += ["", "NIGHTBELL_SMTP is not set: nobody can be woken, and the line does not promise it."]
     return "\n".join([*lines, "", trust_hint(config.home / "tls" / "ca.pem"), ""])

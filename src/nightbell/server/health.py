@@ -16,6 +16,7 @@ from nightbell.server import carriers, hook_status
 STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
 DISK_FREE, DISK_SHARE = 10**9, 0.05
+AUDITOR_SILENT_S = 30
 WAITED_S = 120  # a capture is taken in within seconds; after that long something keeps it
 
 
@@ -48,14 +49,35 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
             bool(report.get("channels", True)),
             ", ".join(report.get("channels", [])) or "no way is set up: nobody can be woken (NIGHTBELL_SMTP)",
         ),
+        **_alerted(report),
         "phone": _phones(report.get("phones", [])),
         "lines": _lines(report.get("lines_damaged", []), report.get("lines_kept", {})),
         "work": _work(report),
         **_carrier(config, report, now),
         **_webhooks(report),
+        **_records(report),
         **_seen_from_here(config, now),
     }
     return _judged(checks, report)
+
+
+def _alerted(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the auditor found, and practices where nobody has proved any way to be told."""
+    checks = {}
+    told = report.get("auditor")
+    if isinstance(told, dict):
+        found, age = told.get("found"), _seconds(told.get("age_s"))
+        quiet = age > AUDITOR_SILENT_S
+        says = (
+            f"{found} standing still: {', '.join(told.get('why', []))}" if found else "nothing stands still"
+        )
+        says = "cannot look" if found is None else f"has not looked for {round(age)} s" if quiet else says
+        checks["auditor"] = _check(found == 0 and not quiet, says)
+    codes = report.get("unreachable")
+    if isinstance(codes, list):
+        alone = f"{', '.join(codes)}: nobody there has proved a way to be told; nobody can be woken"
+        checks["reachable"] = _check(not codes, alone if codes else "each practice has somebody")
+    return checks
 
 
 def _seen_from_here(config: Config, now: datetime) -> dict[str, dict[str, Any]]:
@@ -143,6 +165,17 @@ def _webhooks(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {"webhooks": _check(*hook_status.judged(told))} if isinstance(told, dict) else {}
 
 
+def _records(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Signed notes on their way to a practice's own record system; nothing where there is none."""
+    told = report.get("records")
+    if not isinstance(told, dict):
+        return {}
+    late, failed = told.get("late", 0), told.get("failed", 0)
+    return {
+        "records": _check(not late and not failed, f"{late} notes wait, {failed} refused: see Record system")
+    }
+
+
 def _work(report: dict[str, Any]) -> dict[str, Any]:
     """The worker's loops and upkeep: what failed when it was last tried."""
     failing = sorted(name for name, state in report.get("loops", {}).items() if state != "ok")
@@ -151,8 +184,8 @@ def _work(report: dict[str, Any]) -> dict[str, Any]:
 
 
 def _judged(checks: dict[str, dict[str, Any]], report: dict[str, Any]) -> dict[str, Any]:
-    # Without words a message can still be heard: speech alone does not make the line red.
-    vital = all(check["ok"] for name, check in checks.items() if name != "speech")
+    # Without words a message can still be heard, and a note is kept here: neither makes the line red.
+    vital = all(check["ok"] for name, check in checks.items() if name not in ("speech", "records"))
     return {
         "ok": vital,
         "checks": checks,

@@ -74,6 +74,7 @@ def payload(
             "practice": one.mailbox.practice_id,
             "mailbox": one.mailbox_id,
             "line": one.mailbox.practice_id,
+            **({"staff": True} if one.staff else {}),
         }
         for one in Number.objects.select_related("mailbox").order_by("dialled")
     }
@@ -203,7 +204,7 @@ def publish(config: Config, now: datetime, trouble: Trouble | None = None, able:
     """
     path = config.home / "phone" / "issued.json"
     last = _read(path)
-    channels = able and (bool(config.smtp) or home.stamp(config) == home.DEMO)
+    channels = able and (bool(config.smtp or config.sms) or home.stamp(config) == home.DEMO)
     issued = _read(last.get("text", ""))
     body = payload(now, channels, trouble, issued.get("lines"), issued.get("trunks", ()))
     text = json.dumps(body, sort_keys=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, OperationalError, close_old_connections, connection
+from django.db import DatabaseError, OperationalError
 
 from nightbell.audit import signing
 from nightbell.audit.errors import AuditClosed
@@ -25,77 +24,30 @@ from nightbell.mailbox import epochs, intake, late, playing, transcribe, undecod
 from nightbell.oncall import escalation
 from nightbell.sealing import spool
 from nightbell.server import health, home, metrics, routing, wiring
+from nightbell.server.afterwards import Afterwards
+from nightbell.server.alert_loops import AlertLoops
 from nightbell.server.answers import Answers
+from nightbell.server.calling import Calling
 from nightbell.server.control import ControlServer
+from nightbell.server.line_tests import LineTests
+from nightbell.server.loop import Loop
+from nightbell.server.rota_watch import RotaWatch
 from nightbell.server.supervisor import Stop
 from nightbell.server.trunk_watch import TrunkWatch
 from nightbell.store import vault
 
-IDLE = 0.2  # seconds between two looks at the spool when nothing was announced
-SENDERS = 3
 QUICK = 5.0  # seconds that the alert of an urgent call waits for a decoder
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
 UPKEEP = 2.0
 LINE = 0.1  # seconds between two looks at whether somebody published a change
-TELL_AGAIN = 60.0  # seconds until the log hears of the same trouble again
 SWITCH = (
     0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
 )
 CHECKPOINT_EVERY = timedelta(minutes=1)
 SWEEP_EVERY, HALF_WRITTEN = timedelta(days=1), timedelta(minutes=10)
 ACTOR = "system:worker"
-WAKES = ("intake", "alerts", "speech", "upkeep", "ringing", "status")
-
-
-class Loop(threading.Thread):
-    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second.
-
-    at_once: False waits for `wake` before the first step.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        step: Callable[[], bool],
-        wake: threading.Event,
-        log: Log,
-        idle: float = IDLE,
-        at_once: bool = True,
-    ) -> None:
-        super().__init__(name=name, daemon=True)
-        self.step, self.wake, self.log, self.idle, self.at_once = step, wake, log, idle, at_once
-        self.stopping = threading.Event()
-        self.beat = clock.monotonic()
-        self.trouble = ""
-        self.told = ("", 0.0)  # what the log was told last, and when: keys may be away for days
-
-    def run(self) -> None:
-        if not self.at_once:
-            self.wake.wait()
-            self.wake.clear()
-        while not self.stopping.is_set():
-            self.beat = clock.monotonic()
-            try:
-                busy = self.step()
-                self.trouble = ""
-            except Exception as error:
-                # Whatever it was: this loop must go on, and the health page must show it.
-                self._failed(error)
-                busy = False
-                self.stopping.wait(1.0)
-            if not busy:
-                self.wake.wait(self.idle)
-                self.wake.clear()
-
-    def _failed(self, error: Exception) -> None:
-        told, self.trouble = self.told, type(error).__name__
-        if told[0] != self.trouble or clock.monotonic() - told[1] > TELL_AGAIN:
-            self.told = (self.trouble, clock.monotonic())
-            self.log.failure("loop.failed", error, kind=self.name)
-        if isinstance(error, (DatabaseError, AuditClosed)):
-            connection.close()
-        close_old_connections()
+WAKES = ("intake", "alerts", "speech", "upkeep", "ringing", "status", "calls")
 
 
 class Worker:
@@ -123,11 +75,13 @@ class Worker:
         self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
         self.seen: dict[str, float] = {}  # capture: when its turn came first (monotonic)
         self.urgent_at = -ALERT_FIRST  # when the last urgent one was taken in (monotonic)
-        send_wakes = [threading.Event() for _ in range(SENDERS)]
-        self.send_wakes, self.next_sender = send_wakes, 0
+        self.after = Afterwards(config, log)
+        self.calling = Calling(self.control.order_call, log, self.wakes["calls"])
+        self.control.on_call_event = self.calling.heard
+        self.sender = self.calling.sender(self.sender, self.mode == home.DEMO)
+        self.alerts = AlertLoops(self.sender, self.wakes["alerts"], log, wiring.heartbeat(config))
         self.loops = [
             Loop("intake", self.take_in, self.wakes["intake"], log),
-            Loop("alerts", self.escalate, self.wakes["alerts"], log, idle=0.5),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),
             Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600, at_once=False),
             Loop("status", self.answers.step, self.wakes["status"], log, idle=3600),
@@ -136,8 +90,13 @@ class Worker:
             Loop("clips", self.make_clips, threading.Event(), log, idle=0.5),
             Loop("carriers", self.fetch_held, threading.Event(), log, idle=0.5),
             Loop("stand-ins", self.stand_in, threading.Event(), log, idle=1.0),
-            *(Loop(f"send-{i}", self.send, wake, log, idle=1.0) for i, wake in enumerate(send_wakes)),
+            Loop("rota", RotaWatch().step, threading.Event(), log, idle=1.0),
+            Loop("records", self.after.send, threading.Event(), log, idle=5.0),
+            Loop("calls", self.calling.step, self.wakes["calls"], log, idle=0.5),
+            Loop("line tests", LineTests(self.calling, config.spool).step, threading.Event(), log, idle=2.0),
+            *self.alerts.loops,
         ]
+        self.alerts.watch_over(self.loops)
 
     def take_in(self) -> bool:
         """One capture a round, so that an urgent one that comes in meanwhile waits for one other at most."""
@@ -194,23 +153,6 @@ class Worker:
         if taken.result in ("stored", "tidied"):
             self.control.taken(taken.capture, taken.rings)
 
-    def escalate(self) -> bool:
-        """One new alert a round: its notification leaves before the next alert is begun."""
-        now = clock.utc_now()
-        problems: list[Exception] = []
-        done = escalation.start_due(now, 1, problems)
-        advanced = escalation.advance_due(now, problems)
-        for _ in range(min(advanced, SENDERS)):
-            self.next_sender = (self.next_sender + 1) % SENDERS
-            self.send_wakes[self.next_sender].set()
-        done += escalation.settle_owned(now)
-        if problems:
-            raise problems[0]  # all had their turn; now the loop may tell of it
-        return bool(done + advanced)
-
-    def send(self) -> bool:
-        return escalation.send_due(self.sender, clock.utc_now(), self.log, limit=1) > 0
-
     def transcribe(self) -> bool:
         worked = undecoded.run_one(self.unpacker, clock.utc_now, self.log)
         worked = transcribe.run_one(self.recogniser, clock.utc_now, self.log) or worked
@@ -229,7 +171,9 @@ class Worker:
         for name, step in (
             ("snapshot", self._snapshot),
             ("alerts", lambda: escalation.find_forgotten(now)),
+            ("calm", lambda: escalation.start_calm(now)),
             ("promises", lambda: late.find_broken(now)),
+            ("weekly", lambda: self.after.keep_up(now)),
             ("grants", lambda: playing.close_expired(now)),
             ("epochs", self._epochs),
             ("trunks", lambda: self.trunks.keep_up(self.line_trouble.trunks)),
@@ -355,6 +299,7 @@ class Worker:
             "speech": wiring.speech_state(self.config),
             "standing_still": stuck,
             "channels": sorted(self.sender.channels),
+            **self._alerts(),
             "phones": self.control.health(),
             "lines_damaged": self.line_trouble.damaged,
             "lines_kept": self.line_trouble.kept,
@@ -363,6 +308,12 @@ class Worker:
             "loops": {loop.name: loop.trouble or "ok" for loop in self.loops},
             "trouble": trouble,
         }
+
+    def _alerts(self) -> dict[str, Any]:
+        try:
+            return self.alerts.report() | self.after.report()
+        except DatabaseError:
+            return {}
 
     def run(self) -> int:
         stop = Stop()

@@ -20,8 +20,10 @@ from nightbell.core.config import load  # noqa: E402
 from nightbell.server import health, wiring  # noqa: E402
 from nightbell.web import callflow_sound, context  # noqa: E402
 from nightbell.web.hooks import views as hooks  # noqa: E402
+from nightbell.web.views import contacts  # noqa: E402
 
 context.HEALTH = health.of_this_home
 callflow_sound.DECODER, callflow_sound.SPEAKER = wiring.decoder(load()), wiring.speaker(load())
 hooks.HOOKS = wiring.hooks(load())
+contacts.PUSH_KEY = lambda: wiring.vapid_public_key(load())
 application = WSGIHandler()

@@ -22,6 +22,7 @@ API: dict[str, Act] = {
     "POST /api/v1/messages/{id}/notes": Act.NOTE,
     "POST /api/v1/messages/{id}/close": Act.CLOSE,
     "GET /api/v1/audit": Act.AUDIT,
+    "GET /api/v1/oncall": Act.SCHEDULE,
 }
 
 
@@ -60,9 +61,15 @@ def _plain(route: str) -> str:
         ("override_id", "row"),
         ("shift_id", "row"),
         ("closure_id", "row"),
+        ("swap_id", "row"),
+        ("rotation_id", "row"),
+        ("schedule_id", "row"),
+        ("policy_id", "row"),
+        ("route_id", "row"),
+        ("group_id", "row"),
     ):
         route = route.replace(f"<str:{name}>", f"{{{short}}}")
-    for kind, name in (("str", "language"), ("str", "name"), ("int", "number"), ("str", "trunk_id")):
+    for kind, name in (("str", "language"), ("str", "name"), ("int", "number"), ("str", "trunk_id"), ("str", "secret")):
         route = route.replace(f"<{kind}:{name}>", f"[{name}]")
     return "/" + route
 
@@ -108,7 +115,7 @@ def as_markdown() -> str:
             "- *yes*: with one's own practice. Another practice's message, alert or schedule entry looks like one that does",
             "  not exist (404), for everybody.",
             "- [language], [name] and [number] name prompts of everybody's and versions of one's own practice; [trunk_id] a way to",
-            "  the phone network, which is the whole installation's.",
+            "  the phone network, which is the whole installation's; [secret] is the long secret address of a calendar.",
             "- *–*: refused (403), with a row in the log. *open*: no log-in, and nothing of a patient behind it.",
             "- Every page but the open ones asks for a second factor. `/` leads roles without messages to their own first page.",
             '- Messages of numbers that nobody configured ("unrouted") exist for the manager of the first practice alone.',

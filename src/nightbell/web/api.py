@@ -19,6 +19,7 @@ from nightbell.core.clock import iso
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Mailbox
 from nightbell.mailbox.values import CURSOR, MessageView, Row
+from nightbell.oncall import outcomes, schedule
 from nightbell.people import audit_log
 from nightbell.people.access import Actor, NotFound, demand
 from nightbell.people.models import User
@@ -261,12 +262,41 @@ def add_note(request: HttpRequest, message_id: str, body: shapes.NoteIn) -> Any:
 
 
 @api.post(
-    "/messages/{message_id}/close", response={200: shapes.Done, **_ERRORS}, operation_id="close_message"
+    "/messages/{message_id}/close", response={200: shapes.CloseOut, **_ERRORS}, operation_id="close_message"
 )
 def close(request: HttpRequest, message_id: str, body: shapes.CloseIn) -> Any:
-    """Finish it with what happened with the patient. 409 when it got worse and that was neither heard nor `seen`."""
-    mailbox.close(_actor(request), message_id, body.outcome, body.seen)
-    return {"id": message_id}
+    """Note what happened with the patient; it is closed if that settles it. 409 when it got worse and that was neither
+    heard nor `seen`."""
+    noted = outcomes.record(_actor(request), message_id, body.outcome, body.seen)
+    closed = noted.state == "closed"
+    return {
+        "id": message_id, "done": closed, "state": noted.state, "tries": noted.tries, "back_at": noted.back_at,
+    }  # fmt: skip
+
+
+@api.get("/oncall", response={200: shapes.OnCallOut, **_ERRORS}, operation_id="on_call")
+def on_call(
+    request: HttpRequest,
+    schedule_id: str = Query("", alias="schedule", pattern=_ULID),
+    at: str = Query("", max_length=40),
+) -> Any:
+    """Who is on call and who comes next, now or at an RFC 3339 time, by the main schedule unless another is named."""
+    actor = _actor(request)
+    try:
+        moment = clock.parse_iso(at.replace(" ", "+")) if at else None
+    except (ValueError, OverflowError):
+        return _bad("at", "an RFC 3339 time")
+    found = schedule.there(actor, moment, schedule_id)
+    change = found.change
+    return {
+        "schedule": found.schedule.id if found.schedule else None,
+        "name": found.schedule.name if found.schedule else None,
+        "at": found.at,
+        "now": [{"id": u.id, "name": u.name, "rank": "backup" if r else "first"} for u, r in found.order],
+        "until": change.until,
+        "next": {"id": change.next.id, "name": change.next.name, "at": change.next_from} if change.next else None,
+        "last_resort": change.fallback or None,
+    }
 
 
 @api.get("/audit", response={200: shapes.AuditList, **_ERRORS}, operation_id="query_audit")

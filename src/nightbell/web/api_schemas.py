@@ -89,14 +89,50 @@ class NoteIn(Schema):  # type: ignore[misc]
 
 
 class CloseIn(Schema):  # type: ignore[misc]
-    outcome: Literal["reached", "left_word", "wrong_number", "emergency", "no_call_needed"]
+    # The first three close the message; with the others it stays with its owner and comes back.
+    outcome: Literal["reached", "emergency", "no_call_needed", "left_word", "no_answer", "wrong_number"]
     # The additions of the message as it was read; without it, what came after it was taken must have been heard.
     seen: list[str] | None = Field(None, max_length=200)
+
+
+class CloseOut(Schema):  # type: ignore[misc]
+    """`done`: it is closed. Else `back_at` is when it comes back to its owner, after so many `tries` in vain."""
+
+    id: str
+    done: bool
+    state: Literal["acknowledged", "closed"]
+    tries: int
+    back_at: datetime | None
 
 
 class Done(Schema):  # type: ignore[misc]
     id: str
     done: bool = True
+
+
+class OnDutyOut(Schema):  # type: ignore[misc]
+    id: str
+    name: str
+    rank: Literal["first", "backup"]
+
+
+class NextOut(Schema):  # type: ignore[misc]
+    id: str
+    name: str
+    at: datetime
+
+
+class OnCallOut(Schema):  # type: ignore[misc]
+    """`now`: who is on call at `at`, in the order in which they are told; [] is nobody. `until`: when the first of them
+    hands over; `next`: to whom, null when nobody is in sight. `last_resort`: who is told when nobody answers."""
+
+    schedule: str | None
+    name: str | None
+    at: datetime
+    now: list[OnDutyOut]
+    until: datetime | None
+    next: NextOut | None
+    last_resort: str | None
 
 
 class AuditOut(Schema):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from nightbell.mailbox.models import Mailbox
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
 from nightbell.oncall import service as oncall
+from nightbell.oncall import standing
 from nightbell.people.access import Actor
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Act
@@ -99,6 +100,14 @@ class Shell:
         view = oncall.now_on_call(self.actor.practice, now)
         until = clock_time(view.until, self.practice.zone, now) if view.until else ""
         return {"now": view.now, "until": until, "next": view.next, "fallback": view.fallback}
+
+    @cached_property
+    def trouble(self) -> standing.Trouble | None:
+        """What is wrong with on call right now, for a banner; None when nothing is."""
+        if not self.actor.may(Act.SCHEDULE):
+            return None
+        found = standing.trouble(self.practice, self.actor.now)
+        return found if found.any else None
 
     @property
     def door_name(self) -> str:

@@ -28,8 +28,11 @@ from nightbell.core.sound import BadSound, SoundUnavailable
 from nightbell.flow.plan import BadPlan
 from nightbell.line.errors import BadClip, BadClosure, Damaged, NotReady, Stale
 from nightbell.mailbox.errors import BadText, NotNow
-from nightbell.oncall.errors import BadShift
+from nightbell.oncall.errors import BadCalendar, BadShift, BadSwap
+from nightbell.oncall.policy_admin import BadPolicy
 from nightbell.people.access import Forbidden, NotFound
+from nightbell.people.contacts import BadContact
+from nightbell.people.pins import BadPin
 from nightbell.people.risk_rules import BadRisk
 from nightbell.sealing.blobs import NoSuchBlob
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError, StaleKeyring
@@ -115,6 +118,11 @@ _TOLD: tuple[tuple[type[NightbellError], int], ...] = (
     (NotNow, 409),
     (BadText, 422),
     (BadShift, 422),
+    (BadSwap, 409),
+    (BadCalendar, 422),
+    (BadPolicy, 422),
+    (BadContact, 422),
+    (BadPin, 422),
     (Stale, 409),
     (Damaged, 409),
     (NotReady, 409),

@@ -63,6 +63,16 @@ def span(passed: timedelta) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def wait_words(passed: timedelta | None) -> str:
+    """A measured span, to the second where it is short: '48 s', '3 m 20 s', '24 m', '14 h 29 m'; '–' for none."""
+    if passed is None:
+        return "–"
+    seconds = max(0, round(passed.total_seconds()))
+    if seconds < 60:
+        return f"{seconds} s"
+    return f"{seconds // 60} m {seconds % 60:02d} s" if seconds < 600 else span(passed)
+
+
 def stopwatch(seconds: float) -> str:
     """'0:16', '4:21', '1:02:03'."""
     whole = max(0, int(seconds))

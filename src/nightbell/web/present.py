@@ -18,14 +18,16 @@ ROLE_NAMES = {
     Role.IT_ADMIN: "IT",
 }
 
-# value, word on the button, what it means, icon; the order of the keys 1 to 5
+# value, word on the button, what it means, icon; the order of the keys 1 to 6. The first three close the message.
 OUTCOMES = (
     ("reached", "Reached", "Spoke with the patient", "phone"),
     ("emergency", "Sent to emergency", "Told to call 911 or go in", "ambulance"),
-    ("left_word", "Left word", "Voicemail or a person at that number", "voicemail"),
-    ("wrong_number", "Wrong number", "Nobody there knows the patient", "phone-missed"),
     ("no_call_needed", "No call needed", "Done without speaking to the patient", "check"),
+    ("left_word", "Left word", "Comes back in 15 minutes", "voicemail"),
+    ("no_answer", "No answer", "Comes back in 5 minutes", "phone-missed"),
+    ("wrong_number", "Wrong number", "Comes back at once, with the other numbers", "x"),
 )
+CLOSING = 3
 OUTCOME_WORDS = {value: word for value, word, _, _ in OUTCOMES}
 
 MOST_TAGS = 2  # more would push the row open
@@ -286,7 +288,7 @@ def _custody(row: Row) -> tuple[str, str]:
     if row.state == "closed":
         return "done", "Asked only" if row.kind == "status" else OUTCOME_WORDS.get(row.outcome, "Done")
     if row.state == "acknowledged":
-        return "progress", "In progress"
+        return ("waiting", OUTCOME_WORDS.get(row.outcome, "")) if row.outcome else ("progress", "In progress")
     return ("new", "New") if row.unheard else ("heard", "Heard by you")
 
 
@@ -321,21 +323,27 @@ def summary(open_count: int, unheard: int, view: str) -> str:
     return f"{open_count} open, {unheard} unheard by you" if open_count else "none open"
 
 
-def told(channel: str, answer: str) -> str:
-    """'email, taken by the mail server'; a demo's outbox says it all by its name."""
+_WAYS = {"sms": "text", "voice": "phone call", "other": "other service", "outbox": ""}
+
+
+def told(channel: str, answer: str, receipt: str = "") -> str:
+    """'text, taken by the provider, delivered'; what a demo kept in its outbox says so by its answer."""
+    way = _WAYS.get(channel, channel)
     if channel == "outbox":
         return "demo outbox"
-    return ", ".join(part for part in (channel, answer) if part)
+    return ", ".join(part for part in (way, answer, receipt) if part)
 
 
-def rung_words(state: str, channel: str, answer: str) -> str:
+def rung_words(state: str, channel: str, answer: str, receipt: str = "") -> str:
     """How somebody was told, or that it is still to come: by what way is not known before it is done."""
     if state == "next":
         return "is told next"
     if state == "now":
-        return "is being told"
-    said = told(channel, answer)
-    return f"not told: {said}" if state == "failed" else said
+        return f"is being told by {_WAYS.get(channel, channel)}" if channel else "is being told"
+    said = told(channel, answer, receipt)
+    if state == "failed":
+        return said if said.startswith(("told nobody", "not told")) else f"not told: {said}"
+    return said
 
 
 def end_note(row: Row) -> str:

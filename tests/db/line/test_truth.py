@@ -30,7 +30,7 @@ from nightbell.mailbox import epochs, joining, late, service
 from nightbell.mailbox.models import Kind, Message, Outcome, State, Urgency
 from nightbell.oncall import escalation
 from nightbell.oncall.models import Alert, Attempt, Schedule, Shift
-from nightbell.people.models import User
+from nightbell.people.models import Contact, User
 from nightbell.people.roles import Role
 from nightbell.server import routing
 
@@ -167,8 +167,9 @@ def replay(message: Message, told: Story) -> tuple[datetime | None, tuple[dateti
 
 def team(now: datetime) -> bool:
     schedule = Schedule.objects.get()
-    reachable = set(User.objects.filter(is_active=True).exclude(email="").values_list("pk", flat=True))
-    if schedule.fallback_email or schedule.fallback_id in reachable:
+    ways = Contact.objects.filter(verified_at__isnull=False, ended_at=None, user__is_active=True)
+    reachable = dict(ways.values_list("user_id", "user__role"))
+    if schedule.fallback_email or schedule.fallback_id in reachable or Role.MANAGER in reachable.values():
         return True
     today = now.astimezone(ZONE).date()
     for shift in Shift.objects.filter(user_id__in=reachable):
@@ -230,7 +231,7 @@ class World:
     def __init__(self, house: House) -> None:
         self.house, self.sender, self.log = (
             house,
-            escalation.Sender({"pager": Pager()}, "https://n.test"),
+            escalation.Sender({"email": Pager()}, "https://n.test"),
             Log("t"),
         )
         begin = at(START, 0)
@@ -247,12 +248,14 @@ class World:
         add_closure(manager, at(date(2026, 11, 18), 720), at(date(2026, 11, 19), 720), visits=True)
 
     def people(self, number: int, now: datetime) -> None:
-        """Who can be told: the clinician is locked out for some days, the fallback is missing for more."""
+        """Who can be told: the clinician is locked out for some days, the manager has no way to be told for more."""
         clinician, locked = self.house.people[Role.CLINICIAN], number in LOCKED
         User.objects.filter(pk=clinician.pk).update(is_active=not locked)
         if locked:
             service.give_back_all(clinician, "system:test", now)
-        boss = None if number in NO_FALLBACK else self.house.people[Role.MANAGER]
+        manager, missing = self.house.people[Role.MANAGER], number in NO_FALLBACK
+        boss = None if missing else manager
+        Contact.objects.filter(user=manager).update(ended_at=now if missing else None)
         Schedule.objects.update(fallback=boss, fallback_email="")
 
     def staff(self, number: int, now: datetime) -> None:
@@ -280,7 +283,7 @@ class World:
                 self.close(one, number, min(now, soon_after) if luck < 60 else now)
 
     def close(self, one: Message, number: int, now: datetime) -> None:
-        outcome = (Outcome.REACHED, Outcome.LEFT_WORD, Outcome.NO_CALL_NEEDED, Outcome.EMERGENCY)[number % 4]
+        outcome = (Outcome.REACHED, Outcome.EMERGENCY, Outcome.NO_CALL_NEEDED, Outcome.EMERGENCY)[number % 4]
         actor = self.house.actor(Role.MANAGER, now)
         seen = list(one.additions.values_list("pk", flat=True))
         service.close(actor, one.id, outcome, seen)

@@ -13,10 +13,13 @@ from tests.db.trunks.conftest import NOW
 from tests.factories import House
 
 from nightbell.adapters.carriers.wire import Wire
+from nightbell.adapters.outward import Outward
 from nightbell.adapters.smtp import SmtpChannel
 from nightbell.adapters.transit import TransitProvider
 from nightbell.compliance import transport
 from nightbell.core.config import Config, load
+from nightbell.people.models import Contact
+from nightbell.people.roles import Role
 from nightbell.server import cli
 
 
@@ -64,6 +67,24 @@ def test_what_goes_out_goes_by_the_version_that_is_told(house: House) -> None:
 )
 def test_mail_is_told_as_it_goes(house: House, url: str, protocol: str) -> None:
     assert told(replace(load(), smtp=url))["Notifications by mail"].protocol == protocol
+
+
+def test_ways_to_staff_are_told_as_far_as_they_are_used(house: House) -> None:
+    before = set(told(load()))
+    user, address = house.people[Role.CLINICIAN], "pover://user@token"
+    proved = {"user": user, "created_at": NOW, "verified_at": NOW}
+    Contact.objects.create(kind="push", address="https://push.example/a", **proved | {"verified_at": None})
+    assert set(told(load())) == before, "not used before it is proved"
+    Contact.objects.create(kind="push", address="https://push.example/b", **proved)
+    Contact.objects.create(kind="other", address=address, **proved)
+    found = told(replace(load(), sms="twilio"))
+    texts, push = found["Text messages by Twilio"], found["Push to browsers"]
+    assert "in the clear" in texts.says and "empty" in push.says
+    assert "the practice's choice" in found["Other services (pover)"].says
+    assert address.partition("://")[2] not in str(found)
+    client = Outward("it")
+    assert client._tls.minimum_version == ssl.TLSVersion.TLSv1_2 and texts.versions == "TLS 1.2 or 1.3"
+    assert client._tls.verify_mode == ssl.CERT_REQUIRED and client._tls.check_hostname
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,22 @@ import pytest
 from tests.db.web.conftest import Https, signed_in, spoken_message
 from tests.factories import House, make_message
 
-from nightbell.core.clock import utc_now
+from nightbell.core.clock import iso, utc_now
 from nightbell.line import trunks
 from nightbell.line.models import Closure
 from nightbell.line.trunk_rules import Given
 from nightbell.oncall import escalation
-from nightbell.oncall.models import Alert, Override, Schedule, Shift
+from nightbell.oncall.models import (
+    Alert,
+    EscalationPolicy,
+    Group,
+    Override,
+    Rotation,
+    Route,
+    Schedule,
+    Shift,
+    Swap,
+)
 from nightbell.people import tokens
 from nightbell.people.installation import By
 from nightbell.people.roles import Role
@@ -32,7 +42,8 @@ BODIES: dict[str, dict[str, str]] = {
 POSTED = (
     "heard", "take", "note", "close", "reopen", "override", "shift", "remove", "acknowledge", "notes", "real", "edit",
     "publish", "discard", "number", "open", "closure", "recording", "use", "step", "back",
-    "ask", "realm", "withdraw",
+    "ask", "realm", "withdraw", "call", "phone-note", "allow", "hand-over", "answer", "holiday",
+    "last-resort", "add", "rename", "feed", "group", "move",
 )  # fmt: skip
 READ = ("/line/heard",)  # by its last word it would be posted
 
@@ -80,10 +91,35 @@ class Things:
                 practice=self.house.practice, starts_at=self.now, made_at=self.now, at_once=True
             ).id
         else:
-            row = Shift.objects.filter(schedule=self.schedule).first().id  # type: ignore[union-attr]
+            row = self._on_call(template)
         template = template.replace("[language]", "en").replace("[name]", "goodbye").replace("[number]", "1")
         template = template.replace("[trunk_id]", self.trunk if "[trunk_id]" in template else "")
         return template.replace("{id}", self.message).replace("{token}", self.token).replace("{row}", row)
+
+    def _on_call(self, template: str) -> str:
+        """A row of the kind that a path of the schedule's pages names, made anew: some paths remove it."""
+        practice, doctor = self.house.practice, self.house.people[Role.CLINICIAN]
+        if "/swap/" in template:
+            span = {"starts_at": self.now, "ends_at": self.now + timedelta(hours=1)}
+            asked = [
+                {"user": user.id, "at": iso(self.now), "answer": ""} for user in self.house.people.values()
+            ]
+            made = Swap.objects.create(
+                schedule=self.schedule, user=doctor, asked=asked, made_at=self.now, next_at=self.now, **span
+            )
+            Swap.objects.exclude(pk=made.pk).update(state="withdrawn")
+            return str(made.id)
+        if "/rotation/" in template:
+            turns = {"starts_on": self.now.date(), "members": [doctor.id]}
+            return str(Rotation.objects.create(schedule=self.schedule, rank=2, **turns).id)
+        if "/schedules/" in template:
+            return str(Schedule.objects.create(practice=practice, name="Nights", main=False).id)
+        kinds = {"/policy/": EscalationPolicy, "/route/": Route, "/group/": Group}
+        for part, model in kinds.items():
+            if part in template:
+                named = {} if model is Route else {"name": "Nights"}
+                return str(model.objects.create(practice=practice, **named).id)
+        return str(Shift.objects.filter(schedule=self.schedule).first().id)  # type: ignore[union-attr]
 
 
 def _ask(client: Https, method: str, path: str, **headers: Any) -> int:

@@ -292,7 +292,7 @@ def test_the_description_is_for_those_with_a_key(house: House, api: Https, token
     assert set(body["paths"]) == {
         "/api/v1/messages", "/api/v1/messages/{message_id}", "/api/v1/messages/{message_id}/audio",
         "/api/v1/messages/{message_id}/acknowledge", "/api/v1/messages/{message_id}/notes",
-        "/api/v1/messages/{message_id}/close", "/api/v1/audit",
+        "/api/v1/messages/{message_id}/close", "/api/v1/audit", "/api/v1/oncall",
     }  # fmt: skip
 
 

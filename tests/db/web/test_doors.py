@@ -35,13 +35,15 @@ def test_only_doors_without_patients_are_open() -> None:
         "account_login", "mfa_login_webauthn", "account_logout", "account_inactive", "mfa_authenticate", "lost_phone",
         "healthz", "setup", "account_signup", "account_email", "account_set_password", "account_reset_password",
         "account_email_verification_sent", "account_reset_password_done", "account_confirm_login_code",
-        "hook_clip", "hook_pause",
+        "hook_clip", "hook_pause", "oncall_feed", "service_worker",
     }  # fmt: skip
 
 
 def test_providers_come_by_a_door_of_their_own() -> None:
     hooks = {p.name for p in patterns() if (a := declared(p.callback)) and a.need is Door.HOOK}
-    assert hooks == {"hook_voice", "hook_step", "hook_taken", "hook_recording", "hook_status", "hook_bye"}
+    assert hooks == {
+        "hook_voice", "hook_step", "hook_taken", "hook_recording", "hook_status", "hook_bye", "hook_receipt",
+    }  # fmt: skip
 
 
 def test_a_view_that_says_nothing_is_refused(

@@ -200,7 +200,7 @@ def test_it_tells_for_ever_from_later(
 ) -> None:
     port = serve(Inbox(**answers), tls_context=tls[0], require_starttls=True)
     error = _failure(SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER, tls[1]))
-    assert error.permanent is permanent
+    assert error.permanent is permanent and not error.unsure
     assert next(iter(answers.values()))[:3] in error.answer
     assert "alice" not in error.answer
 
@@ -213,6 +213,19 @@ def test_it_may_try_again_when_nobody_answers(tls: tuple[ssl.SSLContext, str]) -
         error = _failure(SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER, tls[1], timeout=0.2))
     assert not error.permanent
     assert "in time" in error.answer
+
+
+def test_a_connection_that_ends_when_the_mail_was_handed_over_may_have_taken_it(
+    serve: Serve, tls: tuple[ssl.SSLContext, str]
+) -> None:
+    class Leaves(Inbox):
+        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+            server.transport.close()
+            return "250 taken"
+
+    port = serve(Leaves(), tls_context=tls[0], require_starttls=True)
+    error = _failure(SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER, tls[1]))
+    assert error.unsure and not error.permanent and "may have left" in error.answer
 
 
 def test_it_refuses_an_address_that_carries_a_header(tls: tuple[ssl.SSLContext, str]) -> None:

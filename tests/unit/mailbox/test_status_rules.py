@@ -25,6 +25,13 @@ NEW = Standing("new", urgent=True, rings=True, received_at=LEFT)
         (replace(NEW, state="acknowledged"), "owned", None),
         (replace(NEW, state="acknowledged", heard_at=LATER), "owned", LATER),
         *(
+            (replace(NEW, state="acknowledged", heard_at=LATER, tried_at=LAST, outcome=outcome), state, at)
+            for outcome, state, at in (
+                ("left_word", "tried", LAST), ("no_answer", "tried", LAST), ("wrong_number", "owned", LATER),
+                ("", "owned", LATER),
+            )
+        ),
+        *(
             (replace(NEW, state="closed", closed_at=LAST, heard_at=LATER, outcome=outcome), state, at)
             for outcome, state, at in (
                 ("reached", "done", None), ("emergency", "done", None), ("no_call_needed", "left", LEFT),

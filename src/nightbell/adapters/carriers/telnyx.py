@@ -20,8 +20,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from nightbell.adapters.carriers import documents
 from nightbell.adapters.carriers.wire import Wire, text
+from nightbell.adapters.messaging import telnyx as texts
 from nightbell.core.carriers import Abilities, BadRecording, CallFacts, Held, NotThere, Ring, Verb
 from nightbell.core.errors import RefusedStart
+from nightbell.core.notice import Delivery
 
 API = "https://api.telnyx.com"
 # Their links lead to S3: to its own hosts alone, for anybody can have another host below amazonaws.com.
@@ -72,6 +74,9 @@ class TelnyxHook:
 
     def document(self, verbs: tuple[Verb, ...]) -> str:
         return documents.document(verbs, _RECORD)
+
+    def told(self, body: bytes, params: Mapping[str, list[str]]) -> Delivery | None:
+        return texts.told(body)
 
 
 class TelnyxCarrier:

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from nightbell.adapters.carriers import documents
 from nightbell.adapters.carriers.wire import Wire, text
+from nightbell.adapters.messaging import twilio as texts
 from nightbell.core.carriers import (
     Abilities,
     BadRecording,
@@ -40,6 +41,7 @@ from nightbell.core.carriers import (
     Ring,
     Verb,
 )
+from nightbell.core.notice import Delivery
 
 API = "https://api.twilio.com"
 MEDIA = (".twilio.com", "media.twiliocdn.com")
@@ -103,6 +105,9 @@ class TwilioHook:
 
     def document(self, verbs: tuple[Verb, ...]) -> str:
         return documents.document(verbs, _RECORD)
+
+    def told(self, body: bytes, params: Mapping[str, list[str]]) -> Delivery | None:
+        return texts.told(params)
 
 
 class TwilioCarrier:

@@ -25,6 +25,7 @@ class Migration(migrations.Migration):
                 ('answered_at', models.DateTimeField(null=True)),
                 ('ended_at', models.DateTimeField(null=True)),
                 ('why', models.CharField(blank=True, default='', max_length=20)),
+                ('source', models.CharField(blank=True, default='', max_length=10)),
             ],
         ),
         migrations.CreateModel(
@@ -60,6 +61,24 @@ class Migration(migrations.Migration):
                 ('state', models.CharField(default='running', max_length=8)),
                 ('checks', models.JSONField(default=dict)),
                 ('told_at', models.DateTimeField(null=True)),
+                ('call', models.CharField(blank=True, default='', max_length=26)),
+            ],
+        ),
+        migrations.CreateModel(
+            name='Notice',
+            fields=[
+                ('id', nightbell.store.ids.UlidField(default=nightbell.core.ids.new_ulid, editable=False, primary_key=True, serialize=False)),
+                ('kind', models.CharField(max_length=10)),
+                ('key', models.CharField(max_length=120, unique=True)),
+                ('token', models.CharField(default=nightbell.core.ids.new_token, max_length=22, unique=True)),
+                ('made_at', models.DateTimeField()),
+                ('state', models.CharField(choices=[('pending', 'Pending'), ('sent', 'Sent'), ('failed', 'Failed')], default='pending', max_length=8)),
+                ('retry_at', models.DateTimeField()),
+                ('tries', models.PositiveIntegerField(default=0)),
+                ('sent_at', models.DateTimeField(null=True)),
+                ('channel', models.CharField(blank=True, default='', max_length=20)),
+                ('sent', models.BinaryField(null=True)),
+                ('answer', models.CharField(blank=True, default='', max_length=120)),
             ],
         ),
         migrations.CreateModel(
@@ -138,6 +157,30 @@ class Migration(migrations.Migration):
             model_name='alert',
             name='urgency',
             field=models.CharField(default='urgent', max_length=10),
+        ),
+        migrations.AddField(
+            model_name='alert',
+            name='handed_by',
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AddField(
+            model_name='alert',
+            name='handed_until',
+            field=models.DateTimeField(null=True),
+        ),
+        migrations.AddIndex(
+            model_name='alert',
+            index=models.Index(fields=['handed_until'], name='alert_handed'),
+        ),
+        migrations.AddField(
+            model_name='attempt',
+            name='alone',
+            field=models.BooleanField(default=False),
+        ),
+        migrations.AddField(
+            model_name='attempt',
+            name='twice',
+            field=models.BooleanField(default=False),
         ),
         migrations.AddField(
             model_name='attempt',
@@ -335,6 +378,20 @@ class Migration(migrations.Migration):
             model_name='voicecall',
             name='user',
             field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AddField(
+            model_name='notice',
+            name='practice',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='people.practice'),
+        ),
+        migrations.AddField(
+            model_name='notice',
+            name='user',
+            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AddIndex(
+            model_name='notice',
+            index=models.Index(fields=['state', 'retry_at'], name='notice_due'),
         ),
         migrations.AddConstraint(
             model_name='holiday',

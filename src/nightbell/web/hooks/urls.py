@@ -17,4 +17,5 @@ hook_urls: list[URLPattern] = [
     path(f"{_NAME}/recording/<int:take>", views.recording, name="hook_recording"),
     path(f"{_NAME}/status", views.status, name="hook_status"),
     path(f"{_NAME}/bye", views.bye, name="hook_bye"),
+    path(f"{_NAME}/receipt/<str:attempt>", views.receipt, name="hook_receipt"),
 ]

@@ -17,8 +17,10 @@ from django.views.decorators.http import require_POST
 from nightbell.core import clock
 from nightbell.core.carriers import Hook, Pressed, Ring, Spoken
 from nightbell.core.config import load
+from nightbell.core.ids import is_ulid
 from nightbell.core.log import Log
 from nightbell.line import carrier_calls, carrier_health, carrier_lines
+from nightbell.oncall import receipts
 from nightbell.web import throttle
 from nightbell.web.doors import Door, allows, source_of
 from nightbell.web.hooks.writing import Writer
@@ -46,7 +48,7 @@ def _genuine(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """A door of its own: no session, no CSRF token, the provider's signature over our public address."""
 
     @wraps(view)
-    def inner(request: HttpRequest, provider: str, **kwargs: int) -> HttpResponse:
+    def inner(request: HttpRequest, provider: str, **kwargs: object) -> HttpResponse:
         hook = HOOKS.get(provider)
         if hook is None:
             return HttpResponse(status=404)
@@ -162,6 +164,17 @@ def status(request: HttpRequest, hook: Hook) -> HttpResponse:
         seconds = given("CallDuration", "")
         lasted = _whole(seconds) * 1000 if seconds.isdigit() else None
         carrier_calls.over(hook.name, given("CallSid", "")[:200], lasted, clock.utc_now())
+    return HttpResponse(status=204)
+
+
+@_genuine
+def receipt(request: HttpRequest, hook: Hook, attempt: str) -> HttpResponse:
+    """What became of a text message. The words that a person may have sent back are not looked at, nor kept."""
+    told = hook.told(
+        request.body, {name: [str(one) for one in values] for name, values in request.POST.lists()}
+    )
+    if told is not None and is_ulid(attempt):
+        receipts.note(told.reference, told.arrived, clock.utc_now(), attempt=attempt, stopped=told.stopped)
     return HttpResponse(status=204)
 
 

@@ -55,7 +55,7 @@ def seconds_since(since: datetime, now: datetime) -> int:
 @register.simple_tag
 def told(rung: Rung) -> str:
     """How somebody was told, is being told, or will be."""
-    return present.rung_words(rung.state, rung.channel, rung.answer)
+    return present.rung_words(rung.state, rung.channel, rung.answer, rung.receipt)
 
 
 @register.inclusion_tag("parts/urgency.html")

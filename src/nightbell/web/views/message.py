@@ -15,9 +15,13 @@ from nightbell.core.ids import is_ulid
 from nightbell.mailbox import playing
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import BadText, NotNow
+from nightbell.mailbox.models import SETTLED
 from nightbell.mailbox.numbers import spoken_number
 from nightbell.mailbox.values import MessageView, Person, Row
+from nightbell.oncall import outcomes
 from nightbell.oncall import service as oncall
+from nightbell.oncall.outcomes import Try
+from nightbell.oncall.policy_admin import takers
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act, Part
 from nightbell.web.doors import actor_of, allows
@@ -27,7 +31,6 @@ from nightbell.web.format import clock_time, dial, phone, stopwatch
 from nightbell.web.present import (
     NUMBER_FALSE,
     OUTCOME_WORDS,
-    OUTCOMES,
     end_note,
     flags,
     part_chips,
@@ -37,6 +40,8 @@ from nightbell.web.present import (
     why,
 )
 from nightbell.web.sound import sound_response
+from nightbell.web.views import message_after as after
+from nightbell.web.views import message_call as masked
 from nightbell.web.wave import bars, mark
 from nightbell.web.words import pieces
 
@@ -45,10 +50,13 @@ TOASTS = {
     "take": ("You have this. Notifying has stopped.", "reopen"),
     "note": ("Your note is kept.", ""),
     "close": ("Closed, with what happened.", "reopen"),
+    "tried": ("Noted. It stays yours and comes back.", ""),
+    "signed": ("The phone note is signed.", ""),
     "reopen": ("It is open again.", ""),
+    "handed": ("Handed over. Your colleague is told now, alone.", ""),
     "real": ("It is a message now. If it is urgent it rings.", ""),
 }
-_ACTS = (Act.PLAY, Act.TAKE, Act.NOTE, Act.CLOSE, Act.EDIT_LINE)
+_ACTS = (Act.PLAY, Act.TAKE, Act.NOTE, Act.CLOSE, Act.EDIT_LINE, Act.DOWNLOAD)
 
 
 def _known(message_id: str) -> str:
@@ -79,32 +87,37 @@ def _toast(message_id: str, did: str) -> dict[str, str] | None:
 def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     row, zone = view.row, actor.user.practice.zone
     sound, vouched = _sound(actor, view), _vouched(view.row)
-    ladder = oncall.ladder(row.id)
-    return {
-        "now": actor.now,
-        "zone": zone,
-        "here": row.mailbox_id or "open",
-        "agrees": _agreement(view),
-        "vouched": vouched,
-        "calls": [
-            tag for tag in sound["r"].calls if not (vouched and tag == NUMBER_FALSE)
-        ],  # said beside the number
-        "number": phone(row.callback_number or ""),
-        "tel": dial(row.callback_number or ""),
-        "our_number": phone(actor.user.practice.number),
-        "why": why(row.reasons),
-        "hear": next((reason.start for reason in flags(row.reasons)), None),
-        "sees_words": actor.sees(Part.TRANSCRIPT),
-        "may": {act.name.lower(): actor.may(act) for act in _ACTS},
-        "notes": view.notes,
-        "outcomes": OUTCOMES,
-        "outcome_word": OUTCOME_WORDS.get(row.outcome, "Asked only" if row.kind == "status" else ""),
-        "closed_at": clock_time(row.closed_at, zone, actor.now) if row.closed_at else "",
-        "owned_at": clock_time(row.owned_at, zone, actor.now) if row.owned_at else "",
-        "trail": trail(view, zone, ladder),
-        "ladder": ladder if row.urgency == "urgent" and row.state == "new" else (),
-        "additions": [_addition(actor, one) for one in view.additions],
-    } | sound
+    ladder, tries = oncall.ladder(row.id), outcomes.history(row.id)
+    return (
+        {
+            "now": actor.now,
+            "zone": zone,
+            "here": row.mailbox_id or "open",
+            "agrees": _agreement(view),
+            "vouched": vouched,
+            "calls": [
+                tag for tag in sound["r"].calls if not (vouched and tag == NUMBER_FALSE)
+            ],  # said beside the number
+            "number": phone(row.callback_number or ""),
+            "tel": dial(row.callback_number or ""),
+            "our_number": phone(actor.user.practice.number),
+            "why": why(row.reasons),
+            "hear": next((reason.start for reason in flags(row.reasons)), None),
+            "sees_words": actor.sees(Part.TRANSCRIPT),
+            "may": {act.name.lower(): actor.may(act) for act in _ACTS},
+            "notes": view.notes,
+            "outcome_word": OUTCOME_WORDS.get(row.outcome, "Asked only" if row.kind == "status" else ""),
+            "closed_at": clock_time(row.closed_at, zone, actor.now) if row.closed_at else "",
+            "owned_at": clock_time(row.owned_at, zone, actor.now) if row.owned_at else "",
+            "trail": trail(view, zone, ladder, tries),
+            "ladder": ladder,
+            "hand_to": takers(actor) if row.owner is not None and row.owner.id == actor.user.id else (),
+            "additions": [_addition(actor, one) for one in view.additions],
+        }
+        | after.context(actor, view, tries)
+        | masked.context(actor, view)
+        | sound
+    )
 
 
 def _sound(actor: Actor, view: MessageView) -> dict[str, Any]:
@@ -181,7 +194,9 @@ def _wave_says(view: MessageView) -> str:
     return f"Recording, {round(view.row.duration_s)} seconds." + (f" Red: {', '.join(said)}." if said else "")
 
 
-def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[str, str]]:
+def trail(
+    view: MessageView, zone: str, ladder: tuple[Any, ...], tries: tuple[Try, ...] = ()
+) -> list[dict[str, str]]:
     """Who did what, oldest first: what the message itself knows. The whole log is on the audit page."""
     row = view.row
     events: list[tuple[Any, str, str]] = []
@@ -198,7 +213,7 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
             events.append((first_at, f"Heard by {who.name}", ", what got worse"))
     for rung in ladder:
         if rung.state == "done":
-            events.append((rung.at, "", f"Told {rung.name}: {told(rung.channel, rung.answer)}"))
+            events.append((rung.at, "", f"Told {rung.name}: {told(rung.channel, rung.answer, rung.receipt)}"))
     for who, first_at, seconds in view.heard_by:
         part = f", {stopwatch(seconds)} of {stopwatch(row.duration_s)}" if seconds else ""
         events.append((first_at, f"Heard by {who.name}", part))
@@ -207,6 +222,7 @@ def trail(view: MessageView, zone: str, ladder: tuple[Any, ...]) -> list[dict[st
         events.append((row.owned_at, f"Taken by {row.owner.name}", stopped))
     for note in view.notes or ():
         events.append((note.at, f"Note by {note.author.name}", ""))
+    events += after.events(tries, view)
     if row.closed_at:
         events.append((row.closed_at, "Closed", f": {OUTCOME_WORDS.get(row.outcome, row.outcome)}"))
     events.sort(key=lambda event: event[0])
@@ -275,14 +291,22 @@ def note(request: HttpRequest, message_id: str) -> HttpResponse:
 @require_POST
 @allows(Act.CLOSE)
 def close(request: HttpRequest, message_id: str) -> HttpResponse:
+    """What came of it: closed, or it stays with its owner and comes back."""
     outcome, seen = request.POST.get("outcome", ""), request.POST.getlist("seen")
-    return _do(request, message_id, "close", lambda actor, known: mailbox.close(actor, known, outcome, seen))
+    shown = request.POST.get("tries", "")
+    tries = int(shown) if re.fullmatch(r"[0-9]{1,4}", shown) else None
+    did = "close" if outcome in SETTLED else "tried"
+
+    def act(actor: Actor, known: str) -> None:
+        outcomes.record(actor, known, outcome, seen, after=tries)
+
+    return _do(request, message_id, did, act)
 
 
 @require_POST
 @allows(Act.CLOSE)
 def reopen(request: HttpRequest, message_id: str) -> HttpResponse:
-    return _do(request, message_id, "reopen", mailbox.reopen)
+    return _do(request, message_id, "reopen", outcomes.reopen)
 
 
 @require_POST

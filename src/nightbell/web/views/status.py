@@ -23,6 +23,7 @@ NAMES = {
     "spool": "Recordings waiting",
     "phone": "Phone line",
     "carrier": "Carriers",
+    "records": "Record system",
 }
 
 

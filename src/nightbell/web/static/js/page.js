@@ -54,4 +54,17 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// The words of the button say that it is done; where the browser refuses, the text is marked for the hand to copy.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest?.("[data-copy]");
+  if (!button) return;
+  const text = document.getElementById(button.dataset.copy);
+  try {
+    await navigator.clipboard.writeText(text.textContent);
+    button.querySelector("span").textContent = button.dataset.copied;
+  } catch {
+    getSelection().selectAllChildren(text);
+  }
+});
+
 document.querySelector("[data-print]")?.addEventListener("click", () => print());

@@ -1,0 +1,57 @@
+"""The rows of what an alert tells whom: recorded before anything is sent, once per alert, step and way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.db.models import Q
+
+from nightbell.oncall import policies
+from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
+from nightbell.oncall.whom import Way
+from nightbell.people.models import User
+
+ENOUGH = 3  # tries in vain, a few seconds, after which the next step does not wait for this way any more
+
+
+def record(alert: Alert, way: Way, kind: str, now: datetime, alone: bool = False) -> None:
+    """An attempt, before it is sent: once per alert, step and way."""
+    Attempt.objects.get_or_create(
+        alert=alert, step=alert.step, channel=way.channel, address=way.address,
+        defaults={
+            "user": way.user, "contact": way.contact, "kind": kind, "recorded_at": now, "retry_at": now,
+            "alone": alone,
+        },
+    )  # fmt: skip
+
+
+def untold(alert: Alert, user: User | None, kind: str, why: str, now: datetime) -> None:
+    """Whom a step meant and could not tell is seen in the ladder. The address is nobody's: it tells rows apart."""
+    Attempt.objects.get_or_create(
+        alert=alert, step=alert.step, channel="", address=user.id if user else "",
+        defaults={
+            "user": user, "kind": kind, "recorded_at": now, "retry_at": now, "answer": why,
+            "state": AttemptState.FAILED,
+        },
+    )  # fmt: skip
+
+
+def go_on(attempt: Attempt, now: datetime) -> bool:
+    """Make what follows an attempt due at once, when no way of its step is out any more. In the caller's transaction.
+
+    Of an alert that rings: its next step, unless this was the last one, which repeats at its own pace, or it would
+    never rest. Of a message that was handed over: its way back. Returns whether something became due.
+    """
+    others = Attempt.objects.filter(alert=attempt.alert_id, step=attempt.step).exclude(pk=attempt.pk)
+    in_vain = Q(state=AttemptState.FAILED) | (
+        Q(state=AttemptState.PENDING, tries__gte=ENOUGH) & ~Q(answer="")
+    )
+    if others.exclude(in_vain).exists():
+        return False
+    alerts = Alert.objects.filter(pk=attempt.alert_id, step=attempt.step + 1)
+    if attempt.alone:
+        return bool(alerts.exclude(handed_until=None).update(handed_until=now))
+    policy = policies.read_policy(attempt.alert.policy)
+    if not policies.is_further(policy, attempt.step - attempt.alert.began):
+        return False
+    return bool(alerts.filter(state=AlertState.OPEN).update(next_at=now))

@@ -1,0 +1,151 @@
+"""Taking over a calendar file of who is on call: shown first, then made into overrides, all of them or none."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from nightbell.oncall.errors import BadCalendar
+from nightbell.oncall.ical_read import Entry, read
+from nightbell.oncall.models import Override, Schedule
+from nightbell.oncall.rotation import Span, union, without
+from nightbell.oncall.schedule import changed, colleague, colleagues
+from nightbell.people.access import Actor, demand
+from nightbell.people.models import User
+from nightbell.people.roles import Act, may
+
+MOST_MADE = 2000  # overrides of one file
+_TITLES = frozenset(("dr", "doctor", "md", "do", "np", "pa", "rn", "lpn", "mr", "mrs", "ms", "prof", "de"))
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Somebody on call from one instant to another (UTC), as the file would have it. user None: nobody was found."""
+
+    summary: str
+    user: User | None
+    starts_at: datetime
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a file would change. Stretches do not overlap: where events do, the later one counts, as the shorter of two.
+
+    unknown: the summaries in which nobody was found, each once; who decides may say who they are (`names`).
+    """
+
+    stretches: tuple[Stretch, ...]
+    unknown: tuple[str, ...]
+
+
+def preview(actor: Actor, data: bytes, names: Mapping[str, str] | None = None) -> Preview:
+    """What taking a file over would do; nothing is changed. names: summary to user id, before all guessing.
+
+    Raises BadCalendar or BadShift.
+    """
+    demand(actor, Act.EDIT_SCHEDULE)
+    entries = read(data, ZoneInfo(actor.user.practice.zone), actor.now)
+    named = {text: colleague(actor, user_id) for text, user_id in (names or {}).items()}
+    able = [user for user in colleagues(actor) if may(user.role, Act.TAKE)]
+    guessed: dict[tuple[str, tuple[str, ...]], User | None] = {}
+    for entry in entries:
+        who = (entry.summary, entry.attendees)
+        if who not in guessed:
+            guessed[who] = named.get(entry.summary) or match(entry, able)
+    found = _apart([(guessed[e.summary, e.attendees], e) for e in entries], actor.now)
+    return Preview(tuple(found), tuple(dict.fromkeys(one.summary for one in found if one.user is None)))
+
+
+def take_over(
+    actor: Actor,
+    data: bytes,
+    schedule_id: str = "",
+    names: Mapping[str, str] | None = None,
+    leave_out: bool = False,
+) -> int:
+    """Make a file's stretches overrides in one transaction. Returns how many are new. What is there already stays one.
+
+    leave_out: whoever was not found is left out, else BadCalendar names how many. Raises as `preview`.
+    """
+    found = preview(actor, data, names)
+    if found.unknown and not leave_out:
+        raise BadCalendar(
+            "Nothing was taken over",
+            f"{len(found.unknown)} of its names are nobody's here",
+            "say who they are",
+        )
+    wanted = [(one, one.user) for one in found.stretches if one.user is not None]
+    if not 1 <= len(wanted) <= MOST_MADE:
+        raise BadCalendar(
+            "Nothing was taken over", "nobody of the practice is in it, or too often", "check the file"
+        )
+    for user in {user.id for _, user in wanted}:
+        colleague(actor, user)
+
+    def change(schedule: Schedule) -> tuple[int, Mapping[str, object]]:
+        there = Override.objects.filter(schedule=schedule)
+        new = [
+            (one, user)
+            for one, user in wanted
+            if not there.filter(user=user, starts_at__lte=one.starts_at, ends_at=one.ends_at).exists()
+        ]
+        for one, user in new:
+            Override.objects.create(
+                schedule=schedule, user=user, starts_at=one.starts_at, ends_at=one.ends_at, made_by=actor.user
+            )
+        return len(new), {"count": len(new), "users": sorted({user.login for _, user in new})}
+
+    return changed(actor, schedule_id, "schedule:import", change, "")
+
+
+def _apart(entries: Sequence[tuple[User | None, Entry]], now: datetime) -> list[Stretch]:
+    """From now on, one at a time: of two the one that begins later, or ends sooner. Unknown ones cover nobody."""
+    order = sorted(
+        entries, key=lambda one: (one[0] is not None, one[1].starts_at, -one[1].ends_at.timestamp())
+    )
+    found, covered = [], list[Span]()
+    for user, entry in reversed(order):
+        left = without([(max(entry.starts_at, now), entry.ends_at)], covered if user else [])
+        found += [Stretch(entry.summary, user, start, end) for start, end in left]
+        if user:
+            covered = union([*covered, *left])
+    return sorted(found, key=lambda one: (one.starts_at, one.ends_at, one.summary))
+
+
+def match(entry: Entry, people: Sequence[User]) -> User | None:
+    """The one colleague whom an event names: by address, then login, whole name, family name. None: nobody, or two."""
+    texts = [entry.summary, *entry.attendees]
+    for fits in (_by_email, _by_login, _by_name, _by_family):
+        found = [user for user in people if any(fits(user, text) for text in texts)]
+        if found:
+            return found[0] if len(found) == 1 else None
+    return None
+
+
+def _by_email(user: User, text: str) -> bool:
+    return bool(user.email) and user.email.casefold() in re.split(r"[\s,;:<>()\[\]]+", text.casefold())
+
+
+def _by_login(user: User, text: str) -> bool:
+    return user.login.casefold() in re.split(r"[\s,;:<>()\[\]/|]+", text.casefold())
+
+
+def _by_name(user: User, text: str) -> bool:
+    """All words of the name, one after another."""
+    name, words = _words(user.name), _words(text)
+    return bool(name) and any(words[at : at + len(name)] == name for at in range(len(words)))
+
+
+def _by_family(user: User, text: str) -> bool:
+    return _words(user.name)[-1:] != [] and _words(user.name)[-1] in _words(text)
+
+
+def _words(text: str) -> list[str]:
+    """Without accents, capitals, marks and titles."""
+    plain = "".join(one for one in unicodedata.normalize("NFKD", text) if not unicodedata.combining(one))
+    return [word for word in re.findall(r"[^\W_]+", plain.casefold()) if word not in _TITLES]

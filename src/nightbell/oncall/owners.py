@@ -1,0 +1,162 @@
+"""Whose a message is, and that it does not rest with them: handed over, given back, and back when nobody was reached.
+
+Two things come back to an owner: a message that was handed to somebody who did not open it, and one whose patient was
+not reached. Neither stays for ever: after a while it rings for all again, and the record keeps who had it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import F, Q
+
+from nightbell.audit import service as audit
+from nightbell.audit.models import Event
+from nightbell.core import faults
+from nightbell.core.ids import new_token
+from nightbell.core.notice import NoticeKind
+from nightbell.mailbox import service as mailbox
+from nightbell.mailbox.errors import NotNow
+from nightbell.mailbox.joining import together
+from nightbell.mailbox.models import Message, State
+from nightbell.mailbox.opening import person
+from nightbell.mailbox.values import Person
+from nightbell.oncall import attempts, policies, routes, whom
+from nightbell.oncall.models import Alert, AlertState, Reach
+from nightbell.oncall.start import ACTOR, each, ring_anew
+from nightbell.people import contacts
+from nightbell.people.access import Actor, write
+from nightbell.people.models import User
+from nightbell.people.roles import Act, may
+
+OPEN_WITHIN = timedelta(minutes=5)  # that whoever was handed a message has to open it
+REMIND_EVERY = timedelta(minutes=5)
+THRICE = 3
+AHEAD = timedelta(hours=2)  # nothing here is due further ahead: a clock ran ahead
+HAND_OVER = "message:hand_over"
+
+
+def hand_over(actor: Actor, message_id: str, user_id: str) -> Person:
+    """Give a message of one's own to a colleague, who is told alone. Raises NotNow, NotFound, Forbidden.
+
+    It is theirs at once. If they do not open it within OPEN_WITHIN it comes back and rings.
+    """
+    found = mailbox.find(actor, message_id, Act.TAKE)
+    if found.joins_id:
+        found = mailbox.find(actor, found.joins_id, Act.TAKE)
+    colleague = _colleague(actor, user_id)
+    with transaction.atomic():
+        found = _locked(found.id)
+        mine = together(found.id).filter(state=State.OWNED, owner=actor.user)
+        if found.state != State.OWNED or found.owner_id != actor.user.id:
+            raise NotNow("The message was not handed over", "it is not yours any more", "reload the page")
+        mine.update(owner=colleague, owned_at=actor.now)
+        _told_alone(found, colleague, actor.user, actor.now, first=True)
+        write(actor, HAND_OVER, message=found.id, detail={"to": colleague.login})
+    faults.point("handed.recorded")
+    return person(colleague)
+
+
+def _colleague(actor: Actor, user_id: str) -> User:
+    found = User.objects.select_related("practice").filter(pk=user_id, practice_id=actor.practice)
+    user = found.filter(is_active=True).exclude(pk=actor.user.pk).first()
+    if user is None or not may(user.role, Act.TAKE):
+        raise NotNow("The message was not handed over", "this person takes no messages", "choose another")
+    if not contacts.ways(user, actor.now, True):
+        raise NotNow(
+            "The message was not handed over", f"{user.name} has no proved way to be told", "choose another"
+        )
+    return user
+
+
+def _told_alone(
+    message: Message, owner: User, by: User | None, now: datetime, first: bool, kind: str = ""
+) -> None:
+    """Record that the owner alone is told by all ways. by: to whom it goes back; in the caller's transaction."""
+    alert = _alert(message, now)
+    step = alert.step
+    Alert.objects.filter(pk=alert.pk).update(
+        state=AlertState.OWNED, owner=owner, owned_at=now, step=F("step") + 1,
+        **({} if kind else {"handed_by": by, "handed_until": now + OPEN_WITHIN}),
+    )  # fmt: skip
+    alert.step = step
+    words = kind or policies.notice_kind(message.urgency, 0 if first else 1)
+    for way in whom.of([owner], whom.URGENT, now).ways:
+        attempts.record(alert, way, words, now, alone=True)
+
+
+def _alert(message: Message, now: datetime) -> Alert:
+    """The alert of a message; one that never rang gets a quiet one, for its link and its ladder."""
+    chosen = routes.choose(message)
+    defaults = {
+        "practice": message.practice, "token": new_token(), "state": AlertState.OWNED, "urgency": message.urgency,
+        "schedule": chosen.schedule, "policy": policies.freeze(chosen.steps).to_text(), "started_at": now,
+        "next_at": now,
+    }  # fmt: skip
+    return Alert.objects.get_or_create(message=message, defaults=defaults)[0]
+
+
+def come_back(now: datetime, problems: list[Exception] | None = None) -> int:
+    """What was handed over and not opened, and whose patient was not reached. Returns how many went on."""
+    handed = Alert.objects.filter(Q(handed_until__lte=now) | Q(handed_until__gt=now + AHEAD))
+    rows = list(handed.select_related("owner", "handed_by").order_by("handed_until")[:200])
+    done = each(rows, _after_handing, now, 50, problems)
+    tried = Reach.objects.filter(Q(back_at__lte=now) | Q(back_at__gt=now + AHEAD))
+    return done + each(list(tried.order_by("back_at")[:200]), _after_trying, now, 50, problems)
+
+
+def _after_handing(alert: Alert, now: datetime) -> bool:
+    with transaction.atomic():
+        message = _locked(alert.message_id)
+        owner, before = message.owner, alert.handed_by
+        held = Alert.objects.filter(pk=alert.pk, handed_until=alert.handed_until)
+        if not held.update(handed_until=None, handed_by=None):
+            return False
+        if message.state != State.OWNED or owner is None or alert.owner != owner or _opened(message, owner):
+            return True
+        if before is None or not before.is_active:
+            return ring_anew(message, now, "not opened")
+        together(message.id).filter(state=State.OWNED, owner=owner).update(owner=before, owned_at=now)
+        _told_alone(message, before, None, now, first=False)
+        audit.record(
+            message.practice_id, actor=ACTOR, action="message:returned", now=now, message=message.id,
+            detail={"from": owner.login, "to": before.login},
+        )  # fmt: skip
+    faults.point("handed.returned")
+    return True
+
+
+def _locked(message_id: str) -> Message:
+    """As it is now, and stays until this transaction ends."""
+    return Message.objects.select_for_update().get(pk=message_id)
+
+
+def _opened(message: Message, owner: User) -> bool:
+    """Whether the owner did anything with it since it is theirs: the log of accesses knows."""
+    rows = Event.objects.filter(
+        log_id=message.practice_id, message=message.id, actor=f"user:{owner.login}", outcome="ok"
+    )
+    return rows.filter(at__gte=message.owned_at).exclude(action=HAND_OVER).exists()
+
+
+def _after_trying(reach: Reach, now: datetime) -> bool:
+    """A patient who was not reached: the owner is told thrice, then all."""
+    with transaction.atomic():
+        message = _locked(reach.message_id)
+        held = Reach.objects.filter(pk=reach.pk, back_at=reach.back_at, told=reach.told)
+        newer = Reach.objects.filter(message=message).order_by("-at", "-id").first() != reach
+        if newer or message.state != State.OWNED or message.owner is None:
+            return bool(held.update(back_at=None))
+        reachable = bool(contacts.ways(message.owner, now, True))
+        if reach.told >= THRICE or not reachable:
+            return bool(held.update(back_at=None)) and ring_anew(message, now, "patient not reached")
+        if not held.update(told=reach.told + 1, back_at=now + REMIND_EVERY):
+            return False
+        _told_alone(message, message.owner, None, now, first=False, kind=NoticeKind.UNREACHED)
+        audit.record(
+            message.practice_id, actor=ACTOR, action="message:unreached", now=now, message=message.id,
+            detail={"reach": reach.id, "told": reach.told + 1, "owner": message.owner.login},
+        )  # fmt: skip
+    faults.point("reach.told")
+    return True

@@ -1,0 +1,150 @@
+"""Sending what is no alert: planned notices, the codes that prove a contact, and its test."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.db.models import Q
+
+from nightbell.audit import service as audit
+from nightbell.core import faults
+from nightbell.core.ids import new_ulid
+from nightbell.core.log import Log
+from nightbell.core.notice import OF_A_MESSAGE, PRESSING, ChannelError, NoticeKind, Notification, Receipt
+from nightbell.oncall import policies
+from nightbell.oncall.models import Notice, NoticeState
+from nightbell.oncall.sending import AHEAD, MAX_TRIES, NO_CHANNEL, SEND_LEASE, Sender, deliver
+from nightbell.oncall.start import ACTOR
+from nightbell.people import contacts
+from nightbell.people.models import Contact, User
+
+NOTICE_LEASE = timedelta(minutes=2)  # several ways, one after another
+SILENT_AGAIN = timedelta(minutes=10)
+TOO_OLD = timedelta(days=2)  # a notice that nobody could be given for so long is given up
+NO_WAY = "no proved way to this person"
+TWICE = "; perhaps twice"
+
+
+def send_notices(sender: Sender, now: datetime, log: Log, limit: int = 10) -> int:
+    """Give planned notices to their person by the first of their ways that takes them. Returns how many left."""
+    pending = Notice.objects.filter(
+        Q(retry_at__lte=now) | Q(retry_at__gt=now + AHEAD), state=NoticeState.PENDING
+    ).select_related("user__practice", "practice")
+    sent = 0
+    for notice in pending.order_by("retry_at", "id")[:limit]:
+        held = Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING, retry_at=notice.retry_at)
+        twice = notice.tries > 0 and not notice.answer  # whoever had it was killed
+        if held.update(retry_at=now + NOTICE_LEASE, tries=notice.tries + 1, answer=""):
+            faults.point("notice.leased")
+            sent += _give(notice, sender, now, log, twice)
+    return sent
+
+
+def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) -> bool:
+    kind = NoticeKind(notice.kind)
+    ways = contacts.ways(notice.user, now, kind in PRESSING)
+    if not ways:
+        waits = kind not in PRESSING and contacts.ways(notice.user, now, True)
+        if waits and abs(now - notice.made_at) < TOO_OLD:
+            Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(
+                retry_at=now + SILENT_AGAIN, tries=notice.tries, answer="silent hours"
+            )
+            return False
+        _not_given(notice, NO_WAY, True, now)
+        return False
+    told = Notification(
+        kind, notice.practice.code, notice.token if kind in OF_A_MESSAGE else "", language_of(notice.user)
+    )
+    problems = []
+    for way in ways:
+        channel = sender.channels.get(way.kind)
+        if channel is None:
+            problems.append(ChannelError(NO_CHANNEL, permanent=True))
+            continue
+        receipt, problem = deliver(channel, told, sender.url, way.address, notice.id, log)
+        if receipt is not None:
+            faults.point("notice.sent")
+            _given(notice, way, receipt, now, twice)
+            return True
+        problems.append(problem or ChannelError("the channel broke"))
+        if problems[-1].gone:
+            contacts.disown(way.id, f"{way.kind} gone", now)
+    final = notice.tries + 1 >= MAX_TRIES or all(problem.permanent for problem in problems)
+    _not_given(notice, "; ".join(problem.answer for problem in problems), final, now)
+    return False
+
+
+def language_of(user: User) -> str:
+    return user.language if user.language in ("en", "es") else "en"
+
+
+def _given(notice: Notice, way: Contact, receipt: Receipt, now: datetime, twice: bool) -> None:
+    answer = receipt.answer[:100] + (TWICE if twice else "")
+    with transaction.atomic():
+        Notice.objects.filter(pk=notice.pk).update(
+            state=NoticeState.SENT, sent_at=now, channel=way.kind, sent=receipt.sent, answer=answer
+        )
+        _record(notice, "notice:sent", "ok", now, {"channel": way.kind} | ({"twice": True} if twice else {}))
+
+
+def _not_given(notice: Notice, answer: str, final: bool, now: datetime) -> None:
+    change: dict[str, object] = {"answer": answer[:120] or "failed"}
+    if final:
+        change["state"] = NoticeState.FAILED
+    else:
+        change["retry_at"] = policies.retry_at(notice.tries + 1, now)
+    with transaction.atomic():
+        won = Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(**change)
+        if won and final:
+            _record(notice, "notice:failed", "failed", now, {})
+
+
+def _record(notice: Notice, action: str, outcome: str, now: datetime, more: dict[str, object]) -> None:
+    audit.record(
+        notice.practice_id, actor=ACTOR, action=action, now=now, outcome=outcome,
+        detail={"notice": notice.id, "kind": notice.kind, "to": notice.user.login} | more,
+    )  # fmt: skip
+
+
+def send_codes(sender: Sender, now: datetime, log: Log, limit: int = 10) -> int:
+    """Send the codes that prove contacts, and tests to proved ones. Returns how many left."""
+    asked = Contact.objects.filter(
+        Q(send_at__lte=now) | Q(send_at__gt=now + AHEAD), ended_at=None, user__is_active=True
+    ).select_related("user__practice")
+    sent = 0
+    for contact in asked.order_by("send_at", "id")[:limit]:
+        held = Contact.objects.filter(pk=contact.pk, send_at=contact.send_at, ended_at=None)
+        if held.update(send_at=now + SEND_LEASE):
+            faults.point("code.leased")
+            sent += _send_code(contact, sender, now, log)
+    return sent
+
+
+def _send_code(contact: Contact, sender: Sender, now: datetime, log: Log) -> bool:
+    mine = Contact.objects.filter(pk=contact.pk, send_at=now + SEND_LEASE, code_until=contact.code_until)
+    until = contact.code_until
+    if contact.verified_at is None and (until is None or not now < until <= now + contacts.CODE_LIFE):
+        mine.update(send_at=None, code_sealed="")  # it would come too late to prove anything
+        return False
+    code = contacts.code_of(contact) if contact.verified_at is None else ""
+    kind = NoticeKind.VERIFY if code else NoticeKind.TEST
+    told = Notification(kind, contact.user.practice.code, "", language_of(contact.user), code)
+    channel = sender.channels.get(contact.kind)
+    receipt, problem = None, ChannelError(NO_CHANNEL, permanent=True)
+    if channel is not None:
+        receipt, failed = deliver(channel, told, sender.url, contact.address, new_ulid(), log)
+        problem = failed or problem
+    if receipt is None and not problem.permanent and code:
+        return False  # the lease runs out, and it is tried again as long as the code is good
+    faults.point("code.sent")
+    done: dict[str, object] = {"send_at": None, "code_sealed": ""}
+    with transaction.atomic():
+        if not mine.update(**done | ({"tested_at": now} if receipt is not None and not code else {})):
+            return False
+        audit.record(
+            contact.user.practice_id, actor=ACTOR, action="contact:sent", now=now,
+            outcome="ok" if receipt is not None else "failed",
+            detail={"contact": contact.id, "kind": kind.value, "user": contact.user.login},
+        )  # fmt: skip
+    return receipt is not None

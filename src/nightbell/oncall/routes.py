@@ -1,0 +1,95 @@
+"""Which schedule and which steps serve a message: the first route that fits, else the main schedule and its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from nightbell.mailbox.models import Message
+from nightbell.oncall import policies
+from nightbell.oncall.models import Route, Schedule
+from nightbell.people.models import Practice
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What of a message a route looks at. open: whether the practice was when the call came; None: not known."""
+
+    mailbox: str
+    number: str
+    urgency: str
+    open: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a route serves; '' serves everything. hours: 'open', 'closed' or ''."""
+
+    mailbox: str = ""
+    number: str = ""
+    urgency: str = ""
+    hours: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """How a message is told of. quiet: not before the morning; by_route: a route with a policy says so."""
+
+    schedule: Schedule | None
+    steps: tuple[policies.Step, ...]
+    quiet: bool = False
+    by_route: bool = False
+
+
+def not_known(_practice: Practice, _at: datetime) -> bool | None:
+    """Without opening hours nobody knows whether a practice is open."""
+    return None
+
+
+# Set by server.wiring: opening hours belong to the line, a room above this one.
+is_open: Callable[[Practice, datetime], bool | None] = not_known
+
+
+def fits(wanted: Wanted, asked: Asked) -> bool:
+    """Whether a route serves a message. Pure. Hours that nobody knows are those of a closed practice: of the night."""
+    shut = asked.open is not True
+    return (
+        wanted.mailbox in ("", asked.mailbox)
+        and wanted.number in ("", asked.number)
+        and wanted.urgency in ("", asked.urgency)
+        and (not wanted.hours or (wanted.hours == "closed") == shut)
+    )
+
+
+def choose(message: Message) -> Chosen:
+    """Of a message, its practice loaded. What cannot be read is passed over: a message is always served."""
+    main = Schedule.objects.filter(practice_id=message.practice_id, main=True).first()
+    found = Route.objects.filter(practice_id=message.practice_id).select_related("schedule", "policy")
+    routes = list(found.order_by("position", "id"))
+    if routes:
+        asked = _asked(message, any(route.hours for route in routes))
+        for route in routes:
+            if fits(_wanted(route), asked):
+                return _served(route, main, asked.urgency)
+    return Chosen(main, policies.read_steps(main.steps) if main else ())
+
+
+def _served(route: Route, main: Schedule | None, urgency: str) -> Chosen:
+    schedule = route.schedule or main
+    steps = policies.read_steps(route.policy.steps) if route.policy else ()
+    if not steps and schedule is not None:
+        steps = policies.read_steps(schedule.steps)
+    quiet = route.quiet_until_morning and urgency != "urgent"
+    return Chosen(schedule, steps, quiet, route.policy is not None)
+
+
+def _wanted(route: Route) -> Wanted:
+    return Wanted(route.mailbox_id or "", route.number_id or "", route.urgency, route.hours)
+
+
+def _asked(message: Message, with_hours: bool) -> Asked:
+    return Asked(
+        message.mailbox_id or "", message.dialled, message.urgency,
+        is_open(message.practice, message.received_at) if with_hours else None,
+    )  # fmt: skip

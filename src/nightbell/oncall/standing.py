@@ -1,0 +1,152 @@
+"""How on call stands, for pages: empty stretches, nights of each, swaps, and what is wrong right now. No PHI."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.db.models import Q
+
+from nightbell.mailbox.opening import person
+from nightbell.mailbox.values import Person
+from nightbell.oncall import gaps
+from nightbell.oncall.measures import wakings
+from nightbell.oncall.models import Attempt, AttemptState, LineTest, Schedule, Swap, SwapState
+from nightbell.oncall.roster import main_schedule, rota_of
+from nightbell.oncall.rotation import Span, instant, union, without
+from nightbell.oncall.schedule import schedule_of
+from nightbell.people.access import Actor, demand
+from nightbell.people.models import Practice, User
+from nightbell.people.roles import Act
+
+SWAPS_SHOWN, SWAPS_BACK = 12, timedelta(days=14)
+MOMENT = timedelta(minutes=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """Where nobody is on call: `alone` while the practice is closed too, `open` while people are in the house."""
+
+    alone: tuple[Span, ...]
+    open: tuple[Span, ...]
+
+
+def empty(actor: Actor, schedule: Schedule | None, days: int = gaps.AHEAD_DAYS) -> Empty:
+    """The stretches of the coming days (UTC) with nobody on call, parted by the practice's opening hours."""
+    practice = actor.user.practice
+    found = gaps.gaps_ahead(practice, actor.now, days, schedule)
+    return parted(practice, found)
+
+
+def parted(practice: Practice, found: list[Span]) -> Empty:
+    """Empty stretches, parted by the practice's opening hours."""
+    if not found:
+        return Empty((), ())
+    here = union(gaps.staffed(practice, found[0][0], found[-1][1]))
+    alone = without(found, here)
+    return Empty(tuple(alone), tuple(without(found, alone)))
+
+
+@dataclass(frozen=True, slots=True)
+class NightsOf:
+    """How many nights of the month are somebody's, and how often they were woken in it; None: not for this reader."""
+
+    person: Person
+    nights: int
+    woken: int | None
+
+
+def nights(actor: Actor, month: date, schedule: Schedule | None) -> list[NightsOf]:
+    """Of the month that `month` lies in: who is first on call at the midnights that end its days, most nights first.
+
+    How often somebody was woken is for who may see the numbers, and for that person.
+    """
+    demand(actor, Act.SCHEDULE)
+    zone = ZoneInfo(actor.user.practice.zone)
+    first = month.replace(day=1)
+    days = ((first + timedelta(days=32)).replace(day=1) - first).days
+    midnights = [instant(first, 1440 * (day + 1), zone) for day in range(days)]
+    duties = rota_of(actor.user.practice, schedule, midnights[0]).duties(
+        midnights[0] - MOMENT, midnights[-1] + MOMENT
+    )
+    counted: dict[str, int] = {}
+    for at in midnights:
+        there = [d for d in duties if d.starts_at <= at < d.ends_at]
+        if there:
+            user = min(there, key=lambda d: d.rank).user
+            counted[user] = counted.get(user, 0) + 1
+    woken = _woken(actor.user.practice, instant(first, 0, zone), min(midnights[-1], actor.now), zone)
+    users = User.objects.in_bulk([*counted, *woken])
+    all_of_it = actor.may(Act.NUMBERS)
+    found = [
+        NightsOf(
+            person(one), counted.get(pk, 0), woken.get(pk, 0) if all_of_it or pk == actor.user.id else None
+        )
+        for pk, one in users.items()
+        if counted.get(pk) or all_of_it
+    ]
+    return sorted(found, key=lambda one: (-one.nights, one.person.name))
+
+
+def _woken(practice: Practice, start: datetime, end: datetime, zone: ZoneInfo) -> dict[str, int]:
+    told = Attempt.objects.filter(
+        alert__practice=practice,
+        state=AttemptState.SENT,
+        user__isnull=False,
+        sent_at__gte=start,
+        sent_at__lt=end,
+    )
+    pairs = ((str(user), at) for user, at in told.values_list("user_id", "sent_at") if at is not None)
+    return {one.user: one.wakings for one in wakings(pairs, zone)}
+
+
+def swaps_of(actor: Actor, schedule: Schedule | None) -> list[Swap]:
+    """Swaps that run, then those that ended within two weeks, newest first."""
+    demand(actor, Act.SCHEDULE)
+    if schedule is None:
+        return []
+    recent = Q(state=SwapState.ASKED) | Q(ended_at__gt=actor.now - SWAPS_BACK)
+    found = Swap.objects.filter(recent, schedule=schedule).select_related("user", "taken_by")
+    return sorted(
+        found.order_by("-made_at", "-id")[:SWAPS_SHOWN], key=lambda one: one.state != SwapState.ASKED
+    )
+
+
+def asked_now(actor: Actor) -> list[Swap]:
+    """Swaps that this person was asked to take and that nobody has yet."""
+    open_ones = Swap.objects.filter(
+        schedule__practice_id=actor.practice, state=SwapState.ASKED, ends_at__gt=actor.now
+    )
+    found = open_ones.select_related("schedule", "user").order_by("starts_at", "id")
+    return [one for one in found if any(entry.get("user") == actor.user.id for entry in one.asked)]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What is wrong with on call at this moment. nobody: no one is on call and the practice is closed; test: the last
+    evening test that ended, when it failed."""
+
+    nobody: bool
+    test: LineTest | None
+
+    @property
+    def any(self) -> bool:
+        return self.nobody or self.test is not None
+
+
+def trouble(practice: Practice, now: datetime) -> Trouble:
+    """For the red banner: nobody on call by the main schedule, or an evening test that failed."""
+    schedule = main_schedule(practice)
+    missing = rota_of(practice, schedule, now).gaps(now, now + MOMENT)
+    alone = parted(practice, missing).alone
+    nobody = any(start <= now < end for start, end in alone)
+    tests = LineTest.objects.filter(practice=practice, kind="evening").exclude(state="running")
+    last = tests.order_by("-began_at", "-id").first()
+    return Trouble(nobody, last if last is not None and last.state == "failed" else None)
+
+
+def named(actor: Actor, schedule_id: str) -> Schedule | None:
+    """The schedule of an address, the main one for ''. Raises NotFound."""
+    demand(actor, Act.SCHEDULE)
+    return schedule_of(actor, schedule_id)

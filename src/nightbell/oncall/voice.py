@@ -1,0 +1,153 @@
+"""Calls by telephone as rows: made before anything rings, ended once, and what their end means for an alert.
+
+The id of a row is the call's id on the phone, so that an order that is given twice is one call. An attempt by telephone is
+sent when the call was ordered, delivered when a PIN was right, and failed with every other end: then the next step of its
+alert is due at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from django.db import transaction
+
+from nightbell.audit import service as audit
+from nightbell.core import faults
+from nightbell.core.ids import new_ulid
+from nightbell.oncall import policies, receipts, sending, whom
+from nightbell.oncall.dialogue import Purpose
+from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, CallBack, Swap, VoiceCall
+from nightbell.oncall.turns import Facts
+from nightbell.people import contacts, risks
+from nightbell.people.models import Contact, ContactKind, User
+from nightbell.people.roles import Act, Part, may, sees
+
+LISTENING = "phone_listening"  # the risk that a practice accepts: a message is heard over the phone network
+LOST_AFTER = timedelta(seconds=15)  # a call that no phone and no dialogue knows
+TELEPHONE = "telephone"
+WORDS = {
+    "busy": "the line was busy", "no_answer": "nobody answered", "refused": "the call was refused",
+    "unreachable": "the number could not be reached", "no_trunk": "no carrier to call by",
+    "not_allowed": "this number cannot be called", "wrong_number": "somebody said: wrong number",
+    "locked": "too many wrong PINs", "lost": "the call was cut off", "hung_up": "hung up before the PIN",
+    "unproved": "no PIN was keyed: perhaps a machine", "not_needed": sending.NOT_NEEDED,
+}  # fmt: skip
+
+
+def number_of(user: User, now: datetime) -> Contact | None:
+    """The first telephone that this person proved."""
+    return next((one for one in contacts.ways(user, now, True) if one.kind == ContactKind.VOICE), None)
+
+
+def may_listen(practice_id: str) -> bool:
+    """Whether this practice has put on record that messages may be heard over the phone network."""
+    return practice_id in risks.on_record(LISTENING)
+
+
+def plan(
+    practice_id: str,
+    purpose: Purpose,
+    now: datetime,
+    *,
+    user: User | None = None,
+    contact: Contact | None = None,
+    attempt: Attempt | None = None,
+    callback: CallBack | None = None,
+    swap: Swap | None = None,
+    id: str = "",
+) -> VoiceCall:
+    """The row of a call that is about to be ordered, or, with its id, of one that came in. Of an attempt there is one open
+    call: whoever plans it again gets that."""
+    if attempt is not None:
+        known = VoiceCall.objects.filter(attempt=attempt, ended_at=None).first()
+        if known is not None:
+            return known
+    made = VoiceCall.objects.create(
+        id=id or new_ulid(), practice_id=practice_id, purpose=purpose.value, user=user, contact=contact,
+        attempt=attempt, callback=callback, swap=swap, started_at=now,
+    )  # fmt: skip
+    faults.point("voice.planned")
+    return made
+
+
+def answered(call_id: str, now: datetime) -> None:
+    VoiceCall.objects.filter(pk=call_id, answered_at=None, ended_at=None).update(answered_at=now)
+
+
+def forget(call_id: str, now: datetime, why: str = "no_phone") -> None:
+    """It was never ordered: whoever sends it tries again."""
+    VoiceCall.objects.filter(pk=call_id, ended_at=None).update(ended_at=now, why=why)
+
+
+def proved(call_id: str, now: datetime) -> None:
+    """The person whom an attempt was meant for is on the line."""
+    attempt = VoiceCall.objects.filter(pk=call_id).values_list("attempt_id", flat=True).first()
+    if attempt:
+        receipts.note(call_id, True, now, attempt=attempt)
+
+
+def finish(call_id: str, why: str, now: datetime) -> bool:
+    """It is over. One wins; of an alert's call to somebody who was not proved the next step is due with it."""
+    with transaction.atomic():
+        won = VoiceCall.objects.filter(pk=call_id, ended_at=None).update(ended_at=now, why=why[:20])
+        if not won:
+            return False
+        row = VoiceCall.objects.get(pk=call_id)
+        if row.attempt_id:
+            receipts.note(call_id, False, now, attempt=row.attempt_id)
+            failed = Attempt.objects.filter(pk=row.attempt_id, receipt=receipts.UNDELIVERED)
+            failed.exclude(state=AttemptState.PENDING).update(answer=WORDS.get(why, "not answered"))
+        if row.callback_id and row.purpose != Purpose.PATIENT:
+            CallBack.objects.filter(pk=row.callback_id, ended_at=None).update(ended_at=now, why=why[:20])
+    faults.point("voice.finished")
+    return True
+
+
+def is_wanted(attempt_id: str) -> bool:
+    """Whether the person of this attempt is still to be told."""
+    attempt = Attempt.objects.select_related("alert__message").filter(pk=attempt_id).first()
+    return attempt is not None and sending.is_needed(attempt, attempt.alert, attempt.alert.message)
+
+
+def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
+    """What the call of an attempt may offer. dials: there is a way to the phone network."""
+    message, user = attempt.alert.message, attempt.user
+    if user is None:
+        return Facts(opening)
+    plays = may(user.role, Act.PLAY) and sees(user.role, Part.AUDIO) and message.wav_bytes > 0
+    calls = may(user.role, Act.CALL) and sees(user.role, Part.NUMBER)
+    numbered = message.callback_sealed is not None or message.caller_sealed is not None
+    return Facts(
+        opening,
+        listens=plays and may_listen(message.practice_id),
+        connects=dials and calls and numbered and "drill" not in message.tags,
+    )
+
+
+def pass_on(attempt: Attempt, user: User, call_id: str, now: datetime) -> str:
+    """Somebody who was proved passes it on: the next step is due now, unless the last one repeats at its own pace.
+
+    Returns 'next', or 'last' when nobody but the last resort follows.
+    """
+    alert = Alert.objects.select_related("practice", "message", "schedule").get(pk=attempt.alert_id)
+    policy, number = policies.read_policy(alert.policy), attempt.step - alert.began
+    further = policies.is_further(policy, number)
+    with transaction.atomic():
+        if further:
+            held = Alert.objects.filter(pk=alert.pk, step=attempt.step + 1, state=AlertState.OPEN)
+            held.update(next_at=now)
+        audit.record(
+            alert.practice_id, actor=f"user:{user.login}", action="alert:pass", now=now, message=alert.message_id,
+            source=TELEPHONE, detail={"alert": alert.id, "step": attempt.step, "call": call_id},
+        )  # fmt: skip
+    if not further or policy is None:
+        return "last"
+    following = policies.tell(policy, number + 1, whom.facts(alert, policy, now), now, alert.urgency)
+    return "last" if following.last_resort else "next"
+
+
+def lost(known: Collection[str], now: datetime) -> list[VoiceCall]:
+    """Open calls that neither a dialogue nor a phone knows any more. known: ids of both."""
+    old = VoiceCall.objects.filter(ended_at=None).exclude(pk__in=list(known))
+    return [row for row in old.order_by("started_at")[:100] if abs(now - row.started_at) > LOST_AFTER]

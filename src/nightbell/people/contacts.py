@@ -1,0 +1,277 @@
+"""The ways to a person: added and proved by that person, used only then, and ended when they are not theirs.
+
+A code leaves by the worker: it lies sealed beside its contact until it was sent, so that a kill loses none of it.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.db.models import Exists, F, Max, OuterRef, QuerySet
+from django.utils.crypto import constant_time_compare, salted_hmac
+
+from nightbell.audit import service as audit
+from nightbell.core import other_ways
+from nightbell.core.errors import NightbellError
+from nightbell.people.access import Actor, NotFound, write
+from nightbell.people.models import Contact, ContactKind, Practice, User
+from nightbell.store import vault
+
+CODE_LIFE = timedelta(minutes=15)
+CODE_AGAIN = timedelta(minutes=1)
+CODE_TRIES = 5
+MOST = 20  # contacts a person
+SEALED = "contact-code"
+NUMBERS = (ContactKind.SMS, ContactKind.VOICE)
+_NUMBER = re.compile(r"\+[1-9][0-9]{7,14}\Z")
+_URL = re.compile(r"[a-z][a-z0-9+.-]{1,30}://[^\s]{1,560}\Z")
+
+
+class BadContact(NightbellError):
+    """A contact, or a change of one, that makes no sense."""
+
+
+def ways(user: User, now: datetime, urgent: bool) -> list[Contact]:
+    """How this person may be told now, in their order: what they proved, without what is silent at this hour.
+
+    Silent hours never hold up what is urgent. [] for somebody who is locked out.
+    """
+    if not user.is_active:
+        return []
+    proved = list(usable().filter(user=user).order_by("position", "id"))
+    return proved if urgent else [one for one in proved if not _silent(one, user, now)]
+
+
+def usable() -> QuerySet[Contact]:
+    """All that may be used at all."""
+    return Contact.objects.filter(verified_at__isnull=False, ended_at=None, user__is_active=True)
+
+
+def _silent(contact: Contact, user: User, now: datetime) -> bool:
+    """Whether these are its silent hours, by the practice's clock. They may span midnight."""
+    start, end = contact.quiet_from, contact.quiet_until
+    if start is None or end is None or start == end:
+        return False
+    local = now.astimezone(ZoneInfo(user.practice.zone))
+    minute = local.hour * 60 + local.minute
+    return start <= minute < end if start < end else minute >= start or minute < end
+
+
+def of(user: User) -> list[Contact]:
+    """What a person sees of their own: all but what was ended."""
+    return list(Contact.objects.filter(user=user, ended_at=None).order_by("position", "id"))
+
+
+def add(
+    actor: Actor, kind: str, address: str, details: dict[str, str] | None = None, label: str = ""
+) -> Contact:
+    """A new way to the actor, unproved. Raises BadContact.
+
+    kind: of ContactKind; address: email, +E.164, push endpoint or Apprise URL; details: of push {"p256dh", "auth"}.
+    A push endpoint is proved by being added: the browser gave it to the person who is logged in there.
+    """
+    address, label = _address(kind, address), label.strip()
+    if len(label) > 40 or not label.isprintable():
+        raise _bad("its name is too long or broken", "use at most 40 characters")
+    with transaction.atomic():
+        User.objects.select_for_update().get(pk=actor.user.pk)  # two at once must not both be the last
+        mine = Contact.objects.filter(user=actor.user)
+        same = mine.filter(kind=kind, address=address).first()
+        if same is not None and same.ended_at is None:
+            raise _bad("you have it already", "prove it if you have not")
+        if mine.filter(ended_at=None).count() >= MOST:
+            raise _bad(f"you have {MOST} already", "take one away first")
+        last = mine.filter(ended_at=None).aggregate(last=Max("position"))["last"]
+        fresh = {
+            "details": details or {}, "label": label, "position": 0 if last is None else last + 1,
+            "created_at": actor.now, "verified_at": actor.now if kind == ContactKind.PUSH else None,
+            "tested_at": None, "ended_at": None, "ended_why": "", "code_digest": "", "code_until": None,
+            "code_tries": 0, "code_sealed": "", "send_at": None, "quiet_from": None, "quiet_until": None,
+        }  # fmt: skip
+        made, _ = Contact.objects.update_or_create(
+            user=actor.user, kind=kind, address=address, defaults=fresh
+        )
+        write(actor, "contact:add", detail={"contact": made.id, "kind": kind})
+    return made
+
+
+def enrol(user: User, now: datetime, verified: bool = False) -> None:
+    """The email of a person who was just made. verified: of invented people, whose mail goes nowhere."""
+    if user.email:
+        Contact.objects.get_or_create(
+            user=user, kind=ContactKind.EMAIL, address=user.email,
+            defaults={"created_at": now, "verified_at": now if verified else None},
+        )  # fmt: skip
+
+
+def _address(kind: str, address: str) -> str:
+    address = address.strip()
+    if kind in NUMBERS:
+        plain = re.sub(r"[\s().-]", "", address)
+        if not _NUMBER.match(plain):
+            raise _bad("that is no telephone number", "write it with its country: +1 503 555 0100")
+        return plain
+    if kind == ContactKind.EMAIL:
+        try:
+            validate_email(address)
+        except ValidationError:
+            raise _bad("that is no email address", "correct it") from None
+        return address
+    if kind not in ContactKind.values:
+        raise _bad(f"{kind[:10]!r} is no way to a person", "use one of: " + ", ".join(ContactKind.values))
+    wrong = other_ways.problem(address) if kind == ContactKind.OTHER else ""
+    if wrong:
+        raise _bad(wrong, "copy the address that the service gives for Apprise, or use another way")
+    if not _URL.match(address) or (kind == ContactKind.PUSH and not address.startswith("https://")):
+        raise _bad("that is no address of this kind", "copy it whole")
+    return address
+
+
+def _bad(why: str, mend: str) -> BadContact:
+    return BadContact("The contact was not kept", why, mend)
+
+
+def _mine(actor: Actor, contact_id: str) -> Contact:
+    found = Contact.objects.filter(pk=contact_id, user=actor.user, ended_at=None).first()
+    if found is None:
+        raise NotFound("There is no such contact", "it was taken away", "reload the page")
+    return found
+
+
+def _digest(contact_id: str, code: str) -> str:
+    return salted_hmac("nightbell.contact-code", f"{contact_id}:{code}", algorithm="sha256").hexdigest()
+
+
+def send_code(actor: Actor, contact_id: str) -> None:
+    """Have a six-digit code sent to this contact by the worker. Raises BadContact, NotFound, KeysAway."""
+    contact = _mine(actor, contact_id)
+    if contact.verified_at is not None:
+        raise BadContact("No code was sent", "this contact is proved already", "use it")
+    until = contact.code_until
+    if (
+        until is not None
+        and timedelta() < until - actor.now <= CODE_LIFE
+        and (until - actor.now > CODE_LIFE - CODE_AGAIN)
+    ):
+        raise BadContact("No new code was sent", "one left less than a minute ago", "wait a minute")
+    code = f"{secrets.randbelow(10**6):06d}"
+    sealed = vault.seal_secret(code, SEALED)
+    with transaction.atomic():
+        won = Contact.objects.filter(pk=contact.pk, code_until=until, ended_at=None).update(
+            code_digest=_digest(contact.id, code), code_until=actor.now + CODE_LIFE, code_tries=0,
+            code_sealed=sealed, send_at=actor.now,
+        )  # fmt: skip
+        if won:
+            write(actor, "contact:code", detail={"contact": contact.id})
+
+
+def code_of(contact: Contact) -> str:
+    """The code that is to be sent. Raises KeysAway or a SealError."""
+    return vault.open_secret(contact.code_sealed, SEALED)
+
+
+def prove(actor: Actor, contact_id: str, code: str) -> None:
+    """The owner read the code: from now on this way is used. Raises BadContact, NotFound.
+
+    A try counts before it is compared, so that neither a kill nor two at once give one for nothing.
+    """
+    contact = _mine(actor, contact_id)
+    if contact.verified_at is not None:
+        return
+    until = contact.code_until
+    if until is None or not timedelta() < until - actor.now <= CODE_LIFE:
+        raise BadContact("This code is too old", "it is good for 15 minutes", "have another sent")
+    open_one = Contact.objects.filter(pk=contact.pk, code_until=until, ended_at=None, verified_at=None)
+    if not open_one.filter(code_tries__lt=CODE_TRIES).update(code_tries=F("code_tries") + 1):
+        with transaction.atomic():
+            write(actor, "contact:prove", outcome="refused", detail={"contact": contact.id, "why": "tries"})
+        raise BadContact("Too many wrong codes", "five were tried", "have another sent")
+    good = constant_time_compare(_digest(contact.id, code.strip()), contact.code_digest)
+    with transaction.atomic():
+        if good:
+            good = bool(
+                open_one.update(
+                    verified_at=actor.now, code_digest="", code_until=None, code_sealed="", send_at=None
+                )
+            )
+        write(
+            actor, "contact:prove", outcome="ok" if good else "refused", detail={"contact": contact.id}
+        )  # fmt: skip
+    if not good:
+        raise BadContact("That is not the code", "it differs from the one that was sent", "type it again")
+
+
+def ask_test(actor: Actor, contact_id: str) -> None:
+    """Have the worker send a test to this contact. Raises BadContact, NotFound."""
+    contact = _mine(actor, contact_id)
+    if contact.verified_at is None:
+        raise BadContact("No test was sent", "this contact is not proved", "prove it first")
+    with transaction.atomic():
+        Contact.objects.filter(pk=contact.pk, ended_at=None).update(send_at=actor.now)
+        write(actor, "contact:test", detail={"contact": contact.id})
+
+
+def remove(actor: Actor, contact_id: str) -> None:
+    """Take a way of one's own away. Raises NotFound."""
+    contact = _mine(actor, contact_id)
+    with transaction.atomic():
+        _end(contact.id, "removed", actor.now)
+        write(actor, "contact:remove", detail={"contact": contact.id})
+
+
+def order(actor: Actor, ids: Sequence[str]) -> None:
+    """Tell me by these in this order. ids: all of one's own. Raises BadContact."""
+    with transaction.atomic():
+        mine = {one.id for one in Contact.objects.filter(user=actor.user, ended_at=None)}
+        if set(ids) != mine or len(ids) != len(mine):
+            raise BadContact("The order was not kept", "the list has changed meanwhile", "reload the page")
+        for position, contact_id in enumerate(ids):
+            Contact.objects.filter(pk=contact_id).update(position=position)
+        write(actor, "contact:order", detail={"contacts": list(ids)})
+
+
+def silence(actor: Actor, contact_id: str, start: int | None, end: int | None) -> None:
+    """Silent hours in minutes after local midnight, None and None for none. Raises BadContact, NotFound."""
+    contact = _mine(actor, contact_id)
+    if (start is None) != (end is None) or any(m is not None and not 0 <= m < 1440 for m in (start, end)):
+        raise BadContact("The silent hours were not kept", "a time is missing or wrong", "give both")
+    with transaction.atomic():
+        Contact.objects.filter(pk=contact.pk).update(quiet_from=start, quiet_until=end)
+        write(actor, "contact:silent", detail={"contact": contact.id, "from": start, "until": end})
+
+
+def disown(contact_id: str, why: str, now: datetime) -> bool:
+    """Whoever is at the far end says that it is not this person's, or it is gone for good: never used again.
+
+    why: 'key 9', 'push gone', 'sms stop' or the like. Returns whether it was in use.
+    """
+    with transaction.atomic():
+        contact = Contact.objects.select_related("user").filter(pk=contact_id).first()
+        if contact is None or not _end(contact_id, why, now):
+            return False
+        audit.record(
+            contact.user.practice_id, actor="system:worker", action="contact:disowned", now=now,
+            detail={"contact": contact_id, "user": contact.user.login, "why": why[:40]},
+        )  # fmt: skip
+    return True
+
+
+def _end(contact_id: str, why: str, now: datetime) -> bool:
+    return bool(
+        Contact.objects.filter(pk=contact_id, ended_at=None).update(
+            ended_at=now, ended_why=why[:40], code_digest="", code_until=None, code_sealed="", send_at=None
+        )
+    )
+
+
+def unreachable() -> list[str]:
+    """Codes of practices in which nobody has proved any way to be told."""
+    somebody = usable().filter(user__practice=OuterRef("pk"))
+    return list(Practice.objects.filter(~Exists(somebody)).order_by("code").values_list("code", flat=True))

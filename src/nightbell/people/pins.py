@@ -1,0 +1,100 @@
+"""PINs of the telephone: only their hash is kept, tries are counted durably before they are compared (DESIGN §2)."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from django.contrib.auth.hashers import check_password, make_password
+from django.db import transaction
+
+from nightbell.audit import service as audit
+from nightbell.core.errors import NightbellError
+from nightbell.people.access import Actor, write
+from nightbell.people.models import Pin, User
+
+TRIES = 5
+LOCK = timedelta(minutes=15)
+SHORTEST, LONGEST = 6, 8
+_RISING, _FALLING = "0123456789012345", "9876543210987654"
+
+
+class PinAnswer(StrEnum):
+    OK = "ok"
+    WRONG = "wrong"
+    LOCKED = "locked"
+    NONE = "none"  # the person has set none, or is locked out
+
+
+class BadPin(NightbellError):
+    """A PIN that is too easy to guess."""
+
+
+def set_pin(actor: Actor, pin: str) -> None:
+    """Give the actor a new PIN; the old one is gone, and so is a lock. Raises BadPin."""
+    if not (pin.isascii() and pin.isdigit() and SHORTEST <= len(pin) <= LONGEST):
+        raise BadPin("The PIN was not kept", f"it is not {SHORTEST} to {LONGEST} digits", "choose another")
+    if len(set(pin)) < 3 or pin in _RISING or pin in _FALLING:
+        raise BadPin("The PIN was not kept", "it is one of the first that anybody tries", "choose another")
+    digest = make_password(pin)  # takes its time: before the write lock is held
+    with transaction.atomic():
+        Pin.objects.update_or_create(
+            user=actor.user,
+            defaults={"digest": digest, "set_at": actor.now, "tries": 0, "locked_until": None},
+        )
+        write(actor, "pin:set")
+
+
+def has_pin(user: User) -> bool:
+    return Pin.objects.filter(user=user).exists()
+
+
+def check_pin(user: User, pin: str, now: datetime) -> PinAnswer:
+    """Compare what was keyed. Five wrong ones in a row lock for 15 minutes, over restarts and from many telephones.
+
+    The try is counted before it is compared: a kill, or two calls at once, give none for nothing.
+    """
+    row = Pin.objects.filter(user=user, user__is_active=True).first()
+    if row is None:
+        make_password(pin)  # as long as a comparison takes
+        return PinAnswer.NONE
+    counted = _counted(row, now)
+    if counted is None:
+        _write(user, "pin:check", now, "refused", PinAnswer.LOCKED)
+        return PinAnswer.LOCKED
+    if check_password(pin, row.digest):
+        with transaction.atomic():
+            # A PIN that was changed meanwhile is not this one.
+            if not Pin.objects.filter(user=user, digest=row.digest).update(tries=0, locked_until=None):
+                return PinAnswer.WRONG
+            _write(user, "pin:check", now, "ok", PinAnswer.OK)
+        return PinAnswer.OK
+    _write(user, "pin:check", now, "refused", PinAnswer.WRONG, counted)
+    return PinAnswer.LOCKED if counted >= TRIES else PinAnswer.WRONG
+
+
+def _counted(row: Pin, now: datetime) -> int | None:
+    """Count one try by compare-and-set; None when it is locked, or others try at this very moment."""
+    if is_locked(row.locked_until, now):
+        return None
+    # A lock that ran out begins a new count, as does one that a clock set far ahead.
+    tries = 1 if row.locked_until is not None else row.tries + 1
+    won = Pin.objects.filter(
+        user_id=row.user_id, tries=row.tries, locked_until=row.locked_until, digest=row.digest
+    ).update(tries=tries, locked_until=now + LOCK if tries >= TRIES else None)
+    return tries if won else None
+
+
+def is_locked(until: datetime | None, now: datetime) -> bool:
+    """A lock further ahead than any lasts was set by a clock that ran ahead."""
+    return until is not None and timedelta() < until - now <= LOCK
+
+
+def _write(user: User, action: str, now: datetime, outcome: str, answer: PinAnswer, tries: int = 0) -> None:
+    detail: dict[str, object] = {"answer": answer.value}
+    if tries:
+        detail["tries"] = tries
+    audit.record(
+        user.practice_id, actor=f"user:{user.login}", action=action, now=now, outcome=outcome,
+        source="telephone", detail=detail,
+    )  # fmt: skip

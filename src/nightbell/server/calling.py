@@ -1,0 +1,386 @@
+"""Calls to and from people of ours: what is due is rung, the phone's events find their conversation, and after a crash
+nothing rings on that nobody drives.
+
+Every call is a row before it is ordered (oncall.voice). After a start, calls that a phone still has and no conversation
+drives are ended, unless two people speak with each other; open rows that no phone knows are lost, and their alerts go on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from nightbell.core import clock
+from nightbell.core.log import Log
+from nightbell.core.notice import Channel, ChannelError, Receipt, Rendered
+from nightbell.flow import phrases
+from nightbell.line.models import Trunk
+from nightbell.oncall import callback, swaps, voice
+from nightbell.oncall.dialling import e164, shown
+from nightbell.oncall.dialogue import Purpose
+from nightbell.oncall.models import Attempt, CallBack, VoiceCall
+from nightbell.oncall.sending import Sender
+from nightbell.oncall.swaps import Asking
+from nightbell.oncall.turns import ME, PATIENT, Facts
+from nightbell.people import contacts
+from nightbell.people.models import Contact, ContactKind, Practice, User
+from nightbell.server import call_effects as effects
+from nightbell.server.conversation import MOST_S, RING_S, Conversation, Effects, Leg, Order
+
+NOTICE_S = 75.0  # how long a notice waits until it was heard: ringing, and its words
+SWAP_AGAIN = timedelta(seconds=60)
+REMEMBERED = 200
+SWAP_CALLS = 2  # times that one colleague is rung for one shift
+
+
+class Calling:
+    """Of one worker. `heard` is for the threads that read the phones; all else for the loop and for senders."""
+
+    def __init__(self, order: Order, log: Log, wake: threading.Event | None = None) -> None:
+        self._order, self._log, self._wake = order, log, wake or threading.Event()
+        self._talks: dict[str, Conversation] = {}
+        self._here: dict[str, set[str]] = {}  # calls that each phone has
+        self._strays: set[str] = set()
+        self._sound: dict[str, int] = {}  # packets that each call heard, of the last that have ended
+        self._rung: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+        self.began = clock.utc_now()
+
+    # From the phones: must not wait.
+
+    def heard(self, phone: str, event: Mapping[str, Any]) -> None:
+        name = event["event"]
+        with self._lock:
+            if name in ("hello", "gone"):
+                self._of_phone(phone, name, set(event["legs"]))
+                return
+            ids = [str(event[key]) for key in ("call", "a", "b") if key in event]
+            if name == "leg":
+                mine = self._here.setdefault(phone, set())
+                (mine.discard if event["state"] == "ended" else mine.add)(ids[0])
+            talk = next((self._talks[one] for one in ids if one in self._talks), None)
+            if name == "leg" and event["state"] == "ended":
+                self._sound[ids[0]] = int(event.get("heard", 0))
+                while len(self._sound) > REMEMBERED:
+                    self._sound.pop(next(iter(self._sound)))
+            if talk is None and name == "leg" and event["state"] == "incoming":
+                self._rung.append(dict(event))
+            elif talk is None and name == "leg" and event["state"] != "ended":
+                self._strays.add(ids[0])
+        if talk is not None:
+            talk.events.put(event)
+        else:
+            self._wake.set()
+
+    def _of_phone(self, phone: str, name: str, legs: set[str]) -> None:
+        """Under the lock. A phone that comes back has another name, perhaps before its old connection is seen to be lost."""
+        if name == "hello":
+            self._here[phone] = set(legs)
+            self._strays |= legs - set(self._talks)
+        else:
+            self._here.pop(phone, None)
+            legs -= self._known_here()
+        for talk in {id(one): one for one in self._talks.values()}.values():
+            if name == "hello" or any(leg.call in legs for leg in talk.legs.values()):
+                talk.events.put({"event": name, "legs": sorted(legs)})
+        self._wake.set()
+
+    def heard_of(self, call: str) -> int | None:
+        """How many packets of sound a call heard that has ended; None while nobody knows."""
+        with self._lock:
+            return self._sound.get(call)
+
+    def _known_here(self) -> set[str]:
+        return set().union(*self._here.values())
+
+    # Beginning one.
+
+    def begin(
+        self, row: VoiceCall, user: User | None, language: str, facts: Facts, doing: Effects
+    ) -> Conversation:
+        """A conversation before its call is ordered: its first event may come before the order returns."""
+        purpose = Purpose(row.purpose)
+        talk = Conversation(
+            purpose, row.id, row.practice_id, language if language in ("en", "es") else "en", facts, doing,
+            self._ordered, self._log,
+        )  # fmt: skip
+        with self._lock:
+            self._talks[row.id] = talk
+        return talk
+
+    def _ordered(self, command: str, data: Mapping[str, Any], beside: str = "") -> bool:
+        """As the control channel has it; a leg that is placed for a conversation is known as that conversation's."""
+        if command == "place_call" and beside:
+            with self._lock:
+                talk = self._talks.get(beside)
+                if talk is not None:
+                    self._talks[str(data["call"])] = talk
+        return self._order(command, data, beside)
+
+    def place(
+        self, talk: Conversation, to: str, practice: Practice, ring_s: int = RING_S, max_s: int = MOST_S
+    ) -> bool:
+        """Order the call; False, and its row forgotten, when no phone is there."""
+        data = {
+            "call": talk.call, "to": to, "caller": shown(practice.number), "trunk": "", "practice": practice.id,
+            "language": talk.language, "ring_s": ring_s, "max_s": max_s,
+        }  # fmt: skip
+        if not self._order("place_call", data):
+            self._drop(talk)
+            voice.forget(talk.call, clock.utc_now())
+            return False
+        talk.start()
+        return True
+
+    def _drop(self, talk: Conversation) -> None:
+        with self._lock:
+            self._talks = {call: one for call, one in self._talks.items() if one is not talk}
+
+    # The loop.
+
+    def step(self) -> bool:
+        """One look: who rang in, what is due, what nobody drives. Returns whether there was anything."""
+        with self._lock:
+            rung, self._rung = self._rung, []
+            strays, self._strays = self._strays - set(self._talks), set()
+            over = [one for one in self._talks.values() if one.over.is_set()]
+        for talk in over:
+            self._drop(talk)
+        for event in rung:
+            self._take(event)
+        for stray in strays:
+            self._adopt(stray)
+        begun = sum([self._call_back(row) for row in callback.due(clock.utc_now())])
+        begun += sum([self._offer(one) for one in swaps.asking()])
+        return bool(rung or begun or self._find_lost())
+
+    def _find_lost(self) -> int:
+        now = clock.utc_now()
+        if now - self.began < voice.LOST_AFTER:  # the phones come first, to tell what they have
+            return 0
+        with self._lock:
+            known = set(self._talks) | self._known_here()
+        return sum(voice.finish(row.id, "lost", now) for row in voice.lost(known, now))
+
+    def _adopt(self, call: str) -> None:
+        """A phone has a call that nobody drives: of before a restart. Two who may be speaking are left in peace."""
+        row = (
+            VoiceCall.objects.filter(pk=call)
+            .select_related("callback__user__practice", "callback__message")
+            .first()
+        )
+        back = row.callback if row is not None else None
+        if row is not None and back is not None and back.answered_at is not None and back.ended_at is None:
+            self._resume(row, back)
+            return
+        self._order("hang_up", {"call": call})
+        if row is not None:
+            voice.finish(call, "lost", clock.utc_now())
+
+    def _resume(self, row: VoiceCall, back: CallBack) -> None:
+        """They were brought together: when one hangs up, what came of it is asked for as ever."""
+        legs = VoiceCall.objects.filter(callback=back, ended_at=None).order_by("started_at")
+        mine = next((one for one in legs if one.purpose != Purpose.PATIENT), None)
+        theirs = next((one for one in legs if one.purpose == Purpose.PATIENT), None)
+        with self._lock:
+            known = row.id in self._talks
+            both = mine is not None and theirs is not None and {mine.id, theirs.id} <= self._known_here()
+        if known:
+            return
+        if mine is None or theirs is None or not both:
+            self._order("hang_up", {"call": row.id})
+            voice.finish(row.id, "lost", clock.utc_now())
+            return
+        talk = self.begin(
+            replace_purpose(mine),
+            back.user,
+            back.user.language,
+            Facts(),
+            effects.WithPatient(back.user, mine, back),
+        )
+        talk.state = replace(talk.state, place="together", owned=True)
+        talk.legs = {ME: Leg(mine.id, up=True), PATIENT: Leg(theirs.id, up=True)}
+        with self._lock:
+            self._talks[theirs.id] = talk
+        # Should they not be joined any more, 'parted' comes and the outcome is asked for.
+        self._order("join", {"a": mine.id, "b": theirs.id})
+        talk.start()
+
+    def _call_back(self, row: CallBack) -> bool:
+        now, contact = clock.utc_now(), row.contact
+        if contact is None or contact.ended_at is not None:
+            callback.end(row.id, "no_telephone", now)
+            return False
+        made = voice.plan(
+            row.user.practice_id, Purpose.CALLBACK, now, user=row.user, contact=contact, callback=row
+        )
+        doing = effects.WithPatient(row.user, made, row)
+        talk = self.begin(made, row.user, row.user.language, Facts(connects=True), doing)
+        placed = self.place(talk, contact.address, row.user.practice)
+        if not placed:
+            callback.end(row.id, "no_phone", now)
+        return placed
+
+    def _offer(self, asking: Asking) -> bool:
+        """Ring a colleague who is asked: once, and once more when nobody answered and time is left."""
+        now = clock.utc_now()
+        rung_at = swaps.rung_at(asking.swap) or now
+        calls = VoiceCall.objects.filter(swap=asking.swap, user=asking.user, started_at__gte=rung_at)
+        last = calls.order_by("-started_at").first()
+        if last is not None and (
+            last.ended_at is None or now - last.ended_at < SWAP_AGAIN or calls.count() >= SWAP_CALLS
+        ):
+            return False
+        contact = voice.number_of(asking.user, now)
+        if contact is None:
+            return False
+        made = voice.plan(
+            asking.user.practice_id, Purpose.SWAP, now, user=asking.user, contact=contact, swap=asking.swap
+        )
+        facts = self._shift(asking, asking.user)
+        doing = effects.Asking(asking.user, asking.swap, asking.number)
+        talk = self.begin(made, asking.user, asking.user.language, facts, doing)
+        return self.place(talk, contact.address, asking.swap.schedule.practice)
+
+    def _shift(self, asking: Asking, user: User) -> Facts:
+        zone, language = ZoneInfo(asking.swap.schedule.practice.zone), user.language
+        now, start, end = (
+            at.astimezone(zone) for at in (clock.utc_now(), asking.swap.starts_at, asking.swap.ends_at)
+        )
+        running = start <= now
+        words: list[str] = ["shift-starts-now"] if running else ["shift-starts", *_when(start, now, language)]
+        words += ["~150", "shift-ends", *_when(end, now, language)]
+        return Facts(("alert-hello", "practice-name"), shift=tuple(words), running=running)
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        """Somebody rings the staff line. Who it is, the number says that they proved, and then the PIN."""
+        now, practice = clock.utc_now(), str(event["practice"])
+        caller, found = e164(str(event["caller"])), []
+        if caller:
+            found = list(
+                contacts.usable().filter(
+                    kind=ContactKind.VOICE, address=caller, user__practice_id=practice
+                ).select_related("user__practice")[:2]
+            )  # fmt: skip
+        user = found[0].user if len(found) == 1 else None
+        if not Practice.objects.filter(pk=practice).exists():
+            self._order("hang_up", {"call": event["call"]})
+            return
+        row = voice.plan(
+            practice, Purpose.STAFF, now, user=user, contact=found[0] if user else None, id=str(event["call"])
+        )
+        whom, language = (
+            self._colleagues(user),
+            user.language if user else Practice.objects.get(pk=practice).language,
+        )
+        talk = self.begin(row, user, language, Facts(choices=len(whom)), effects.Staff(user, whom))
+        talk.events.put(dict(event))
+        talk.start()
+
+    def _colleagues(self, user: User | None) -> list[str]:
+        now = clock.utc_now()
+        turns = swaps.turns_of(user, now) if user is not None else []
+        if user is None or not turns:
+            return []
+        schedule, duty = turns[0]
+        found = swaps.candidates(schedule, user, max(duty.starts_at, now), duty.ends_at)
+        return [one.user.id for one in found if one.ways]
+
+    # The channel.
+
+    def sender(self, sender: Sender, demo: bool) -> Sender:
+        """The same with telephones. A demo's stay in its outbox, but where somebody set up a carrier."""
+        outbox = sender.channels.get("voice") if demo else None
+        return replace(sender, channels={**sender.channels, "voice": VoiceChannel(self, outbox)})
+
+    def attempt(self, attempt: Attempt, rendered: Rendered, address: str) -> Receipt:
+        """Ring somebody for an alert. Returns when it was ordered; how it ends comes as the attempt's receipt."""
+        now, user = clock.utc_now(), attempt.user
+        if user is None:
+            raise ChannelError("a telephone belongs to a person", permanent=True)
+        row = voice.plan(
+            attempt.alert.practice_id, Purpose.ALERT, now, user=user, contact=attempt.contact, attempt=attempt
+        )
+        with self._lock:
+            known = row.id in self._talks
+        receipt = Receipt(" ".join(rendered.voice).encode(), "ringing", row.id)
+        if known:
+            return receipt
+        facts = voice.facts_of(attempt, rendered.voice, dials())
+        talk = self.begin(row, user, user.language, facts, effects.Waking(user, row, attempt))
+        if not self.place(talk, address, attempt.alert.practice):
+            raise ChannelError("the phone process is not there")
+        return receipt
+
+    def notice(self, rendered: Rendered, address: str) -> Receipt:
+        """Tell somebody something, and wait until they have heard it."""
+        now = clock.utc_now()
+        contact = (
+            Contact.objects.filter(kind=ContactKind.VOICE, address=address, ended_at=None)
+            .select_related("user__practice")
+            .first()
+        )
+        if contact is None:
+            raise ChannelError("this number is nobody's", permanent=True)
+        user, doing = contact.user, effects.Telling()
+        row = voice.plan(user.practice_id, Purpose.NOTICE, now, user=user, contact=contact)
+        talk = self.begin(row, user, user.language, Facts(rendered.voice), doing)
+        if not self.place(talk, address, user.practice, max_s=120):
+            raise ChannelError("the phone process is not there")
+        deadline = clock.monotonic() + NOTICE_S
+        while not (doing.heard or talk.over.wait(0.1)) and clock.monotonic() < deadline:
+            pass
+        if not doing.heard:
+            raise ChannelError(voice.WORDS.get(talk.why, "nobody listened to it"), permanent=True)
+        return Receipt(
+            b"(a call) " + " ".join(one for one in rendered.voice if "digit-" not in one).encode(),
+            "heard",
+            row.id,
+        )
+
+
+def replace_purpose(row: VoiceCall) -> VoiceCall:
+    """For the dialogue of two who were brought together, whatever call it began in."""
+    row.purpose = Purpose.CALLBACK.value
+    return row
+
+
+def _when(at: Any, now: Any, language: str) -> list[str]:
+    language = language if language in ("en", "es") else "en"
+    return phrases.day_and_time(at, now, language) or phrases.clock(at, language)
+
+
+class VoiceChannel:
+    """Implements `core.notice.Channel` for telephones. demo: the channel for numbers that a demo does not ring; dials: whether
+    somebody set up a way to the phone network."""
+
+    name = "voice"
+
+    def __init__(self, calling: Calling, demo: Channel | None = None) -> None:
+        self._calling, self._demo = calling, demo
+
+    def send(self, rendered: Rendered, address: str, reference: str) -> Receipt:
+        attempt = (
+            Attempt.objects.filter(pk=reference)
+            .select_related("alert__practice", "alert__message", "user__practice", "contact")
+            .first()
+        )
+        if self._demo is not None and not _is_here(address) and not dials():
+            return self._demo.send(rendered, address, reference)
+        if attempt is not None:
+            return self._calling.attempt(attempt, rendered, address)
+        return self._calling.notice(rendered, address)
+
+
+def _is_here(address: str) -> bool:
+    """A telephone on this machine, of a demo or a test."""
+    return address.startswith("sip:")
+
+
+def dials() -> bool:
+    """Whether there is a carrier at all."""
+    return Trunk.objects.filter(removed_at=None).exists()

@@ -1,0 +1,65 @@
+"""A thread that does the same step again and again, and outlives the step's errors."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from django.db import DatabaseError, close_old_connections, connection
+
+from nightbell.audit.errors import AuditClosed
+from nightbell.core import clock
+from nightbell.core.log import Log
+
+IDLE = 0.2  # seconds between two looks when nothing was announced
+TELL_AGAIN = 60.0  # seconds until the log hears of the same trouble again
+
+
+class Loop(threading.Thread):
+    """Calls `step` for ever. `step` tells whether there was work; an error is logged and waits a second.
+
+    at_once: False waits for `wake` before the first step.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], bool],
+        wake: threading.Event,
+        log: Log,
+        idle: float = IDLE,
+        at_once: bool = True,
+    ) -> None:
+        super().__init__(name=name, daemon=True)
+        self.step, self.wake, self.log, self.idle, self.at_once = step, wake, log, idle, at_once
+        self.stopping = threading.Event()
+        self.beat = clock.monotonic()
+        self.trouble = ""
+        self.told = ("", 0.0)  # what the log was told last, and when: keys may be away for days
+
+    def run(self) -> None:
+        if not self.at_once:
+            self.wake.wait()
+            self.wake.clear()
+        while not self.stopping.is_set():
+            self.beat = clock.monotonic()
+            try:
+                busy = self.step()
+                self.trouble = ""
+            except Exception as error:
+                # Whatever it was: this loop must go on, and the health page must show it.
+                self._failed(error)
+                busy = False
+                self.stopping.wait(1.0)
+            if not busy:
+                self.wake.wait(self.idle)
+                self.wake.clear()
+
+    def _failed(self, error: Exception) -> None:
+        told, self.trouble = self.told, type(error).__name__
+        if told[0] != self.trouble or clock.monotonic() - told[1] > TELL_AGAIN:
+            self.told = (self.trouble, clock.monotonic())
+            self.log.failure("loop.failed", error, kind=self.name)
+        if isinstance(error, (DatabaseError, AuditClosed)):
+            connection.close()
+        close_old_connections()

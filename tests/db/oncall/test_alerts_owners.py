@@ -1,0 +1,237 @@
+"""Whose a message is: handed over, back when nobody opened it, and back until the patient was reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from tests.db.oncall.test_alerts import Phones, contact, route
+from tests.factories import House, make_message
+
+from nightbell.audit.models import Event
+from nightbell.mailbox import service as mailbox
+from nightbell.mailbox.errors import NotNow
+from nightbell.mailbox.models import Message, State
+from nightbell.oncall import auditor, outcomes, owners
+from nightbell.oncall import service as oncall
+from nightbell.oncall.models import Alert, AlertState, Attempt, Reach
+from nightbell.people.models import Contact, User
+from nightbell.people.roles import Role
+
+MINUTES = timedelta(minutes=1)
+
+
+@pytest.fixture
+def night(house: House) -> Phones:
+    return Phones()
+
+
+def owned(house: House, night: Phones, urgent: bool = True) -> Message:
+    """A message that the clinician has."""
+    message = make_message(house.mailbox, urgent=urgent)
+    Message.objects.update(words="ready")
+    night.tick()
+    mailbox.acknowledge(house.actor(Role.CLINICIAN, night.now), message.id)
+    night.tick(1)
+    night.pager.told.clear()
+    return message
+
+
+def now_of(message: Message) -> Message:
+    return Message.objects.select_related("owner").get(pk=message.pk)
+
+
+def hand(house: House, night: Phones, message: Message, to: Role = Role.FRONT_DESK) -> None:
+    oncall.hand_over(house.actor(Role.CLINICIAN, night.now), message.id, house.people[to].id)
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_whoever_is_handed_a_message_is_told_alone(house: House, night: Phones, urgent: bool) -> None:
+    message = owned(house, night, urgent)
+    desk = house.people[Role.FRONT_DESK]
+    contact(desk, "sms", "+15035550172")
+    hand(house, night, message)
+    assert now_of(message).owner == desk
+    night.tick(1)
+    assert (night.told("email"), night.told("sms")) == (["front_desk@ab12.example"], ["+15035550172"])
+    alert = Alert.objects.get()
+    assert (alert.owner, alert.handed_by, alert.state) == (
+        desk,
+        house.people[Role.CLINICIAN],
+        AlertState.OWNED,
+    )
+
+
+Opens = Callable[[House, Phones, Message], object]
+OPENINGS: list[Opens] = [
+    lambda house, night, message: mailbox.message(house.actor(Role.FRONT_DESK, night.now), message.id),
+    lambda house, night, message: oncall.take_by_pin(
+        message.id, house.people[Role.FRONT_DESK], night.now, "call"
+    ),
+]
+
+
+@pytest.mark.parametrize("opens", OPENINGS)
+def test_one_that_was_opened_stays(house: House, night: Phones, opens: Opens) -> None:
+    message = owned(house, night)
+    hand(house, night, message)
+    night.tick(60)
+    opens(house, night, message)
+    night.tick(600)
+    assert now_of(message).owner == house.people[Role.FRONT_DESK]
+    assert len(night.told("email")) == 1
+    assert Alert.objects.get().handed_until is None
+
+
+def test_one_that_nobody_opens_comes_back_and_then_rings_for_all(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    mailbox.message(house.actor(Role.CLINICIAN, night.now), message.id)  # before: that counts for nothing
+    hand(house, night, message)
+    night.tick(1)
+    night.tick(299)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
+    assert night.told("email") == ["front_desk@ab12.example", "clinician@ab12.example"]
+    night.tick(300)
+    assert (now_of(message).state, now_of(message).owner) == (State.NEW, None)
+    assert night.told("email")[2:] == ["clinician@ab12.example"], "the first step of the policy"
+    assert Alert.objects.get().owner == house.people[Role.CLINICIAN], "the record keeps who had it"
+    actions = set(Event.objects.filter(message=message.id).values_list("action", flat=True))
+    assert {"message:hand_over", "message:returned", "message:taken_back", "alert:restart"} <= actions
+
+
+def test_a_colleague_whose_every_way_fails_does_not_keep_it(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    hand(house, night, message)
+    Contact.objects.filter(user=house.people[Role.FRONT_DESK]).update(ended_at=night.now)
+    night.tick(1)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
+    assert night.told("email") == ["clinician@ab12.example"]
+
+
+def test_it_goes_to_nobody_who_cannot_be_told_or_takes_no_messages(
+    house: House, other: House, night: Phones
+) -> None:
+    message = owned(house, night)
+    Contact.objects.filter(user=house.people[Role.FRONT_DESK]).update(verified_at=None)
+    others = [house.people[r] for r in (Role.FRONT_DESK, Role.COMPLIANCE, Role.CLINICIAN)]
+    for user in [*others, other.people[Role.CLINICIAN]]:
+        with pytest.raises(NotNow):
+            oncall.hand_over(house.actor(Role.CLINICIAN, night.now), message.id, user.id)
+    with pytest.raises(NotNow):  # nor by somebody who has it not
+        oncall.hand_over(house.actor(Role.MANAGER, night.now), message.id, house.people[Role.CLINICIAN].id)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
+
+
+def test_what_was_given_back_meanwhile_is_not_put_on_the_old_owner(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    hand(house, night, message)
+    oncall.release(house.actor(Role.FRONT_DESK, night.now + MINUTES), message.id)
+    night.tick(61)
+    night.tick(300)
+    assert now_of(message).state == State.NEW
+    assert Alert.objects.get().state == AlertState.OPEN
+
+
+def test_an_unreached_patient_comes_back_thrice_and_then_to_all(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    contact(house.people[Role.CLINICIAN], "sms", "+15035550171")
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    night.tick(299)
+    assert night.told("email") == []
+    for count in (1, 2, 3):
+        night.tick(301)
+        assert night.told("sms") == ["+15035550171"] * count, "by all ways"
+    assert Attempt.objects.filter(kind="unreached").count() == 6
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
+    night.pager.told.clear()
+    night.tick(301)
+    assert now_of(message).state == State.NEW
+    assert night.told("email") == ["clinician@ab12.example"]
+    alert = Alert.objects.get()
+    assert (alert.state, alert.owner) == (AlertState.OPEN, house.people[Role.CLINICIAN])
+    night.tick(121)
+    assert len(night.told("email")) == 2, "and the policy goes on from its first step"
+
+
+def test_a_patient_who_was_reached_meanwhile_does_not_come_back(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    outcomes.record(house.actor(Role.CLINICIAN, night.now + MINUTES), message.id, "reached")
+    night.tick(1000)
+    assert night.told("email") == []
+    assert not Reach.objects.exclude(back_at=None).exists()
+
+
+def test_a_later_try_counts_and_not_the_earlier(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")  # back in 5 minutes
+    night.now += 4 * MINUTES
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "left_word")  # back in 15
+    night.tick(60)
+    assert night.told("email") == []
+    night.tick(15 * 60)
+    assert night.told("email") == ["clinician@ab12.example"]
+
+
+def test_the_third_try_in_vain_rings_for_all_at_once(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    for _ in range(3):
+        night.now += MINUTES
+        outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    night.tick(1)
+    assert now_of(message).state == State.NEW
+    assert night.told("email") == ["clinician@ab12.example"]
+
+
+def test_an_owner_who_cannot_be_told_does_not_keep_an_unreached_patient(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    Contact.objects.filter(user=house.people[Role.CLINICIAN]).update(ended_at=night.now)
+    night.tick(301)
+    assert now_of(message).state == State.NEW
+    night.tick(1)
+    assert night.told("email") == ["manager@ab12.example"]
+
+
+def test_a_routine_patient_who_is_not_reached_is_told_of_too(house: House, night: Phones) -> None:
+    route(house, {"who": "all", "wait_s": 60}, urgency="urgent")
+    message = owned(house, night, urgent=False)
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    for _ in range(4):
+        night.tick(301)
+    assert night.told("email") == ["clinician@ab12.example"] * 4
+    assert Alert.objects.get(message=message).urgency == "routine"
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_the_auditor_lets_nobody_be_owned_by_who_is_gone(house: House, night: Phones, locked: bool) -> None:
+    message = owned(house, night)
+    if locked:
+        User.objects.filter(pk=house.people[Role.CLINICIAN].pk).update(is_active=False)
+    watch = auditor.Watch()
+    for _ in range(2):
+        night.now += timedelta(seconds=31)
+        found = watch.look(night.now)
+    assert [one.why for one in found] == (["owner gone"] if locked else [])
+    night.tick(1)
+    assert bool(night.told("email")) is locked
+    assert now_of(message).state == (State.NEW if locked else State.OWNED)
+
+
+def test_two_workers_bring_it_back_once(house: House, night: Phones, monkeypatch: pytest.MonkeyPatch) -> None:
+    message = owned(house, night)
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    night.now += 6 * MINUTES
+    locked = owners._locked
+
+    def meanwhile(message_id: str) -> Message:
+        monkeypatch.undo()
+        owners.come_back(night.now)
+        return locked(message_id)
+
+    monkeypatch.setattr(owners, "_locked", meanwhile)
+    owners.come_back(night.now)
+    night.tick()
+    assert Reach.objects.get().told == 1
+    assert night.told("email") == ["clinician@ab12.example"]

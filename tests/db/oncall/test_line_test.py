@@ -1,0 +1,240 @@
+"""The evening test of the line, and drills: what passes, what is told, and that no patient's message is taken for ours."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from tests.db.oncall.test_voice import CELL, OTHER_CELL, PIN, Phone, _night, _with_phone, phone
+from tests.factories import House, make_message
+
+from nightbell.core.clock import utc_now
+from nightbell.mailbox import epochs, intake, service
+from nightbell.mailbox.errors import NotNow
+from nightbell.mailbox.models import Message, State
+from nightbell.oncall import line_test
+from nightbell.oncall.models import Alert, Attempt, LineTest, Notice, Shift, VoiceCall
+from nightbell.people.access import Forbidden
+from nightbell.people.models import Practice, User
+from nightbell.people.roles import Role
+from nightbell.server.conversation import Conversation
+from nightbell.server.line_tests import LineTests
+
+__all__ = ["phone"]
+OURS, NEW_YORK = "+15035550100", ZoneInfo("America/New_York")
+
+
+@pytest.fixture
+def clinician(house: House) -> User:
+    return _with_phone(house, Role.CLINICIAN, CELL)
+
+
+@pytest.fixture
+def tests(house: House, phone: Phone, tmp_path: Path) -> LineTests:
+    """It is a quarter past the practice's time."""
+    local = utc_now().astimezone(NEW_YORK)
+    Practice.objects.update(line_test_at=max(0, local.hour * 60 + local.minute - 15))
+    return LineTests(phone.calling, tmp_path, lambda: True)
+
+
+@pytest.mark.parametrize(
+    ("local", "last", "due"),
+    [
+        ("2026-11-27T17:29", None, False), ("2026-11-27T17:30", None, True), ("2026-11-27T20:29", None, True),
+        ("2026-11-27T20:31", None, False), ("2026-11-27T17:45", "2026-11-27T17:30", False),
+        ("2026-11-27T17:30", "2026-11-26T17:30", True), ("2026-11-01T17:30", "2026-10-31T17:30", True),
+        ("2026-11-27T17:30", "2027-11-27T17:30", True),
+    ],
+)  # fmt: skip
+def test_it_is_due_once_an_evening_by_the_practices_clock(local: str, last: str | None, due: bool) -> None:
+    def at(text: str) -> datetime:
+        return datetime.fromisoformat(text).replace(tzinfo=NEW_YORK).astimezone(UTC)
+
+    assert line_test.is_due(NEW_YORK, 1050, at(last) if last else None, at(local)) is due
+
+
+def _called(phone: Phone, tests: LineTests) -> str:
+    assert tests.step()
+    call = phone.rung(OURS)
+    assert phone.got("place_call")[-1]["caller"] == OURS, "it is known by the number that it shows"
+    phone.leg(call, "answered")
+    return call
+
+
+def _left(house: House, caller: str = OURS) -> Message:
+    now = utc_now()
+    message = make_message(house.mailbox, caller=caller, answered_at=now)
+    Message.objects.filter(pk=message.pk).update(received_at=now)
+    return message
+
+
+def test_an_evening_on_which_all_is_well(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    call = _called(phone, tests)
+    assert "test-message" in phone.said(call)
+    message = _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    ready = phone.rung(CELL)
+    phone.leg(ready, "answered")
+    assert phone.said(ready)[:2] == ["test-hello", "test-ready"]
+    phone.keys(ready, "1")
+    phone.silence(ready)
+    tests.step()
+    row = LineTest.objects.get()
+    assert (row.state, {name: one["ok"] for name, one in row.checks.items()}) == (
+        "passed",
+        dict.fromkeys(line_test.CHECKS, True),
+    )
+    message.refresh_from_db()
+    assert (message.state, message.tags) == (State.CLOSED, ["test", line_test.TAG])
+    assert line_test.trouble(house.practice.id) == ""
+    assert not Notice.objects.exists()
+    assert not tests.step(), "once an evening"
+
+
+def test_a_line_that_is_not_answered_turns_red_and_is_told(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    boss = _with_phone(house, Role.MANAGER, OTHER_CELL)
+    boss.contacts.create(
+        kind="email", address="boss@ab12.example", created_at=utc_now(), verified_at=utc_now()
+    )
+    boss.contacts.filter(kind="voice").update(position=9)
+    tests.step()
+    phone.leg(phone.rung(OURS), "ended", "unreachable")
+    tests.step()
+    ready = phone.rung(CELL)
+    phone.leg(ready, "answered")
+    phone.keys(ready, "1")
+    phone.silence(ready)
+    tests.step()
+    assert LineTest.objects.get().state == "failed"
+    assert "our number is answered: no, the number could not be reached" in line_test.trouble(
+        house.practice.id
+    )
+    assert [(one.user, one.kind) for one in Notice.objects.all()] == [(boss, "line_test")]
+    told = phone.rung(OTHER_CELL)
+    phone.leg(told, "answered")
+    assert "test-failed" in phone.said(told)
+
+
+def test_who_is_on_call_and_does_not_press_the_key_is_told_of(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    call = _called(phone, tests)
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    ready = phone.rung(CELL)
+    phone.leg(ready, "answered")
+    phone.silence(ready, 3)
+    tests.step()
+    assert line_test.failed(LineTest.objects.get().checks) == ["on_call"]
+
+
+def test_a_silent_line_and_nobody_on_call(house: House, phone: Phone, tests: LineTests) -> None:
+    Shift.objects.all().delete()
+    call = _called(phone, tests)
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=0)
+    tests.step()
+    tests.step()
+    assert line_test.failed(LineTest.objects.get().checks) == ["greeting", "on_call"]
+
+
+def test_a_patient_who_calls_at_that_minute_is_not_taken_for_the_test(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    call = _called(phone, tests)
+    patient = _left(house, "+16175550177")
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    VoiceCall.objects.filter(pk=call).update(ended_at=utc_now() - line_test.TAKEN_IN * 2)
+    tests.step()
+    row = LineTest.objects.get()
+    assert row.checks["message"]["ok"] is False
+    patient.refresh_from_db()
+    assert (patient.state, patient.tags) == (State.NEW, [])
+
+
+def test_a_test_that_a_dead_worker_left_comes_to_its_end(
+    house: House, phone: Phone, tests: LineTests
+) -> None:
+    tests.step()
+    LineTest.objects.update(began_at=utc_now() - line_test.LONGEST)
+    tests.step()
+    assert LineTest.objects.get().state == "failed"
+    assert Notice.objects.count() == 1
+
+
+def _drill(house: House, tests: LineTests) -> tuple[LineTest, Message]:
+    epochs.begin(utc_now(), "system:test")
+    row = line_test.ask_drill(house.actor(Role.MANAGER))
+    with pytest.raises(NotNow):
+        line_test.ask_drill(house.actor(Role.MANAGER))
+    Practice.objects.update(line_test_at=None)
+    tests.step()
+    [path] = tests._folder.glob("*.cap")
+    tests.step()
+    taken = intake.take_in(path, utc_now(), None)
+    assert taken is not None
+    assert (taken.result, taken.urgent) == ("stored", True)
+    return row, Message.objects.get(pk=row.id)
+
+
+def test_a_drill_wakes_the_real_ladder_and_says_so(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    row, message = _drill(house, tests)
+    assert message.tags == ["drill"]
+    night = _night(phone)
+    night.tick()
+    assert Attempt.objects.get().kind == "drill"
+    call = phone.rung(CELL)
+    phone.leg(call, "answered")
+    assert phone.said(call)[0] == "drill-hello"
+    phone.keys(call, "1" + PIN + "#1")
+    assert "act-connect" not in phone.said(call), "nobody called"
+    tests.step()
+    row.refresh_from_db()
+    found = line_test.score(row)
+    assert (row.state, found.by) == ("passed", clinician.name)
+    assert None not in (found.told_s, found.taken_s)
+
+
+def test_a_drill_that_nobody_takes_ends_and_rings_no_more(
+    house: House, phone: Phone, tests: LineTests
+) -> None:
+    row, message = _drill(house, tests)
+    night = _night(phone)
+    night.tick()
+    LineTest.objects.update(began_at=utc_now() - timedelta(hours=1))
+    tests.step()
+    row.refresh_from_db()
+    message.refresh_from_db()
+    assert (row.state, message.state) == ("failed", State.CLOSED)
+    sent = len(night.pager.told)
+    night.tick(3600)
+    assert len(night.pager.told) == sent
+    assert Alert.objects.get().state == "owned"
+
+
+def test_only_a_manager_begins_a_drill(house: House) -> None:
+    with pytest.raises(Forbidden):
+        line_test.ask_drill(house.actor(Role.CLINICIAN))
+
+
+def test_no_conversation_is_left_behind(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    call = _called(phone, tests)
+    talk: Conversation = phone.calling._talks[call]
+    phone.leg(call, "ended", "hung_up", heard=1)
+    assert talk.over.is_set()
+    phone.calling.step()
+    assert call not in phone.calling._talks
+    service.find(house.actor(Role.MANAGER), _left(house).id, service.Act.VIEW)

@@ -1,0 +1,193 @@
+"""Ways to a person: proved by their owner before use, silent when they want it, ended when they are not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+from tests.factories import House
+
+from nightbell.audit.models import Event
+from nightbell.core.clock import utc_now
+from nightbell.people import contacts
+from nightbell.people.access import NotFound
+from nightbell.people.contacts import BadContact
+from nightbell.people.models import Contact, Practice, User
+from nightbell.people.roles import Role
+
+NOW = datetime.fromisoformat("2026-11-24T04:00:00+00:00")  # 23:00 in New York
+
+
+@pytest.fixture
+def person(house: House) -> User:
+    Contact.objects.all().delete()
+    return house.people[Role.CLINICIAN]
+
+
+def _add(house: House, kind: str = "sms", address: str = "+1 (503) 555-0177") -> Contact:
+    return contacts.add(house.actor(Role.CLINICIAN, NOW), kind, address)
+
+
+def _code(contact: Contact) -> str:
+    return contacts.code_of(Contact.objects.get(pk=contact.pk))
+
+
+def test_a_contact_is_used_only_after_its_owner_proved_it(house: House, person: User) -> None:
+    actor, contact = house.actor(Role.CLINICIAN, NOW), _add(house)
+    assert contact.address == "+15035550177"
+    assert contacts.ways(person, NOW, True) == []
+    assert contacts.unreachable() == [house.practice.code]
+    contacts.send_code(actor, contact.id)
+    contacts.prove(actor, contact.id, f" {_code(contact)} ")
+    assert [c.id for c in contacts.ways(person, NOW, True)] == [contact.id]
+    assert contacts.unreachable() == []
+    stored = Contact.objects.get()
+    assert (stored.code_sealed, stored.code_digest, stored.code_until) == ("", "", None)
+    actions = list(Event.objects.filter(action__startswith="contact:").values_list("action", "outcome"))
+    assert actions == [("contact:add", "ok"), ("contact:code", "ok"), ("contact:prove", "ok")]
+
+
+def test_five_wrong_codes_and_the_right_one_is_of_no_use(house: House, person: User) -> None:
+    actor, contact = house.actor(Role.CLINICIAN, NOW), _add(house)
+    contacts.send_code(actor, contact.id)
+    code = _code(contact)
+    wrong = f"{(int(code) + 1) % 10**6:06d}"
+    for _ in range(contacts.CODE_TRIES):
+        with pytest.raises(BadContact, match="not the code"):
+            contacts.prove(actor, contact.id, wrong)
+    with pytest.raises(BadContact, match="Too many"):
+        contacts.prove(actor, contact.id, code)
+    assert contacts.ways(person, NOW, True) == []
+
+
+@pytest.mark.parametrize("later", [timedelta(minutes=15), timedelta(days=365), -timedelta(days=365)])
+def test_a_code_is_good_for_a_quarter_of_an_hour_whatever_the_clock_does(
+    house: House, person: User, later: timedelta
+) -> None:
+    contact = _add(house)
+    contacts.send_code(house.actor(Role.CLINICIAN, NOW), contact.id)
+    with pytest.raises(BadContact, match="too old"):
+        contacts.prove(house.actor(Role.CLINICIAN, NOW + later), contact.id, _code(contact))
+
+
+def test_codes_are_not_sent_one_after_another(house: House, person: User) -> None:
+    contact = _add(house)
+    contacts.send_code(house.actor(Role.CLINICIAN, NOW), contact.id)
+    first = _code(contact)
+    with pytest.raises(BadContact, match="less than a minute"):
+        contacts.send_code(house.actor(Role.CLINICIAN, NOW + timedelta(seconds=59)), contact.id)
+    contacts.send_code(house.actor(Role.CLINICIAN, NOW + timedelta(seconds=61)), contact.id)
+    with pytest.raises(BadContact):
+        contacts.prove(house.actor(Role.CLINICIAN, NOW + timedelta(seconds=62)), contact.id, first)
+
+
+def test_a_code_lies_nowhere_in_the_clear(house: House, person: User) -> None:
+    contact = _add(house)
+    contacts.send_code(house.actor(Role.CLINICIAN, NOW), contact.id)
+    code = _code(contact)
+    row = Contact.objects.filter(pk=contact.pk).values().get()
+    row.pop("address")
+    assert code not in repr(row)
+    assert all(code not in bytes(leaf).decode() for leaf in Event.objects.values_list("leaf", flat=True))
+
+
+def test_only_ones_own(house: House, person: User) -> None:
+    contact, other = _add(house), house.actor(Role.MANAGER, NOW)
+    asks: list[Callable[[], object]] = [
+        lambda: contacts.send_code(other, contact.id),
+        lambda: contacts.prove(other, contact.id, "000000"),
+        lambda: contacts.remove(other, contact.id),
+        lambda: contacts.silence(other, contact.id, 0, 60),
+        lambda: contacts.ask_test(other, contact.id),
+    ]
+    for ask in asks:
+        with pytest.raises(NotFound):
+            ask()
+    with pytest.raises(BadContact):
+        contacts.order(other, [contact.id])
+
+
+@pytest.mark.parametrize(
+    ("minutes", "quiet"), [((22 * 60, 7 * 60), True), ((7 * 60, 22 * 60), False), ((0, 0), False)]
+)
+def test_silent_hours_never_hold_up_what_is_urgent(
+    house: House, person: User, minutes: tuple[int, int], quiet: bool
+) -> None:
+    contact = _add(house)
+    Contact.objects.update(verified_at=NOW)
+    contacts.silence(house.actor(Role.CLINICIAN, NOW), contact.id, *minutes)
+    assert bool(contacts.ways(person, NOW, urgent=False)) is not quiet
+    assert contacts.ways(person, NOW, urgent=True)
+    assert contacts.ways(person, NOW + timedelta(hours=12), urgent=False) or not quiet
+
+
+def test_they_are_told_in_the_order_of_their_owner(house: House, person: User) -> None:
+    actor = house.actor(Role.CLINICIAN, NOW)
+    made = [
+        _add(house, "sms", "+15035550177"),
+        _add(house, "voice", "+15035550177"),
+        _add(house, "email", "a@b.example"),
+    ]
+    Contact.objects.update(verified_at=NOW)
+    ids = [one.id for one in made]
+    assert [c.id for c in contacts.ways(person, NOW, True)] == ids
+    contacts.order(actor, ids[::-1])
+    assert [c.id for c in contacts.ways(person, NOW, True)] == ids[::-1]
+    with pytest.raises(BadContact):
+        contacts.order(actor, ids[:2])
+
+
+def test_what_is_not_theirs_is_never_used_again(house: House, person: User) -> None:
+    contact = _add(house)
+    Contact.objects.update(verified_at=NOW)
+    assert contacts.disown(contact.id, "key 9", NOW)
+    assert not contacts.disown(contact.id, "key 9", NOW)
+    assert contacts.ways(person, NOW, True) == []
+    again = _add(house)  # typed once more, it is to be proved once more
+    assert again.id == contact.id
+    assert Contact.objects.get().verified_at is None
+    assert Event.objects.filter(action="contact:disowned").count() == 1
+
+
+def test_who_is_locked_out_is_told_nothing(house: House, person: User) -> None:
+    _add(house)
+    Contact.objects.update(verified_at=NOW)
+    person.is_active = False
+    person.save()
+    assert contacts.ways(person, NOW, True) == []
+    assert list(contacts.usable()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "address"),
+    [
+        ("sms", "5035550177"), ("voice", "+1"), ("voice", "911"), ("email", "nobody"), ("push", "http://push.example/x"),
+        ("fax", "+15035550177"), ("other", "mailto"), ("sms", "+1503555017\u0667"), ("email", "a@b.example\nBcc: x@y.example"),
+    ],
+)  # fmt: skip
+def test_an_address_that_is_none_is_refused(house: House, person: User, kind: str, address: str) -> None:
+    with pytest.raises(BadContact):
+        _add(house, kind, address)
+
+
+def test_a_browser_that_is_logged_in_proves_its_push_address(house: House, person: User) -> None:
+    made = contacts.add(
+        house.actor(Role.CLINICIAN, NOW), "push", "https://push.example/abc", {"p256dh": "x", "auth": "y"}
+    )
+    assert [c.id for c in contacts.ways(person, NOW, True)] == [made.id]
+
+
+def test_everybody_had_an_email_and_keeps_it(house: House) -> None:
+    """The migration of people who were told by email before there were contacts."""
+    from importlib import import_module
+
+    from django.apps import apps
+
+    Contact.objects.all().delete()
+    bare = User.objects.create(login="bare", name="B", role=Role.CLINICIAN, practice=house.practice)
+    import_module("nightbell.people.migrations.0005_emails_in_use").take_over(apps, None)
+    assert Practice.objects.count() == 1
+    with_mail = User.objects.exclude(email="")
+    assert {(c.user_id, c.address) for c in contacts.usable()} == {(u.id, u.email) for u in with_mail}
+    assert contacts.ways(bare, utc_now(), True) == []

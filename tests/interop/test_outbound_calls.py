@@ -1,0 +1,361 @@
+"""Calls that the worker orders, from the real phone process to telephones that are not ours: PJSIP and SIPp."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.interop import sipp
+from tests.interop.test_encrypted_sound import alike, of_file
+from tests.phone.certs import Authority
+from tests.phone.desks import Stand, person, stand
+from tests.phone.endpoints import run
+from tests.phone.house import CALLER, DIALLED, PRACTICE, House
+from tests.phone.registrar import secrets_of, trunk
+from tests.phone.test_control import Worker
+from tests.ports import free_port
+from tests.sound import Samples, correlation
+
+from nightbell.core.capture import Codec
+from nightbell.core.ids import new_ulid
+from nightbell.phone import encode, voice
+from nightbell.sip import g711
+from nightbell.sip.trunk import Kind
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+OFFICE, CLINICIAN = "+15552014567", "+16175550123"
+
+
+def noise(seed: int) -> Samples:
+    sound = np.random.default_rng(seed).normal(0, 5000, 4 * 8000)
+    return np.asarray(np.convolve(sound, np.ones(4) / 4, "same"))
+
+
+def clip(name: str) -> Samples:
+    sound = b"".join(voice.packaged(name, Codec.PCMU))
+    return np.frombuffer(g711.decode(sound, Codec.PCMU), "<i2").astype(np.float64)
+
+
+class Telephone:
+    """PJSIP, rung by us."""
+
+    def __init__(self, root: Path, name: str, way: str, seed: int, ca: Authority | None = None) -> None:
+        self.port, self.said, self.file = free_port(), noise(seed), root / f"{name}-heard.wav"
+        speech = root / f"{name}.wav"
+        with wave.open(str(speech), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", ""))
+            file.writeframes(self.said.astype("<i2").tobytes())
+        command = [sys.executable, str(HERE / "answer_child.py"), str(self.port), way]
+        command += ["sdes" if ca else "none", "PCMU", str(speech), str(self.file)]
+        if ca is not None:
+            pair = ca.issue("localhost")
+            command += [str(pair.certificate), str(pair.key)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def hear(self, word: str) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{") and word in (said := json.loads(line)):
+                return dict(said)
+        raise AssertionError(f"no {word!r}")
+
+    def heard(self) -> Samples:
+        self.hear("done")
+        self.process.wait(5)
+        return of_file(self.file)
+
+
+class Street:
+    """The phone, its worker, and a trunk by TLS."""
+
+    def __init__(self, root: Path, processes: int = 1) -> None:
+        self.house, self.ca, self.root = House(root), Authority(root), root
+        self.house.processes = processes
+        self.house.settings["NIGHTBELL_SIP_CA"] = str(self.ca.file)
+        self.house.numbers["5550109"] = {
+            "practice": PRACTICE,
+            "mailbox": "",
+            "line": PRACTICE,
+            "staff": True,
+        }
+        pair = self.ca.issue("127.0.0.1", "localhost")  # without one nothing listens where a BYE may come
+        (self.house.folder / "tls").mkdir()
+        pair.certificate.rename(self.house.folder / "tls" / "sip.pem")
+        pair.key.rename(self.house.folder / "tls" / "sip.key")
+        self.clinician = Telephone(root, "clinician", "tls", 1, self.ca)
+        self.trunk = {
+            "id": new_ulid(), "name": "Carrier", "kind": "address", "proxy": f"localhost:{self.clinician.port}",
+            "keep_alive": 0,
+        }  # fmt: skip
+        (self.house.folder / "snapshot.json").write_bytes(self.house.signed(1, trunks=[self.trunk]))
+        self.house.start()
+        self.worker = Worker(self.house.home / "run" / "control.sock")
+
+    def close(self) -> None:
+        self.worker.close()
+        self.clinician.process.kill()
+        if self.house.process is not None:
+            self.house.process.kill()
+            self.house.process.wait()
+
+    def place(self, to: str, **more: Any) -> str:
+        data = {"call": new_ulid(), "to": to, "caller": OFFICE, "trunk": "", "practice": PRACTICE, "language": "en",
+                "ring_s": 8, "max_s": 30}  # fmt: skip
+        self.worker.order("place_call", data | more)
+        return str((data | more)["call"])
+
+    def hear(
+        self, event: str, true: Callable[[dict[str, Any]], bool] = lambda one: True, seconds: float = 12
+    ) -> dict[str, Any]:
+        """As the worker's, with a limit: health comes for ever."""
+        ends, passed = time.monotonic() + seconds, []
+        while time.monotonic() < ends:
+            line = json.loads(self.worker.lines.readline())
+            if line["event"] == event and true(line):
+                return dict(line)
+            if line["event"] != "health":
+                passed.append(line)
+        raise AssertionError(f"no {event!r} but {passed}")
+
+    def leg(self, call: str, state: str) -> dict[str, Any]:
+        return self.hear("leg", lambda one: one["call"] == call and one["state"] == state)
+
+    def call(self, number: str, wav: Path, *options: str) -> subprocess.Popen[str]:
+        """Somebody calls us, by TLS as the trunk has to."""
+        uri = f"sips:{number}@127.0.0.1:{self.house.port + 1}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "nightbell.phone.caller", uri, "--wav", str(wav), "--from", CALLER, "--json",
+             "--ca", str(self.ca.file), *options],
+            env=self.house.environment(), text=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def say(self, call: str, token: int, *clips: str) -> None:
+        self.worker.order("say", {"call": call, "token": token, "clips": clips, "barge_in": True})
+        self.hear("said", lambda one: one["call"] == call and one["token"] == token)
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["alone", "engines"])
+def street(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
+    street = Street(tmp_path_factory.mktemp("outbound"), request.param)
+    try:
+        yield street
+    finally:
+        street.close()
+
+
+def test_a_clinician_by_tls_and_a_patient_are_brought_together(street: Street, tmp_path: Path) -> None:
+    clinician, patient = street.clinician, Telephone(tmp_path, "patient", "udp", 2)
+    try:
+        patient.hear("ready")
+        clinician.hear("ready")
+        mine = street.place(CLINICIAN, trunk=street.trunk["id"])
+        assert street.leg(mine, "answered")["encrypted"] is True
+        ring = clinician.hear("from")
+        assert ring["secure"]
+        assert OFFICE in ring["from"]
+        clinician.hear("up")
+        street.say(mine, 1, "~500", "en/alert-hello")
+        clinician.tell("1")
+        assert street.hear("key") == {"event": "key", "call": mine, "key": "1"}
+        theirs = street.place(f"sip:patient@127.0.0.1:{patient.port}")
+        assert street.leg(theirs, "answered")["encrypted"] is False
+        patient.hear("up")
+        street.worker.order("join", {"a": mine, "b": theirs})
+        street.hear("joined")
+        clinician.tell("speak")
+        patient.tell("speak")
+        time.sleep(4.4)
+        clinician.tell("2")
+        assert street.hear("key")["call"] == mine
+        clinician.tell("bye")
+        assert street.leg(mine, "ended")["why"] == "hung_up"
+        street.hear("parted")
+        street.say(theirs, 2, "en/thank-you", "~500")
+        street.worker.order("hang_up", {"call": theirs})
+        assert street.leg(theirs, "ended")["why"] == "ended"
+        at_clinician, at_patient = clinician.heard(), patient.heard()
+        assert alike(clip("en/alert-hello"), at_clinician) >= 0.99
+        assert alike(patient.said[4000:28000], at_clinician) >= 0.99
+        assert alike(clinician.said[4000:28000], at_patient) >= 0.99
+        assert alike(clip("en/thank-you"), at_patient) >= 0.99
+    finally:
+        patient.process.kill()
+    assert not [one for one in street.house.spool.iterdir() if one.name != ".reserve"]
+    log = (street.house.home / "phone.log").read_text()
+    assert CLINICIAN[1:] not in log
+    assert '"key"' not in log
+
+
+RINGING = sipp.answer(180, body=False)
+FROM = (
+    '<recv request="INVITE" rrs="true"><action><ereg regexp="sip:.15552014567@" search_in="hdr" header="From:" check_it="true" '
+    'assign_to="1"/><ereg regexp=".*" search_in="hdr" header="From:" assign_to="2"/><log message="[$1]"/></action></recv>\n'
+)
+ACK = sipp.recv_request("ACK")
+REFUSED = {
+    code: sipp.recv_request("INVITE") + RINGING + sipp.answer(code, body=False) + ACK for code in (486, 603)
+}
+SILENT = (
+    sipp.recv_request("INVITE") + RINGING + sipp.recv_request("CANCEL") + sipp.reply_200()
+    + """<send retrans="500"><![CDATA[
+SIP/2.0 487 X
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]U[call_number]
+[last_Call-ID:]
+CSeq: 1 INVITE
+Content-Length: 0
+
+]]></send>
+"""
+    + ACK
+)  # fmt: skip
+ECHO = FROM + RINGING + sipp.answer().replace("m=audio 41000", "m=audio [media_port]") + ACK
+THEIR_BYE = ECHO + sipp.pause(1500) + sipp.send(
+    """BYE [next_url] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: <sip:x@127.0.0.1>;tag=[pid]U[call_number]
+To:[$2]
+Call-ID: [call_id]
+CSeq: 1 BYE
+Max-Forwards: 70
+Content-Length: 0
+
+""",
+    'retrans="500"',
+) + sipp.recv(200)  # fmt: skip
+
+
+CHALLENGE = """<send><![CDATA[
+SIP/2.0 401 Unauthorized
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]R[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+WWW-Authenticate: Digest realm="carrier.example", nonce="47ebe028cda1", algorithm=MD5, qop="auth"
+Content-Length: 0
+
+]]></send>
+"""
+PROVEN = """<recv request="INVITE"><action>
+<ereg regexp="sip:.15552014567@carrier.example" search_in="hdr" header="From:" check_it="true" assign_to="1"/>
+<verifyauth assign_to="good" username="5552014567" password="nine lives"/>
+<log message="[$1]"/>
+</action></recv>
+<nop hide="true" test="good" next="granted"/>
+"""
+REFUSAL = sipp.answer(403, body=False) + ACK
+ASKS = (
+    sipp.recv_request("INVITE") + CHALLENGE + ACK + PROVEN + REFUSAL + '<label id="granted"/>\n' + RINGING
+    + sipp.answer().replace("m=audio 41000", "m=audio [media_port]") + ACK + sipp.recv_request("BYE")
+    + sipp.reply_200()
+)  # fmt: skip
+
+
+def test_a_patient_at_sipp_sees_the_office_and_hears_what_the_clinician_says(tmp_path: Path) -> None:
+    """SIPp sends back what it hears: so the clinician hears himself, by both ways of the bridge. Then SIPp hangs up."""
+
+    async def story() -> None:
+        async with stand(tmp_path) as it, person() as clinician:
+            patient = await sipp.start(tmp_path, "patient", THEIR_BYE, 0, "u1", "-rtp_echo")
+            mine = await it.up(clinician)
+            await asyncio.sleep(0.3)
+            theirs = it.place(f"sip:patient@127.0.0.1:{patient.port}")
+            await it.hear("leg", call=theirs, state="answered")
+            it.desk.order("join", {"a": mine, "b": theirs})
+            await it.hear("joined")
+            said = noise(5)[:8000]
+            clinician.sound.say(encode.frames(said.astype("<i2").tobytes(), Codec.PCMU))
+            assert (await it.hear("leg", call=theirs, state="ended"))["why"] == "hung_up"
+            await it.hear("parted")
+            assert correlation(said[800:7200], clinician.sound.samples)[0] >= 0.99
+            await patient.done()
+
+    run(story())
+
+
+def test_sipp_as_a_carrier_asks_who_we_are_and_is_told(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with stand(tmp_path) as it:
+            carrier = await sipp.start(tmp_path, "carrier", ASKS, 0)
+            await asyncio.sleep(0.3)
+            one = trunk(
+                carrier.port, kind=Kind.ADDRESS, sources=("127.0.0.1",), keep_alive=0, ha1=secrets_of()
+            )
+            it.trunks.follow([one])
+            call = it.place(CLINICIAN)
+            await it.hear("leg", call=call, state="answered")
+            it.desk.order("hang_up", {"call": call})
+            await carrier.done()
+
+    run(story())
+
+
+def test_sipp_is_busy_refuses_or_lets_it_ring(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with stand(tmp_path) as it:
+            await rung(it)
+
+    async def rung(it: Stand) -> None:
+        named = {"busy": REFUSED[486], "refused": REFUSED[603], "silent": SILENT}
+        phones = {name: await sipp.start(tmp_path, name, script, 0) for name, script in named.items()}
+        await asyncio.sleep(0.5)
+        calls = {name: it.place(f"sip:x@127.0.0.1:{one.port}", ring_s=2) for name, one in phones.items()}
+        for name, why in (("busy", "busy"), ("refused", "refused"), ("silent", "no_answer")):
+            assert (await it.hear("leg", call=calls[name], state="ended"))["why"] == why
+        for one in phones.values():
+            await one.done()
+
+    run(story())
+
+
+def test_somebody_who_rings_the_staff_line_is_driven_by_the_worker_and_called_by_none_else(
+    street: Street, tmp_path: Path
+) -> None:
+    """And a patient's call is what it was; nobody who calls can have us place a call."""
+    wav = tmp_path / "short.wav"
+    with wave.open(str(wav), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(noise(3)[:8000].astype("<i2").tobytes())
+    before = len(street.house.files("cap"))
+    call = street.call("5550109", wav, "--speak-after", "2")
+    came = street.hear("leg")
+    assert came["encrypted"] is True
+    assert (came["state"], came["dialled"], came["caller"], came["practice"]) == (
+        "incoming",
+        "5550109",
+        CALLER,
+        PRACTICE,
+    )
+    street.say(came["call"], 1, "en/staff-hello")
+    street.worker.connection.shutdown(2)  # the worker is started anew
+    street.worker.meet()
+    assert street.hear("hello")["legs"] == [came["call"]]
+    assert street.hear("health")["staff_legs"] == 1
+    street.worker.order("hang_up", {"call": came["call"]})
+    assert street.leg(came["call"], "ended")["why"] == "ended"
+    call.wait(20)
+    assert len(street.house.files("cap")) == before
+    patient = street.call(DIALLED, wav, "--speak-after", "1")
+    street.hear("call_started")
+    street.hear("capture_ready")
+    assert patient.wait(20) == 0
+    street.house.wait_for_captures(before + 1)

@@ -1,0 +1,191 @@
+"""A patient calls at night; our own engine wakes the clinician, who keys the PIN, hears it, takes it, and is brought together
+with the patient: real processes, PJSIP as both telephones, the patient's by a carrier with TLS and SRTP."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.faults import ledger
+from tests.interop.test_encrypted_sound import alike
+from tests.interop.test_outbound_calls import Telephone, clip, noise
+from tests.phone.certs import Authority
+from tests.sound import Samples
+from tests.stack import ROOT, Stack, running, wait_for
+
+pytestmark = pytest.mark.slow
+PATIENT, OFFICE, PIN = "6175550142", "15035550100", "295817"
+PREPARE = """
+import sys
+from datetime import timedelta
+from nightbell.server.django_setup import setup
+setup()
+from nightbell.core.clock import utc_now
+from nightbell.line import trunks
+from nightbell.line.trunk_rules import Given
+from nightbell.oncall import voice
+from nightbell.people import pins, risks
+from nightbell.people.access import Actor
+from nightbell.people.installation import By
+from nightbell.people.models import Contact, User
+telephone, pin, carrier = sys.argv[1:]
+user, now = User.objects.get(login="rivera"), utc_now()
+by = By("os:test", now)
+pins.set_pin(Actor(user, "127.0.0.1", "test", now), pin)
+Contact.objects.create(user=user, kind="voice", address=telephone, created_at=now, verified_at=now, position=1)
+risks.accept(by, voice.LISTENING, user.practice_id, "by phone", "They have no other telephone.", now + timedelta(9), "")
+trunks.add(by, Given(name="Carrier", kind="address", proxy=carrier, transport="tls", keep_alive=0, preset="other"))
+"""
+
+
+def _speech(path: Path, seed: int, seconds: int) -> Samples:
+    said = noise(seed)[: seconds * 8000]
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(said.astype("<i2").tobytes())
+    return said
+
+
+def _prepare(stack: Stack, clinician: Telephone, patient: Telephone) -> None:
+    words = (f"sip:rivera@127.0.0.1:{clinician.port}", PIN, f"localhost:{patient.port}")
+    subprocess.run(
+        [sys.executable, "-c", PREPARE, *words], env=stack.environment, cwd=ROOT, check=True, timeout=60
+    )
+    wait_for("the trunk on the phone", lambda: stack.events("snapshot_in_force"), 20)
+    stack.kill("phone")  # which speaks TLS from its next start on
+    wait_for("the next phone", lambda: len(stack.events("phone_ready")) > 1, 20)
+
+
+def _acts(stack: Stack, message: str) -> list[str]:
+    return [
+        row["action"]
+        for row in ledger.rows(
+            stack, "SELECT action FROM audit_event WHERE message = ? ORDER BY seq", message
+        )
+    ]
+
+
+@dataclass
+class Night:
+    """What was said, and what the two telephones heard."""
+
+    stack: Stack
+    message: str
+    said: Samples
+    clinician: Telephone
+    patient: Telephone
+    ring: dict[str, Any]
+    at_clinician: Samples
+    at_patient: Samples
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
+    root = tmp_path_factory.mktemp("woken")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("PJ_SECONDS", "90")
+    ca = Authority(root)
+    said = _speech(root / "patient-says.wav", 7, 3)
+    clinician, patient = Telephone(root, "clinician", "udp", 1), Telephone(root, "patient", "tls", 2, ca)
+    try:
+        with running(root, NIGHTBELL_SIP_CA=str(ca.file), NIGHTBELL_MODELS=str(root / "none")) as stack:
+            yield _lived(stack, root, said, clinician, patient)
+    finally:
+        for one in (clinician, patient):
+            one.process.kill()
+        patch.undo()
+
+
+def _lived(stack: Stack, root: Path, said: Samples, clinician: Telephone, patient: Telephone) -> Night:
+    _prepare(stack, clinician, patient)
+    clinician.hear("ready")
+    stack.call(root / "patient-says.wav", "--digits", "1,0", "--from", PATIENT, "--bind", "127.0.0.2")
+    clinician.hear("from")
+    clinician.hear("up")
+    message = ledger.rows(stack, "SELECT id FROM mailbox_message")[0]["id"]
+    time.sleep(3.5)  # the first words, which nobody cuts
+    clinician.tell("1")
+    time.sleep(2.5)  # "Enter your PIN", to its end
+    clinician.tell(PIN + "#")
+    wait_for(
+        "the PIN", lambda: ledger.rows(stack, "SELECT 1 FROM audit_event WHERE action = 'pin:check'"), 20
+    )
+    clinician.tell("2")
+    wait_for("it to be played", lambda: "message:play" in _acts(stack, message), 15)
+    time.sleep(7)  # the tone, what the patient said, and a pause
+    clinician.tell("1")
+    wait_for("an owner", lambda: "message:acknowledge" in _acts(stack, message), 15)
+    patient.hear("ready")
+    clinician.tell("4")
+    ring = patient.hear("from")
+    patient.hear("up")
+    wait_for("the bridge", lambda: stack.events("call.joined"), 20)
+    clinician.tell("speak")
+    patient.tell("speak")
+    time.sleep(4.5)
+    patient.tell("bye")
+    at_patient = patient.heard()
+    time.sleep(1.5)
+    clinician.tell("1")
+    wait_for("the outcome", lambda: "message:close" in _acts(stack, message), 15)
+    return Night(stack, message, said, clinician, patient, ring, clinician.heard(), at_patient)
+
+
+def test_the_clinician_heard_the_first_words_and_after_the_pin_the_message(night: Night) -> None:
+    assert alike(clip("en/alert-hello"), night.at_clinician) >= 0.99
+    assert alike(clip("en/pin-enter"), night.at_clinician) >= 0.9  # until the first digit
+    assert alike(night.said[2000:18000], night.at_clinician) >= 0.99
+
+
+def test_the_patient_saw_the_practices_number_and_heard_no_name(night: Night) -> None:
+    assert OFFICE in night.ring["from"]
+    assert night.ring["secure"]
+    assert alike(clip("en/connect-patient"), night.at_patient) >= 0.98
+
+
+def test_both_heard_each_other(night: Night) -> None:
+    assert alike(night.patient.said[4000:28000], night.at_clinician) >= 0.99
+    assert alike(night.clinician.said[4000:28000], night.at_patient) >= 0.99
+
+
+def test_every_step_is_on_record_in_its_order(night: Night) -> None:
+    acts = _acts(night.stack, night.message)
+    order = (
+        "alert:start",
+        "message:play",
+        "message:acknowledge",
+        "call:ask",
+        "call:patient",
+        "message:reach",
+    )
+    places = [acts.index(one) for one in order]
+    assert places == sorted(places), acts
+    assert acts.count("call:patient") == 1
+    [back] = ledger.rows(night.stack, "SELECT * FROM oncall_callback")
+    assert back["answered_at"] < back["ended_at"]
+    [row] = ledger.rows(night.stack, "SELECT state, outcome FROM mailbox_message")
+    assert (row["state"], row["outcome"]) == ("closed", "reached")
+
+
+def test_the_clinicians_telephone_rang_within_five_seconds_of_the_hang_up(night: Night) -> None:
+    [row] = ledger.rows(night.stack, "SELECT received_at FROM mailbox_message")
+    [call] = ledger.rows(night.stack, "SELECT started_at FROM oncall_voicecall WHERE purpose = 'alert'")
+    ordered, hung_up = (datetime.fromisoformat(one) for one in (call["started_at"], row["received_at"]))
+    seconds = (ordered - hung_up).total_seconds()
+    print(f"from hang-up to the order of the call: {seconds:.2f} s")
+    assert seconds < 5
+
+
+def test_no_number_pin_or_key_is_in_any_log(night: Night) -> None:
+    log = night.stack.log.read_text()
+    assert PATIENT not in log
+    assert PIN not in log
+    assert '"key"' not in log
