@@ -161,7 +161,7 @@ def show(out: dict[str, Any]) -> None:
 ABOUT = """\
 Cost of recorded and sealed calls on one core, in runs one after the other:
   rtpengine with the same packets; the bare cost of receiving and sealing them;
-  400 encrypted calls, all up for 20 s; 400 plain ones; 400 encrypted ones with two engines;
+  400 encrypted calls, all up for 20 s; 400 plain ones; 800 encrypted ones with two engines;
   1,000 encrypted calls and 200 more in each run until packets are lost.
 All of it ends within 12 minutes: no run begins that would not. --quick is the first encrypted run."""
 

@@ -35,10 +35,10 @@ def most_of(runs: list[Run], least: int) -> int:
 
 
 def scaling(calls: int, seconds: float, cores: list[int], one: Run | None) -> Run:
-    """The same calls with one process, and with SIP in front of two engines, on the same core. one: the first of these
-    runs, if there was one."""
+    """So many calls with one process, and as many on each of two engines with SIP in front of them, all on the same core.
+    one: the first of these runs, if there was one."""
     one = one or phone_run(calls, seconds, True, cores)
-    two = phone_run(calls, seconds, True, cores, 2)
+    two = phone_run(2 * calls, seconds, True, cores, 2)
     return {
         "calls": calls,
         "cores_of_this_machine": os.cpu_count(),
@@ -60,7 +60,7 @@ def show_scaling(out: Run, most: int) -> None:
     """In words. most: the most calls that one process carried on one core."""
     one, two = (out[name]["calls_of_60_s_per_cpu_second"] for name in ("one_engine", "two_engines"))
     print(
-        f"{out['calls']} calls at once, of 60 s, for each CPU-second of the phone: {one} with one engine, {two} with two "
+        f"{out['calls']} calls at once on each engine, of 60 s, for each CPU-second of the phone: {one} with one engine, {two} with two "
         "(their processes and the one in front that has SIP counted together)"
     )
     measured = out.get("calls_of_two_engines_on_two_cores")
