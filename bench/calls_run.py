@@ -140,14 +140,17 @@ class Load:
         cpu = cpu_seconds(self.pid) - cpu
         await endpoint.close()
         control.close()
-        call_minutes = sum(self.sent.values()) * 0.02 / 60
+        call_minutes = max(sum(self.sent.values()) * 0.02 / 60, 1e-9)
+        steady_cost = cpu_steady / (self.calls * steady / 60)
+        set_up = (cpu - steady_cost * call_minutes) / self.calls
         self.times.sort()
         return {
             "calls": self.calls, "encrypted": self.encrypted, "failed": len(self.failed), "failures": self.failed[:3],
             "packets": told["packets"], "unsent": told["unsent"],
             "sender_worst_ms": round(told["worst"] * 1000, 1), "sender_starved": told["worst"] > STARVED,
-            "memory_kb": memory, "cpu_s_per_call_minute": cpu / max(call_minutes, 1e-9),
-            "steady_cpu_s_per_call_minute": cpu_steady / (self.calls * steady / 60),
+            "memory_kb": memory, "cpu_s_per_call_minute": cpu / call_minutes,
+            "steady_cpu_s_per_call_minute": steady_cost, "set_up_cpu_ms_per_call": 1000 * set_up,
+            "cpu_s_per_60_s_call": steady_cost + set_up,
             "core_percent": 100 * cpu_steady / steady,
             "late_ticks": self.health.get("late_ticks"), "worst_lag_ms": self.health.get("worst_lag_ms"),
             "invite_to_200_ms": {

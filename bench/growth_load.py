@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.calls_run import family, memory_kb
-from bench.growth_run import Callers, Worker
+from bench.growth_run import Callers, Pace, Worker
 from tests.phone.certs import Authority
 from tests.phone.house import House
 
 EVERY = 5.0
-SETTLE = 330.0  # seconds: who acknowledges and vanishes holds a line for up to five minutes
+SETTLE = 40.0  # seconds: who never acknowledges holds a line for 32, who vanishes for 31
 LIMIT_MIB_HOUR = 6.0
 LEFT_FILES = 2  # between the count before and after
+CALL = 75.0  # seconds that a call of a patient takes
+AT_ONCE = 100
+NIGHT = round(8 * 3600 / CALL * AT_ONCE)  # calls
+BRIEF = Pace(tone=7.6, words=1.5, wait=0.3)
+# Said before the tone, in the shortest words that there are.
+CLIPS = {f"en/{clip}": "builtin:digit-1" for clip in ("notice-recorded", "record-short", "record-number")}
 
 
 class Sample(NamedTuple):
@@ -60,22 +66,29 @@ def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
     return steep, (left / (count - 2) / spread) ** 0.5
 
 
-async def drive(house: House, authority: Authority, calls: int, seconds: float) -> dict[str, Any]:
-    """Calls for so long, then quiet; the samples and what was counted."""
+def simulated(calls: int) -> float:
+    """Hours in which so many patients call, 100 at once."""
+    return calls * CALL / AT_ONCE / 3600
+
+
+async def drive(
+    house: House, authority: Authority, calls: int, seconds: float, most: int, pace: Pace
+) -> dict[str, Any]:
+    """Calls for so long, or until there were `most`, then quiet; the samples and what was counted."""
     pid = house.process.pid if house.process else 0
     worker = Worker(house)
     await worker.start()
-    callers = Callers(house, authority, calls)
+    callers = Callers(house, authority, calls, pace)
     await callers.start()
     await callers.practise()
     before = sample(pid, time.monotonic())
     began, samples = time.monotonic(), [before]
     work = asyncio.create_task(callers.keep_calling())
-    while time.monotonic() - began < seconds:
+    while time.monotonic() - began < seconds and callers.kinds.total() < most:
         await asyncio.sleep(EVERY)
         samples.append(sample(pid, began))
         worker.clear()
-    callers.stopping = True
+    callers.stopping, lasted = True, time.monotonic() - began
     await work
     busiest = worker.most
     await asyncio.sleep(SETTLE)
@@ -85,17 +98,20 @@ async def drive(house: House, authority: Authority, calls: int, seconds: float) 
     await worker.close()
     return {
         "before": before, "after": after, "samples": samples, "kinds": callers.kinds, "failed": callers.failed,
-        "captures": worker.captures, "unread": worker.unread, "most_calls": busiest, "health": worker.health,
+        "seconds": lasted, "captures": worker.captures, "unread": worker.unread, "most_calls": busiest, "health": worker.health,
     }  # fmt: skip
 
 
-def figures(out: dict[str, Any], seconds: float, log: str) -> dict[str, Any]:
-    """What was found, beside its limits."""
+def figures(out: dict[str, Any], short: bool, log: str) -> dict[str, Any]:
+    """What was found, beside its limits. short: an hour is one of the night that the calls stand for."""
     samples: list[Sample] = out["samples"]
+    seconds: float = out["seconds"]
     warm = [one for one in samples if one.at > max(seconds / 4, 45)]
     a_minute, error = slope([(one.at / 60, float(one.memory)) for one in warm])
-    hour = a_minute * 60 / 1024
     kinds: Counter[str] = out["kinds"]
+    hours = simulated(kinds.total())
+    an_hour = seconds / 60 / max(hours, 1e-9) if short else 60  # minutes
+    hour = a_minute * an_hour / 1024
     health = out["health"]
     traces = [line for line in log.splitlines() if '"level":"error"' in line or "Traceback" in line]
     left = {
@@ -103,15 +119,15 @@ def figures(out: dict[str, Any], seconds: float, log: str) -> dict[str, Any]:
         "calls": health.get("active_calls"), "captures": health.get("open_captures"),
     }  # fmt: skip
     return {
-        "minutes": round(seconds / 60, 1), "calls": sum(kinds.values()), "kinds": dict(kinds),
+        "minutes": round(seconds / 60, 1), "calls": kinds.total(), "hours_simulated": round(hours, 2), "kinds": dict(kinds),
         "calls_at_once": out["most_calls"], "captures": out["captures"], "captures_unread": out["unread"],
         "failed": dict(out["failed"]),
         "memory_mib": {
             "before": _mib(out["before"]), "warm": _mib(warm[0]) if warm else None, "end": _mib(samples[-1]),
             "most": round(max(one.memory for one in samples) / 1024, 1), "after": _mib(out["after"]),
         },
-        "memory_mib_hour": round(hour, 2), "memory_mib_hour_error": round(error * 60 / 1024, 2),
-        "bytes_a_call": round(a_minute * 1024 / max(1e-9, sum(kinds.values()) / (seconds / 60)), 1),
+        "memory_mib_hour": round(hour, 2), "memory_mib_hour_error": round(error * an_hour / 1024, 2),
+        "bytes_a_call": round(a_minute * 1024 / max(1e-9, kinds.total() / (seconds / 60)), 1),
         "files": {"before": out["before"].files, "most": max(one.files for one in samples), "after": out["after"].files},
         "left": left, "error_lines": len(traces), "errors": traces[:3],
         "worst_lag_ms": health.get("worst_lag_ms"), "sip": health.get("sip"),
@@ -129,12 +145,12 @@ def _mib(one: Sample) -> float:
     return round(one.memory / 1024, 1)
 
 
-def measure(calls: int, seconds: float) -> dict[str, Any]:
+def measure(calls: int, seconds: float, short: bool) -> dict[str, Any]:
     """One phone, its calls, and the figures."""
     root = Path(tempfile.mkdtemp(prefix="nightbell-bench-"))
-    house = House(root, max_seconds=60)
+    house = House(root, max_seconds=60, clips=CLIPS if short else {})
     (house.folder / "snapshot.json").write_bytes(
-        house.signed(1, limits={"max_calls": 400, "drain_seconds": 1})
+        house.signed(1, limits={"max_calls": 1000 if short else 400, "drain_seconds": 1})
     )
     (house.folder / "tls").mkdir()
     (root / "ca").mkdir()
@@ -144,8 +160,9 @@ def measure(calls: int, seconds: float) -> dict[str, Any]:
     shutil.copy(pair.key, house.folder / "tls" / "sip.key")
     try:
         house.start()
-        out = asyncio.run(drive(house, authority, calls, seconds))
-        return figures(out, seconds, (house.home / "phone.log").read_text())
+        most, pace = (NIGHT, BRIEF) if short else (10**9, Pace())
+        out = asyncio.run(drive(house, authority, calls, seconds, most, pace))
+        return figures(out, short, (house.home / "phone.log").read_text())
     finally:
         if house.process is not None:
             house.stop(signal.SIGTERM)
@@ -155,13 +172,16 @@ def measure(calls: int, seconds: float) -> dict[str, Any]:
 def main() -> int:
     """Exit codes: 0 within the limits, 1 not."""
     parser = argparse.ArgumentParser(prog="bench/growth", description="Whether the phone grows under calls.")
-    parser.add_argument("--quick", action="store_true", help="one and a half minutes, 30 calls at once")
+    parser.add_argument("--quick", action="store_true", help="one and a quarter minutes, 30 calls at once")
+    parser.add_argument(
+        "--short", action="store_true", help=f"{NIGHT} calls, as in a night, each as short as can be"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
-    parser.add_argument("--minutes", type=float, default=0, help="20 unless told")
+    parser.add_argument("--minutes", type=float, default=0, help="20 unless told, at most 60 with --short")
     parser.add_argument("--calls", type=int, default=0, help="callers at once, 100 unless told")
     options = parser.parse_args()
-    minutes = options.minutes or (1.5 if options.quick else 20.0)
-    out = measure(options.calls or (30 if options.quick else 100), minutes * 60)
+    minutes = options.minutes or (60.0 if options.short else 1.25 if options.quick else 20.0)
+    out = measure(options.calls or (30 if options.quick else AT_ONCE), minutes * 60, options.short)
     if options.json:
         print(json.dumps(out))
     else:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.calls_wire import HEADER, ffi, lib, srtp_context
 from pylibsrtp import Policy
@@ -34,8 +34,16 @@ from nightbell.sip.rtp import pack
 from nightbell.sip.srtp import SrtpKeys
 
 NOISE = os.urandom(160)
-TONE = 13.0  # seconds from the key to the end of the tone
 CHECKED = 20  # one capture of so many is opened
+
+
+class Pace(NamedTuple):
+    """Seconds. tone: from key 0, soon after the answer, to the end of the tone; words: of a message; wait: of who vanishes,
+    hangs up in the greeting, or does other things that take no speech."""
+
+    tone: float = 13.0
+    words: float = 6.0
+    wait: float = 2.0
 
 
 class Voice:
@@ -150,8 +158,8 @@ class Worker:
 class Callers:
     """So many callers at once, each of whom calls again as soon as a call is over, the next time in another way."""
 
-    def __init__(self, house: House, authority: Authority, calls: int) -> None:
-        self._house, self._calls = house, calls
+    def __init__(self, house: House, authority: Authority, calls: int, pace: Pace) -> None:
+        self._house, self._calls, self._wait = house, calls, pace.wait
         self.kinds, self.failed = Counter[str](), Counter[str]()
         self.stopping = False
         self._port = 9  # for who is not to hear what is played
@@ -161,12 +169,12 @@ class Callers:
             tls=Tls(ca=authority.file),
         )  # fmt: skip
         self._ways: list[tuple[str, Callable[[], Awaitable[None]]]] = [
-            ("message", lambda: self._speak(TONE + 6, False)),
-            ("message, encrypted", lambda: self._speak(TONE + 6, True)),
-            ("hung up in the greeting", lambda: self._speak(2.5, False)),
-            ("hung up in the greeting, encrypted", lambda: self._speak(2.5, True)),
-            ("hung up at the tone", lambda: self._speak(TONE + 1, False)),
-            ("message, encrypted", lambda: self._speak(TONE + 10, True)),
+            ("message", lambda: self._speak(pace.tone + pace.words, False)),
+            ("message, encrypted", lambda: self._speak(pace.tone + pace.words, True)),
+            ("hung up in the greeting", lambda: self._speak(pace.wait, False)),
+            ("hung up in the greeting, encrypted", lambda: self._speak(pace.wait, True)),
+            ("hung up at the tone", lambda: self._speak(pace.tone, False)),
+            ("message, encrypted", lambda: self._speak(pace.tone + 1.5 * pace.words, True)),
             ("cancelled", self._cancelled),
             ("never acknowledged", self._never_acknowledged),
             ("broken off in a new offer", self._half_a_new_offer),
@@ -181,8 +189,7 @@ class Callers:
 
     async def practise(self) -> None:
         """One call of every kind, so that what is made once is there before anything is counted."""
-        await asyncio.gather(*(way() for _, way in self._ways))
-        await asyncio.sleep(40)
+        await asyncio.gather(*(way() for _, way in self._ways), asyncio.sleep(40))
 
     async def keep_calling(self) -> None:
         await asyncio.gather(*(self._caller(number) for number in range(self._calls)))
@@ -224,7 +231,7 @@ class Callers:
         voice = Voice(leg.remote.remote, leg.security.keys)
         self._voices.add(voice)
         try:
-            await asyncio.sleep(1)
+            await asyncio.sleep(min(1.0, self._wait / 2))
             self._voices.press(voice, "0")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(over.wait(), seconds)
@@ -242,7 +249,7 @@ class Callers:
             named = self._named()
             client.send(message("INVITE", client.port, body=offer(self._port), **named))
             client.send(message("CANCEL", client.port, **named))
-            await asyncio.sleep(1)
+            await asyncio.sleep(self._wait)
             for data in client.pending():
                 if data.startswith(b"SIP/2.0 487") or b"CSeq: 1 INVITE" in data:
                     client.send(message("ACK", client.port, **named))
@@ -252,7 +259,7 @@ class Callers:
         async with phone(self._house.port) as client:
             client.send(message("INVITE", client.port, body=offer(self._port), **self._named()))
             await client.response()
-            await asyncio.sleep(2)
+            await asyncio.sleep(self._wait)
 
     async def _half_a_new_offer(self) -> None:
         async with phone(self._house.port) as client:
@@ -264,7 +271,7 @@ class Callers:
             )
             again = named | {"branch": named["branch"] + "b"}
             client.send(message("INVITE", client.port, 2, to_tag=tag, body=offer(self._port), **again))
-            await asyncio.sleep(2)
+            await asyncio.sleep(self._wait)
 
     async def _vanished(self) -> None:
         """Acknowledged, then nothing more: neither sound nor an answer to BYE."""
@@ -275,7 +282,7 @@ class Callers:
             client.send(
                 message("ACK", client.port, to_tag=tag, **(named | {"branch": named["branch"] + "a"}))
             )
-            await asyncio.sleep(3)
+            await asyncio.sleep(self._wait)
 
     async def _refused(self) -> None:
         async with phone(self._house.port) as client:
@@ -285,15 +292,15 @@ class Callers:
                     message("INVITE", client.port, body=body, extra="Require: x\r\n" * (not body), **named)
                 )
                 await client.response()
-            await asyncio.sleep(1)
+            await asyncio.sleep(self._wait)
 
     async def _half_a_handshake(self) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", self._house.port + 1)
         writer.write(struct.pack("!BHH", 22, 0x0301, 200) + b"\x01" + bytes(40))
-        await asyncio.sleep(2)
+        await asyncio.sleep(self._wait)
         writer.close()
         half, other = await asyncio.open_connection("127.0.0.1", self._house.port)
         other.write(message("INVITE", 9, body=offer(), transport="TCP")[:200])
-        await asyncio.sleep(2)
+        await asyncio.sleep(self._wait)
         other.close()
         del reader, half

@@ -15,9 +15,12 @@ from nightbell.core.clock import utc_now
 MANAGER, CLINICIAN = "okafor", "patel"
 
 
-def both(page: Page, what: str) -> None:
+WIDE, NARROW = (1280, False), (390, True)
+
+
+def both(page: Page, what: str, views: tuple[tuple[int, bool], ...] = (WIDE, NARROW)) -> None:
     """Wide by day and narrow by night, and nothing sideways on the smallest phone."""
-    for width, dark in ((1280, False), (390, True)):
+    for width, dark in views:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
         check(page, f"{what} {width}")
@@ -37,7 +40,7 @@ def test_a_gap_needs_a_name_and_is_filled_from_the_calendar(
         rows.first.get_by_role("button", name="Remove").click()
         if page.locator("[name=confirm]").count():
             expect(page.locator("[name=confirm]")).to_be_focused()
-            both(page, "confirm a gap")
+            both(page, "confirm a gap", (NARROW,))
             page.fill("[name=confirm]", "okafor")
             page.keyboard.press("Enter")
             expect(page.locator("main")).to_contain_text("That is not your name")
@@ -76,7 +79,7 @@ def test_a_rotation_by_keyboard(site: Site, signed_in: Callable[..., Page]) -> N
     page.keyboard.press("Enter")
     expect(members).to_have_count(3)
     expect(members.nth(2)).to_be_focused()
-    both(page, "a rotation")
+    both(page, "a rotation", (WIDE,))
     page.locator("[data-add]").nth(1).click()
     page.locator("[name^=days-][value='0']").check()
     page.locator("[data-remove]").last.click()
@@ -92,6 +95,7 @@ def test_a_rotation_by_keyboard(site: Site, signed_in: Callable[..., Page]) -> N
 def test_the_swap_is_a_dialog(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in("rivera")
     page.goto(site.url + "/oncall/")
+    page.emulate_media(reduced_motion="reduce")
     page.get_by_role("link", name="Swap", exact=True).click()
     dialog = page.locator("dialog#swap")
     expect(dialog).to_be_visible()
@@ -105,13 +109,13 @@ def test_the_swap_is_a_dialog(site: Site, signed_in: Callable[..., Page]) -> Non
     page.keyboard.press("Escape")
     expect(dialog).not_to_be_visible()
     page.goto(site.url + "/oncall/swap")
-    both(page, "swap as a page")
+    both(page, "swap as a page", (NARROW,))
 
 
 def test_a_policy_says_what_happens(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in(MANAGER)
     page.goto(site.url + "/oncall/policies")
-    both(page, "who is told")
+    both(page, "who is told", (NARROW,))
     page.goto(site.url + "/oncall/policy/new")
     page.fill("#p-name", "Nights")
     page.click("[data-add]")

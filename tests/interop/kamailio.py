@@ -53,13 +53,14 @@ modparam("registrar", "outbound_mode", 0)
 modparam("auth", "algorithm", "{algorithm}")
 modparam("auth", "nonce_expire", {nonce})
 modparam("rr", "enable_full_lr", 1)
-
+{engine}
 request_route {{
     if (!mf_process_maxfwd_header("10")) {{ sl_send_reply("483", "Too Many Hops"); exit; }}
     if (is_method("OPTIONS") && uri == myself) {{ sl_send_reply("200", "OK"); exit; }}
     if (has_totag()) {{
         loose_route();
         if (is_method("ACK") && !t_check_trans()) {{ t_relay(); exit; }}
+        if (is_method("BYE")) route(SOUND_OVER);
         t_relay();
         exit;
     }}
@@ -77,9 +78,28 @@ request_route {{
         if (!pv_proxy_authenticate("{domain}", "{ha1}", "1")) {{ proxy_challenge("{domain}", "1"); exit; }}
         consume_credentials();
     }}
-    record_route();
-    if (is_method("INVITE") && lookup("location")) {{ t_relay(); exit; }}
+    if (is_method("INVITE") && lookup("location")) {{ route(SOUND); record_route(); t_relay(); exit; }}
     sl_send_reply("404", "Not Found");
+}}
+"""
+WITHOUT = "route[SOUND] { return; }\nroute[SOUND_OVER] { return; }\n"
+# Sound goes by rtpengine, encrypted from there on. SDES-off: a carrier that has DTLS-SRTP only. Who calls chooses the parts:
+# rtpengine offers either and begins itself; of a number that ends in 2 its offer says that it waits, so that we must begin.
+ENGINE = """loadmodule "rtpengine.so"
+loadmodule "textopsx.so"
+modparam("rtpengine", "rtpengine_sock", "udp:127.0.0.1:{port}")
+route[SOUND] {{
+    if ($fU =~ "2$") {{
+        rtpengine_manage("replace-origin ICE=remove SDES-off DTLS=passive transport-protocol=UDP/TLS/RTP/SAVPF");
+        msg_apply_changes();
+        replace_body("a=setup:actpass", "a=setup:passive");
+    }}
+    else rtpengine_manage("replace-origin ICE=remove SDES-off transport-protocol=UDP/TLS/RTP/SAVP");
+    t_on_reply("SOUND");
+}}
+route[SOUND_OVER] {{ rtpengine_manage(); }}
+onreply_route[SOUND] {{
+    if (has_body("application/sdp")) rtpengine_manage("replace-origin ICE=remove transport-protocol=RTP/AVP");
 }}
 """
 
@@ -130,14 +150,17 @@ async def carrier(
     algorithm: str = "MD5",
     grants: int = 600,
     nonce: int = 300,
+    engine: int = 0,
 ) -> AsyncIterator[Kamailio]:
-    """One that is running. nonce: seconds for which it takes one."""
+    """One that is running. nonce: seconds for which it takes one; engine: control port of an rtpengine, by which the sound of
+    the calls to who is registered goes, encrypted with DTLS-SRTP."""
     pair = authority.issue(domain, "127.0.0.1")
     it = Kamailio(folder, free_port())
     (folder / "kamailio.cfg").write_text(
         CONFIG.format(
             domain=domain, port=it.port, tls=it.tls, key=pair.key, certificate=pair.certificate, ca=authority.file,
             grants=grants, nonce=nonce, algorithm=algorithm, ha1=ha1, user=user,
+            engine=ENGINE.format(port=engine) if engine else WITHOUT,
         )
     )  # fmt: skip
     await it.start()

@@ -83,7 +83,7 @@ class Street:
     def __init__(self, root: Path) -> None:
         self.house, self.root = House(root), root
         self.ca = Authority(root)
-        pair = self.ca.issue("127.0.0.1", "localhost")
+        pair = self.ca.issue("127.0.0.1", "::1", "localhost")
         own = self.house.folder / "tls"
         own.mkdir()
         pair.certificate.rename(own / "sip.pem")

@@ -42,7 +42,8 @@ def ha1(algorithm: str) -> str:
 @contextlib.asynccontextmanager
 async def registered(house: House, one: Trunk, authority: Authority) -> AsyncIterator[None]:
     """The phone, whom nobody of this machine may call but by that trunk."""
-    house.settings |= {"NIGHTBELL_SIP_CA": str(authority.file), "NIGHTBELL_RTP_PORTS": "31500-31999"}
+    ports = {"NIGHTBELL_RTP_PORTS": "31500-31999"}
+    house.settings = ports | house.settings | {"NIGHTBELL_SIP_CA": str(authority.file)}
     house.lines[PRACTICE]["number"] = ""  # the last words are short without
     limits = {"local": False, "drain_seconds": 3}
     (house.folder / "snapshot.json").write_bytes(house.signed(2, trunks=[one.to_dict()], limits=limits))

@@ -47,6 +47,7 @@ CELLS = {
     "baresip-udp": ("baresip", "udp", "none", "PCMA"),
     "baresip-tcp": ("baresip", "tcp", "none", "PCMU"),
     "baresip-sdes-tls": ("baresip", "tls", "sdes", "PCMA"),
+    "baresip-sdes-tls-ipv6": ("baresip", "tls6", "sdes", "PCMU"),
     "baresip-dtls-udp": ("baresip", "udp", "dtls", "PCMU"),
     "linphone-udp": ("linphone", "udp", "none", "PCMA"),
     "linphone-tcp": ("linphone", "tcp", "none", "PCMU"),
@@ -67,10 +68,10 @@ class Child:
 
     def __init__(self, street: Street, name: str) -> None:
         stack, way, keys, codec = CELLS[name]
-        uri = street.uri("udp", "[::1]") if way == "udp6" else street.uri(way)
+        uri = street.uri(way.removesuffix("6"), "[::1]" if way.endswith("6") else "127.0.0.1")
         command = [sys.executable, str(HERE / "sound_child.py"), stack, uri, keys, codec, str(street.speech)]
         command += [str(street.root / f"{name}.wav"), "0", str(LONGEST), number_of(name)]
-        command += [str(street.ca.file)] if way == "tls" else []
+        command += [str(street.ca.file)] if way in ("tls", "tls6") else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def press(self, key: str) -> None:

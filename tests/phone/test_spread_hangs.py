@@ -18,7 +18,7 @@ from tests.phone.house import DIALLED, HandCaller, House
 
 from nightbell.core.log import Log
 from nightbell.phone import spread
-from nightbell.phone.endpoint import CallFailed, Endpoint
+from nightbell.phone.endpoint import CallFailed, Endpoint, Limits
 from nightbell.phone.service import Phone
 from nightbell.phone.snapshot import Holder
 from nightbell.phone.spread import Spread
@@ -40,14 +40,14 @@ class Front:
 
 
 @contextlib.asynccontextmanager
-async def front(root: Path) -> AsyncIterator[Front]:
+async def front(root: Path, limits: Limits = Limits()) -> AsyncIterator[Front]:  # noqa: B008
     house, log = House(root), io.StringIO()
     holder = Holder(house.folder)
     environment = house.environment()
     works = Spread((36000, 37999), 2, environment, holder, Log("test", log))
     phone = Phone(house.folder, holder, works, root / "none.sock", Log("test", log))
     await works.begin()
-    endpoint = Endpoint("127.0.0.1", 0, phone.on_call, Log("test", log))
+    endpoint = Endpoint("127.0.0.1", 0, phone.on_call, Log("test", log), limits)
     await endpoint.start()
     house.port = endpoint.port
     phone.attach(endpoint)

@@ -25,6 +25,8 @@ from nightbell.sip.framing import Framer
 from nightbell.sip.message import Response, parse
 from nightbell.sip.rtp import RtpPacket, pack
 
+USUAL = Limits()
+
 
 class Ear(asyncio.DatagramProtocol):
     """The address that an offer names."""
@@ -48,8 +50,11 @@ class Ear(asyncio.DatagramProtocol):
 class Lines:
     """A whole phone in this process, on the quick timers: it gives up on an ACK after 3.2 seconds."""
 
-    def __init__(self, house: House, service: Phone, endpoint: Endpoint, log: io.StringIO, ear: Ear) -> None:
+    def __init__(
+        self, house: House, service: Phone, endpoint: Endpoint, log: io.StringIO, ear: Ear, media: Media
+    ) -> None:
         self.house, self.phone, self.endpoint, self.log, self.ear = house, service, endpoint, log, ear
+        self.media = media
 
     def invite(self, port: int, number: str = DIALLED, **options: Any) -> bytes:
         return message("INVITE", port, uri=f"sip:{number}@127.0.0.1", body=offer(self.ear.port), **options)
@@ -59,19 +64,20 @@ class Lines:
 
 
 @contextlib.asynccontextmanager
-async def lines(root: Path) -> AsyncIterator[Lines]:
-    house, log = House(root), io.StringIO()
+async def lines(root: Path, limits: Limits = USUAL, **changes: object) -> AsyncIterator[Lines]:
+    """changes: as House has them."""
+    house, log = House(root, **changes), io.StringIO()
     media = Media("127.0.0.1", (38000, 39999), asyncio.get_running_loop().call_soon_threadsafe)
     holder = Holder(house.folder)
     engine = Engine(house.folder, holder, media, Log("test", log))
     service = Phone(house.folder, holder, engine, root / "none.sock", Log("test", log))
-    endpoint = Endpoint("127.0.0.1", 0, service.on_call, Log("test", log), timing=QUICK)
+    endpoint = Endpoint("127.0.0.1", 0, service.on_call, Log("test", log), limits, QUICK)
     await endpoint.start()
     service.attach(endpoint)
     service.start()
     wire, ear = await asyncio.get_running_loop().create_datagram_endpoint(Ear, local_addr=("127.0.0.1", 0))
     try:
-        yield Lines(house, service, endpoint, log, ear)
+        yield Lines(house, service, endpoint, log, ear, media)
     finally:
         wire.close()
         await endpoint.close()

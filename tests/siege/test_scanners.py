@@ -103,9 +103,9 @@ async def medians(port: int, names: Collection[str], rounds: int) -> dict[str, f
     return {name: round(statistics.median(found), 2) for name, found in times.items()}
 
 
-@pytest.mark.parametrize("stranger", [False, True])
-def test_a_scan_finds_nothing_and_touches_no_call(tmp_path: Path, stranger: bool) -> None:
-    words = tmp_path / "words"
+async def scanned(house: House, folder: Path, stranger: bool) -> tuple[list[tuple[str, Disguise]], list[str]]:
+    """All tools at once. What those in disguise print, each with its disguise, svmap first; what the others print."""
+    words = folder / "words"
     words.write_text("\n".join([DIALLED, *NOBODYS]) + "\n")
     names = ("-d", str(words), "--force")
     # These two do not keep to the address that they are given: they would come from where the callers are.
@@ -113,63 +113,70 @@ def test_a_scan_finds_nothing_and_touches_no_call(tmp_path: Path, stranger: bool
         ("svwar", "-m", "INVITE", "-e", "100-400", "-t", "0.001"),
         ("svcrack", "-u", DIALLED, "-d", str(words)),
     ]
+    relays = asyncio.gather(
+        disguised(house, folder, "svmap"),
+        *(
+            disguised(house, folder, "svwar", "-m", method, *names)
+            for method in ("INVITE", "REGISTER", "OPTIONS")
+        ),
+        disguised(house, folder, "svcrack", "-u", DIALLED, "-d", str(words)),
+        disguised(house, folder, "svwar", "-m", "OPTIONS", "-e", "100-400", "--force", "-t", "0.001"),
+    )
+    outs = asyncio.gather(
+        tool(folder, house.port, "svmap"),
+        *(tool(folder, house.port, *words_of) for words_of in ([] if stranger else undisguised)),
+    )
+    return await relays, await outs
 
+
+def learnt_nothing(relays: list[tuple[str, Disguise]], outs: list[str], stranger: bool) -> None:
+    for out in outs:
+        assert DIALLED not in out, out
+    for out, relay in relays[1:]:
+        assert relay.passed
+        assert "found nothing" in out, out
+        assert DIALLED not in out
+    heard = b"".join(data for _, relay in relays for data in relay.heard)
+    assert (heard == b"") is stranger
+    assert b"Authenticate" not in heard, "nobody is ever asked for a password"
+
+
+async def noticed(house: House, sip: dict[str, Any], calls: int, stranger: bool) -> None:
+    """What the phone has counted of it, with so many calls of others."""
+    shown = ("strangers", "scanners", "throttled", "calls")
+    print({name: count for name, count in sip.items() if name in shown})
+    if stranger:
+        assert sip["strangers"] >= 5
+        assert sip["in_INVITE"] == calls, "no stranger's message came as far as the parser"
+        assert not any(sip.get(f"in_{name}") for name in ("OPTIONS", "REGISTER", "other"))
+        assert "sip_stranger" in (house.home / "phone.log").read_text()
+    else:
+        assert sip["scanners"] >= 3
+        assert sip["throttled"] > 50
+        print("medians in ms:", await medians(house.port, (DIALLED, *NOBODYS), 5))
+    assert not sip.get("errors")
+
+
+def know_only_callers(house: House) -> None:
+    """The callers come from an address that is a carrier's, the scanner does not."""
+    trunk = {"id": "01K000000000000000000000AA", "name": "t", "kind": "address", "sources": ["127.0.0.1"],
+             "transport": "udp", "plain": True}  # fmt: skip
+    house.stop()
+    (house.folder / "snapshot.json").write_bytes(house.signed(2, trunks=[trunk], limits={"local": False}))
+    house.start()
+
+
+@pytest.mark.parametrize("stranger", [False, True])
+def test_a_scan_finds_nothing_and_touches_no_call(tmp_path: Path, stranger: bool) -> None:
     async def story(house: House) -> None:
         async with Watch(house) as watch, speaking(house, 2) as speakers:
-            relays, *outs = await asyncio.gather(
-                asyncio.gather(
-                    disguised(house, tmp_path, "svmap"),
-                    *(
-                        disguised(house, tmp_path, "svwar", "-m", method, *names)
-                        for method in ("INVITE", "REGISTER", "OPTIONS")
-                    ),
-                    disguised(house, tmp_path, "svcrack", "-u", DIALLED, "-d", str(words)),
-                    disguised(
-                        house, tmp_path, "svwar", "-m", "OPTIONS", "-e", "100-400", "--force", "-t", "0.001"
-                    ),
-                ),
-                tool(tmp_path, house.port, "svmap"),
-                *(tool(tmp_path, house.port, *words_of) for words_of in ([] if stranger else undisguised)),
-            )
-            for out in outs:
-                assert DIALLED not in out, out
-            for out, relay in relays[1:]:
-                assert relay.passed
-                assert "found nothing" in out, out
-                assert DIALLED not in out
-            heard = b"".join(data for _, relay in relays for data in relay.heard)
-            assert (heard == b"") is stranger
-            assert b"Authenticate" not in heard, "nobody is ever asked for a password"
+            learnt_nothing(*await scanned(house, tmp_path, stranger), stranger)
             sip = (await watch.next())["sip"]
-            print(
-                {
-                    name: count
-                    for name, count in sip.items()
-                    if name in ("strangers", "scanners", "throttled", "calls")
-                }
-            )
-            if stranger:
-                assert sip["strangers"] >= 5
-                assert sip["in_INVITE"] == len(speakers.callers), (
-                    "no stranger's message came as far as the parser"
-                )
-                assert not any(sip.get(f"in_{name}") for name in ("OPTIONS", "REGISTER", "other"))
-                assert "sip_stranger" in (house.home / "phone.log").read_text()
-            else:
-                assert sip["scanners"] >= 3
-                assert sip["throttled"] > 50
-                print("medians in ms:", await medians(house.port, (DIALLED, *NOBODYS), 5))
-            assert not sip.get("errors")
+            await noticed(house, sip, len(speakers.callers), stranger)
         speakers.assert_kept()
 
     with running(tmp_path) as house:
-        if stranger:  # the callers come from an address that is a carrier's, the scanner does not
-            trunk = {"id": "01K000000000000000000000AA", "name": "t", "kind": "address", "sources": ["127.0.0.1"],
-                     "transport": "udp", "plain": True}  # fmt: skip
-            house.stop()
-            (house.folder / "snapshot.json").write_bytes(
-                house.signed(2, trunks=[trunk], limits={"local": False})
-            )
-            house.start()
+        if stranger:
+            know_only_callers(house)
         asyncio.run(story(house))
         assert traces(house) == []

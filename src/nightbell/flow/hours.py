@@ -142,6 +142,8 @@ def _timeline(calendar: Calendar, closures: list[Closure], zone: ZoneInfo, first
     )  # a week without hours need not be searched for them
     for ahead in range((REOPENS_WITHIN if opens else ENDS_WITHIN).days + 3):
         day = first + timedelta(days=ahead)
+        if ahead and not edges and _rests(calendar, day) and _rests(calendar, day - timedelta(days=1)):
+            continue  # nothing changes at its midnight; how quickly a line is found must not tell whose it is
         spans = _spans(calendar, zone, day)
         midnight, next_midnight = _instant(day, 0, zone), _instant(day + timedelta(days=1), 0, zone)
         cuts = {edge for edge in edges if midnight < edge < next_midnight}
@@ -149,6 +151,11 @@ def _timeline(calendar: Calendar, closures: list[Closure], zone: ZoneInfo, first
             _, kind, name = next(span for span in reversed(spans) if span[0] <= start)
             closed = any(_active(one, start) for one in closures)
             yield (start, Kind.CLOSURE, "") if closed else (start, kind, name)
+
+
+def _rests(calendar: Calendar, day: date) -> bool:
+    """Whether it is a whole day without hours, and no holiday."""
+    return calendar.week[day.weekday()].opens is None and day not in calendar.holidays
 
 
 def _spans(calendar: Calendar, zone: ZoneInfo, day: date) -> list[_Span]:

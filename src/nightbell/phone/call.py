@@ -108,25 +108,25 @@ class Call:
             self._leg.reject(503)
             self._house.over(self)
             return
-        self._leg.on_end = self._ended
-        self._leg.on_media = self._moved
+        self._leg.on_end, self._leg.on_media = self._ended, self._moved
         self._leg.heard = self._speaks
-        self._leg.received = self._packets
+        self._leg.received = self._session.signs
         self._leg.on_confirmed = self._confirmed
         self._securing = Securing(self._session, self._without_keys)
         self._securing.agree(self._leg.security, peer.address)
         self._answered = clock.monotonic()
-        self._recording = self._open_recording()
         local = self._house.local_address(self._leg), self._session.local[1]
-        self._leg.answer(local, self._codec, identity().fingerprint)
+        try:
+            self._leg.answer(local, self._codec, identity().fingerprint)
+        finally:  # no caller waits for the disk, and a call that could not be answered leaves its trace too
+            self._recording = self._open_recording()
         self._up = True
         self._house.told("call_started", capture=self.capture)
         longest = LONGEST_BESIDE_MESSAGE + self._number.line.plan.max_seconds
         self._longest = self._loop.call_later(longest, self.drain)
-        if self._recording is not None and self._number.line.test:
-            self._recording.note(Mark(0, self._trial()))
         if self._recording is not None:
-            for mark in self._leg.marks:
+            trial = (self._trial(),) if self._number.line.test else ()
+            for mark in (*trial, *self._leg.marks):
                 self._recording.note(Mark(0, mark))
         self._feed(model.Answered(self._recording is not None))
 

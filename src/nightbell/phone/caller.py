@@ -106,6 +106,7 @@ class Caller:
         )  # fmt: skip
         self._answered = clock.monotonic()
         leg.on_end = self._over
+        leg.received = lambda: self._sound.received
 
         def moved(remote: AudioOffer) -> None:
             self._sound.begin(remote, leg.codec, leg.security)

@@ -188,7 +188,7 @@ class Sounded:
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """Of each call: its number, packets of sound so far, and whether that is enough to say that somebody is heard."""
+    """Of each call: its number, datagrams of its sound so far, and whether that is enough to say that somebody is heard."""
 
     calls: tuple[tuple[int, int, bool], ...]
 

@@ -1,4 +1,5 @@
 """Sound in and out: one thread that plays on a 20 ms tick and looks into each call's RTP socket every fourth one.
+The calls take turns within a tick, so that SIP on the same core waits for a few of them and not for all.
 
 No jitter buffer and no decoding: payloads go, placed by their timestamps, straight to the recorder.
 The thread owns the sockets; the event loop hands it work by plain assignment and a queue, and gets
@@ -19,13 +20,19 @@ from collections.abc import Callable, Collection
 from nightbell.core import clock
 from nightbell.core.errors import TemporaryError
 from nightbell.phone.datagrams import Basket
+from nightbell.phone.protection import Pen
 from nightbell.phone.session import Counters, Listener, Peer, Session
 
 TICK = 0.02
+SLICES = 2  # of a tick: each more wakes the thread 50 times a second more
+STEP = TICK / SLICES
 CATCH_UP = 0.2  # a longer stall is skipped, not sent as a burst
 LANES = 4  # a steady call is visited every so many ticks: a key is known within 80 ms
 KEEP_ALIVE = 50  # ticks between packets while nothing is played, when silence is not sent
 RECEIVE_BUFFER = 262_144
+
+
+Groups = tuple[dict[Session, None], ...]
 
 
 class NoPort(TemporaryError):
@@ -50,6 +57,7 @@ class Media:
         # The kernel writes as much of a source's name as its family has. In a basket of both, a short name would end
         # in the long one that lay there before, and be nobody's.
         self.baskets = {family: Basket() for family in (socket.AF_INET, socket.AF_INET6)}
+        self.pen = Pen()
         self.ticks, self.late_ticks, self.worst_lag = 0, 0, 0.0
         self.send_silence = send_silence
         # Shuffled, since a packet to the right port confirms a call: the next one must not follow from the last.
@@ -57,10 +65,12 @@ class Media:
         self._ports = list(range(ports[0] + ports[0] % 2, ports[1] + 1, 2))
         secrets.SystemRandom().shuffle(self._ports)
         self._next = 0
-        self._sessions: dict[Session, None] = {}
-        self._lanes: tuple[dict[Session, None], ...] = tuple({} for _ in range(LANES))
-        self._brisk: dict[Session, None] = {}  # visited at every tick
-        self._talking: dict[Session, None] = {}
+        self._sessions: dict[Session, int] = {}  # each with its turn among all steps of LANES ticks
+        self._turns = [0] * (LANES * SLICES)  # sessions of each turn
+        self._steps = self._turn = 0
+        self._lanes: Groups = tuple({} for _ in self._turns)
+        self._brisk: Groups = tuple({} for _ in range(SLICES))  # visited at every tick
+        self._talking: Groups = tuple({} for _ in range(SLICES))
         self._orders: deque[Callable[[], None]] = deque()
         self._wake = threading.Event()
         self._running = True
@@ -132,55 +142,95 @@ class Media:
         raise NoPort("a call's sound", "every RTP port is in use", "widen NIGHTBELL_RTP_PORTS")
 
     def _run(self) -> None:
-        due = clock.monotonic() + TICK
+        due = clock.monotonic() + STEP
         while self._running:
             self._obey()
             if not self._sessions:
                 self._wake.wait(1.0)
-                due = clock.monotonic() + TICK
+                due = clock.monotonic() + STEP
                 self._wake.clear()
                 continue
             delay = due - clock.monotonic()
             if delay > 0:
                 time.sleep(delay)
-            now = clock.monotonic()
-            due = self._send(now, due)
-            self._receive(now)
+            due = self._work(clock.monotonic(), due)
 
     def _obey(self) -> None:
         while self._orders:
             try:
                 self._orders.popleft()()
-            except Exception:  # as in _receive; a loop that has ended takes no more callbacks
+            except Exception:  # as in _visit; a loop that has ended takes no more callbacks
                 self.counters.bad += 1
 
     def _add(self, session: Session) -> None:
-        self._sessions[session] = self._brisk[session] = None
+        turn = self._turns.index(min(self._turns))
+        self._turns[turn] += 1
+        self._sessions[session] = turn
+        self._brisk[turn % SLICES][session] = None
 
     def _drop(self, session: Session) -> None:
-        if session in self._sessions:
-            for group in (self._sessions, self._brisk, self._talking, *self._lanes):
-                group.pop(session, None)
+        turn = self._sessions.pop(session, None)
+        if turn is not None:
+            self._turns[turn] -= 1
+            for groups in (self._brisk, self._talking, self._lanes):
+                groups[turn % len(groups)].pop(session, None)
             session.closed()
             self.counters.add(session.counters)
 
     def _let_speak(self, session: Session) -> None:
-        if session in self._sessions:
-            self._talking[session] = None
+        turn = self._sessions.get(session)
+        if turn is not None:
+            self._talking[turn % SLICES][session] = None
 
     def _quicken(self, session: Session) -> None:
-        if session in self._sessions:
-            for lane in self._lanes:
-                lane.pop(session, None)
-            self._brisk[session] = None
+        turn = self._sessions.get(session)
+        if turn is not None:
+            self._lanes[turn].pop(session, None)
+            self._brisk[turn % SLICES][session] = None
 
-    def _receive(self, now: float) -> None:
+    def _work(self, now: float, due: float) -> float:
+        """Do all steps that are due; the time of the next one."""
+        lag = now - due
+        if lag > self.worst_lag:
+            self.worst_lag = lag
+        if lag > TICK:
+            self.late_ticks += 1
+        steps = 1 + int(max(0.0, lag) / STEP)
+        self._play(min(steps, int(CATCH_UP / STEP)))
+        # One turn, however many steps were due: nobody's is passed over for being late.
+        self._turn = (self._turn + 1) % len(self._turns)
+        self._receive(self._turn, now)
+        return due + steps * STEP
+
+    def _play(self, steps: int) -> None:
+        """The next so many steps; what is late of one call goes out together."""
+        before, end = self._steps, self._steps + steps
+        for part in range(SLICES):
+            last = end - (end - part) % SLICES
+            count = (last - before + SLICES - 1) // SLICES
+            if count > 0:
+                self.ticks = last // SLICES
+                self._speak(part, count)
+        self._steps, self.ticks = end, end // SLICES
+
+    def _speak(self, part: int, ticks: int) -> None:
+        silence, talking = self.send_silence, self._talking[part]
+        everyone = [one for one, turn in self._sessions.items() if turn % SLICES == part] if silence else None
+        for session in list(talking) if everyone is None else everyone:
+            try:
+                if not session.tick(ticks, silence):
+                    talking.pop(session, None)
+            except Exception:  # as in _visit
+                session.counters.unsent += 1
+
+    def _receive(self, turn: int, now: float) -> None:
         """Visit those whose turn it is: no exception ends a round."""
-        for session in list(self._brisk):
+        brisk, lane = self._brisk[turn % SLICES], self._lanes[turn]
+        flooded = [session for session in lane if self._visit(session, now)]
+        for session in list(brisk):
             if not self._visit(session, now) and session.steady:
-                del self._brisk[session]
-                min(self._lanes, key=len)[session] = None
-        flooded = [session for session in self._lanes[self.ticks % LANES] if self._visit(session, now)]
+                del brisk[session]
+                self._lanes[self._sessions[session]][session] = None
         for session in flooded:
             self._quicken(session)
 
@@ -194,21 +244,3 @@ class Media:
         except Exception:  # one call's trouble must not cost the others their sound
             session.counters.bad += 1
         return more
-
-    def _send(self, now: float, due: float) -> float:
-        """Send all frames that are due; the time of the next tick."""
-        lag = now - due
-        if lag > self.worst_lag:
-            self.worst_lag = lag
-        if lag > TICK:
-            self.late_ticks += 1
-        ticks = 1 + int(max(0.0, lag) / TICK)
-        sent = min(ticks, int(CATCH_UP / TICK))
-        self.ticks += sent
-        for session in list(self._sessions if self.send_silence else self._talking):
-            try:
-                if not session.tick(sent, self.send_silence):
-                    self._talking.pop(session, None)
-            except Exception:  # as in _visit
-                session.counters.unsent += 1
-        return due + ticks * TICK

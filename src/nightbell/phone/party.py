@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from nightbell.core.capture import Codec
 from nightbell.phone.datagrams import Address, Basket
-from nightbell.phone.protection import Protection
+from nightbell.phone.protection import Pen, Protection
 from nightbell.sip import codecs, g711
-from nightbell.sip.rtp import RTP_HEADER
+from nightbell.sip.rtp import HEADER_BYTES, RTP_HEADER
 from nightbell.sip.srtp import SrtpKeys
 
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ _VOICE_LEVEL = 4  # mean of |sample| / 16: about -52 dBFS. Too low only costs si
 
 class Engine(Protocol):
     """What a session needs of phone.media. post: call in the event loop; order: call in the media thread; ticks: of
-    20 ms that were sent until now; baskets: by address family."""
+    20 ms that were sent until now; baskets: by address family; pen: of the media thread."""
 
     post: Callable[..., object]
     ticks: int
     baskets: dict[socket.AddressFamily, Basket]
+    pen: Pen
 
     def order(self, act: Callable[[], None]) -> None: ...
 
@@ -104,29 +105,39 @@ class Peer:
 class Outgoing:
     """What all our packets of a call have in common, over moves and new keys: one source, one sequence, one clock."""
 
+<<<<<<< HEAD
     __slots__ = ("_marker", "_sequence", "_ssrc", "_start", "sent_at", "until")
+=======
+    __slots__ = ("_marker", "_pen", "_sequence", "_ssrc", "_start", "_step", "sent_at")
+>>>>>>> main
 
-    def __init__(self, ticks: int) -> None:
+    def __init__(self, ticks: int, codec: Codec, pen: Pen) -> None:
         """ticks: of 20 ms, as `packet` counts them."""
         # Below 2**15, so that nobody who misses the first packets guesses the roll-overs wrong (RFC 3711 §3.3.1).
         self._sequence = secrets.randbits(15)
         self._start = secrets.randbits(32)
         self._ssrc = secrets.randbits(32)
         self._marker = 0x80
+        self._pen, self._step = pen, codecs.frame_ticks(codec)
         self.sent_at = ticks
         self.until = 0  # where the sound that was passed on ends, see `relayed`
 
-    def packet(self, frame: bytes, number: int, peer: Peer, protection: Protection | None) -> bytes:
-        """The frame of that tick, ready to be sent. Raises NoProtection."""
+    def packet(
+        self, frame: bytes, number: int, payload_type: int, protection: Protection | None
+    ) -> memoryview:
+        """The frame of that tick, ready to be sent; it lies there until the next one. Raises NoProtection."""
         if number - self.sent_at > 1:
             self._marker = 0x80  # sound after a pause (RFC 3551 §4.1)
-        timestamp = (self._start + number * codecs.frame_ticks(peer.codec)) & 0xFFFFFFFF
-        header = RTP_HEADER.pack(
-            0x80, peer.payload_type | self._marker, self._sequence, timestamp, self._ssrc
+        pen, timestamp = self._pen, (self._start + number * self._step) & 0xFFFFFFFF
+        view, size = pen.view, HEADER_BYTES + len(frame)
+        RTP_HEADER.pack_into(
+            view, 0, 0x80, payload_type | self._marker, self._sequence, timestamp, self._ssrc
         )
+        view[HEADER_BYTES:size] = frame
         self.sent_at = number
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._marker = 0
+<<<<<<< HEAD
         return header + frame if protection is None else protection.seal(header + frame)
 
     def relayed(self, frame: bytes, at: int, ticks: int, peer: Peer, protection: Protection | None) -> bytes:
@@ -153,3 +164,6 @@ class Outgoing:
         """The next sound is ours: nothing that was passed on may lie later. now: the place of the next frame."""
         self._start = (self._start + max(0, self.until - now)) & 0xFFFFFFFF
         self.until = 0
+=======
+        return view[:size] if protection is None else view[: protection.seal_in(pen, size)]
+>>>>>>> main

@@ -19,11 +19,13 @@ WINDOW = 512  # packets: what comes later than ten seconds, or twice, is a repla
 MOST_SOURCES = 32  # SSRCs of one caller; each costs memory for as long as the call lasts
 REPLAYED = frozenset({9, 10})  # srtp_err_status_replay_fail, srtp_err_status_replay_old
 REFUSED = 1  # srtp_err_status_fail
+_MOST = 65_536  # bytes of a packet; the longest that an Opus frame can make is a little shorter
 _LONGEST_TRAILER = 16 + 128
 
 _ffi: Any = binding.ffi
 _lib: Any = binding.lib
 unprotect = _lib.srtp_unprotect
+_protect = _lib.srtp_protect
 
 _BASE = {
     "AEAD_AES_256_GCM": Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
@@ -55,16 +57,27 @@ def _context(keys: SrtpKeys, key: bytes, direction: int) -> Any:
     return _ffi.gc(made, lambda handle: _lib.srtp_dealloc(handle[0]))
 
 
+class Pen:
+    """Memory in which packets are made and encrypted, one after the other. For one thread."""
+
+    __slots__ = ("length", "pointer", "view")
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_MOST + _LONGEST_TRAILER))
+        self.pointer = _ffi.from_buffer(self.view)
+        self.length = _ffi.new("int *")
+
+
 class Protection:
     """One call's SRTP contexts. For one thread. Raises NoProtection."""
 
-    __slots__ = ("_inbound", "_outbound", "_sources", "inbound", "keys")
+    __slots__ = ("_inbound", "_outbound", "_sources", "inbound", "keys", "outbound")
 
     def __init__(self, keys: SrtpKeys) -> None:
         self.keys = keys
         self._inbound = _context(keys, keys.theirs, Policy.SSRC_ANY_INBOUND)
         self._outbound = _context(keys, keys.ours, Policy.SSRC_ANY_OUTBOUND)
-        self.inbound = self._inbound[0]
+        self.inbound, self.outbound = self._inbound[0], self._outbound[0]
         """For `unprotect(inbound, pointer, pointer to the length)`: 0, or why the packet is not to be believed."""
         self._sources: set[int] = set()
 
@@ -87,10 +100,14 @@ class Protection:
 
     def seal(self, packet: bytes) -> bytes:
         """The packet to send. Raises NoProtection: the keys are used up."""
-        size = len(packet)
-        memory = _ffi.new("unsigned char[]", size + _LONGEST_TRAILER)
-        _ffi.memmove(memory, packet, size)
-        length = _ffi.new("int *", size)
-        if _lib.srtp_protect(self._outbound[0], memory, length):
+        pen, size = Pen(), len(packet)
+        pen.view[:size] = packet
+        return bytes(pen.view[: self.seal_in(pen, size)])
+
+    def seal_in(self, pen: Pen, size: int) -> int:
+        """Encrypt the packet that fills so much of the pen; how much of it is to be sent. Raises NoProtection."""
+        length = pen.length
+        length[0] = size
+        if _protect(self.outbound, pen.pointer, length):
             raise NoProtection("a call's encryption", "a packet cannot be encrypted")
-        return bytes(_ffi.buffer(memory, length[0]))
+        return int(length[0])

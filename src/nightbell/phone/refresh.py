@@ -11,6 +11,7 @@ from nightbell.phone.transport import Peer
 from nightbell.sip import timers
 from nightbell.sip.dialog import Dialog
 from nightbell.sip.message import Response, build_request
+from nightbell.sip.presence import GONE
 from nightbell.sip.timers import Expiry
 
 GRACE = 5.0  # seconds between two looks at an unrefreshed call whose caller still speaks
@@ -43,11 +44,19 @@ class Refreshed(Protocol):
         ...
 
     def voices(self) -> int | None:
-        """How many packets of sound came so far; None where that is not known."""
+        """How many datagrams of its sound came so far; None where that is not known."""
         ...
 
     def once_heard(self) -> bool:
         """Whether sound came at all."""
+        ...
+
+    def asked(self) -> bool:
+        """Whether we wait for a sign of life: then a refresh waits too."""
+        ...
+
+    def alive(self) -> None:
+        """The other side answered."""
         ...
 
     def lost(self, cause: int, text: str) -> None:
@@ -65,6 +74,7 @@ class Refresher:
         self._least, self._tries, self._heard = timers.MIN_SE, 0, -1
         self._stopped = False
         self.asking = False  # an INVITE of ours is under way: theirs must wait
+        self.waiting = False  # a refresh of ours waits for its answer
 
     def begin(self, expiry: Expiry | None) -> None:
         """Start anew with what was agreed; None: this call has no timer (any more)."""
@@ -116,10 +126,10 @@ class Refresher:
         dialog, expiry = self._call.dialog, self._expiry
         if dialog is None or expiry is None or self._stopped:
             return
-        if self._call.changing():
+        if self._call.changing() or self._call.asked():
             self._arm(GLARE, self._refresh)
             return
-        self._tries += 1
+        self._tries, self.waiting = self._tries + 1, True
         self._layer.counters["refreshes"] += 1
         lines = timers.request_lines(expiry, self._least)
         if self._call.updates:
@@ -163,15 +173,19 @@ class Refresher:
     def _answered(self, response: Response | None) -> None:
         if response is None or response.code >= 200:
             self._final(response)
+        elif self.asking:
+            self.waiting = False  # a provisional answer to an INVITE may be all that ever comes
 
     def _final(self, response: Response | None) -> None:
         """What the other side says to our refresh (§10)."""
-        self.asking = False
+        self.asking = self.waiting = False
         if self._stopped or self._expiry is None:
             return
-        if response is None or response.code in (408, 481):
+        if response is None or response.code in GONE:
             self._unreached()
-        elif response.code < 300:
+            return
+        self._call.alive()
+        if response.code < 300:
             self._agreed(response)
         else:
             self._refused(response, self._expiry)

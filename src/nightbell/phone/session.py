@@ -32,8 +32,8 @@ class Session(Speaker):
     """The sound of one call. Made by `Media.open`; methods are for the event loop's thread."""
 
     __slots__ = (
-        "_basket", "_brisk", "_dtmf", "_early", "_family", "_handle", "_held", "_latched", "_newcomer", "_placement", "_sdp_name",
-        "_shaking", "_since", "_sink", "on_dtls", "voice_at",
+        "_basket", "_brisk", "_dtmf", "_early", "_family", "_handle", "_held", "_latched", "_newcomer", "_others", "_placement",
+        "_sdp_name", "_shaking", "_since", "_sink", "on_dtls", "voice_at",
     )  # fmt: skip
 
     def __init__(self, sock: socket.socket, peer: Peer, listener: Listener, media: Engine) -> None:
@@ -47,6 +47,7 @@ class Session(Speaker):
         self._sink: Sink | None = None
         self._placement: Placement | None = None
         self._held = self._brisk = False
+        self._others = 0
         self._early: list[bytes] = []
         self._shaking: tuple[bytes, ...] = ()  # who does a handshake may be heard before we have the keys
         self._meet(peer)
@@ -134,6 +135,11 @@ class Session(Speaker):
         A busy machine may leave seconds of speech in the socket: hanging up must not cost them.
         """
         self._media.order(lambda: self._last_of_it(then))
+
+    def signs(self) -> int:
+        """How many datagrams the other side sent, of whatever kind: sound, keys, reports, handshakes, checks of the way. More
+        than so many may be counted; none are when none came."""
+        return self.counters.received + self._others
 
     def close(self) -> None:
         """Give the port back. Idempotent."""
@@ -233,6 +239,7 @@ class Session(Speaker):
 
     def _rare(self, source: bytes, data: bytes, now: float) -> None:
         """One datagram that is not simply the next packet of the known source."""
+        self._others += source in (self._latched, self._sdp_name)
         if data and 20 <= data[0] <= 63 and self.on_dtls is not None:
             self._handshakes(source, data, now, self.on_dtls)
             return

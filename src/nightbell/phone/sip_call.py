@@ -14,6 +14,7 @@ from nightbell.phone.layer import Layer
 from nightbell.phone.refresh import Refresher
 from nightbell.phone.sip_transactions import Repeater, Server
 from nightbell.phone.transport import Peer
+from nightbell.phone.watch import Watch
 from nightbell.sip import history, negotiation, sdp, timers
 from nightbell.sip.dialog import Dialog
 from nightbell.sip.message import ALLOW, Request, Response, listed
@@ -65,7 +66,7 @@ class Call:
         # Whether sound of the other side arrives. Some stacks never repeat a lost ACK (baresip): a caller who is
         # being recorded must not be cut off for that after 32 s.
         self.heard: Callable[[], bool] | None = None
-        # How many packets of sound came so far: a caller who still speaks is not cut off for a refresh that stays away.
+        # How many datagrams of its sound came so far: who still speaks is not cut off for a refresh that stays away.
         self.received: Callable[[], int] | None = None
         self.updates = False
         self.marks: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ class Call:
         self._session, self._version, self._described = secrets.randbits(31), 0, b""
         self._reason: tuple[tuple[str, str], ...] = ()
         self._refresher = Refresher(self, self._layer)
+        self._watch = Watch(self, self._layer)
 
     def hangup(self, cause: int = 0, text: str = "") -> None:
         """End the call from our side; `on_end('bye')` follows from the loop. cause, text: why, for the other side (RFC 3326):
@@ -100,7 +102,9 @@ class Call:
         request, dialog = server.request, self.dialog
         if dialog is None or request.sender.tag != dialog.remote_tag:
             server.respond(481)
-        elif not dialog.accepts(request):
+            return
+        self._watch.alive()
+        if not dialog.accepts(request):
             self._layer.counters["old_cseq"] += 1
             server.respond(500)
         elif request.method == "BYE":
@@ -129,6 +133,8 @@ class Call:
     def _confirmed(self) -> None:
         if self._leaving:
             self._bye()
+        else:
+            self._watch.begin()
 
     def _bye_received(self) -> None:
         self._end("bye")
@@ -214,6 +220,7 @@ class Call:
             return
         self._leaving = True
         self._refresher.stop()
+        self._watch.stop()
         if self._repeater is None:
             self._bye()
 
@@ -237,6 +244,7 @@ class Call:
             self._repeater.acknowledged()
             self._repeater = None
         self._refresher.stop()
+        self._watch.stop()
         self._calls.drop(self)
 
     def _because(self, cause: int, text: str) -> None:
@@ -250,7 +258,7 @@ class Call:
     def _provisional_acknowledged(self, server: Server) -> None:
         server.respond(481)
 
-    # What the session timer needs (refresh.Refreshed).
+    # What the session timer and the watch need (refresh.Refreshed, watch.Watched).
 
     def way(self) -> Peer:
         if self.dialog is not None:
@@ -288,6 +296,15 @@ class Call:
     def voices(self) -> int | None:
         return None if self.received is None else self.received()
 
+    def asked(self) -> bool:
+        return self._watch.asking
+
+    def busy(self) -> bool:
+        return self._repeater is not None or self._refresher.waiting
+
+    def alive(self) -> None:
+        self._watch.alive()
+
     def once_heard(self) -> bool:
         return self.heard is not None and self.heard()
 
@@ -295,6 +312,8 @@ class Call:
         self._because(cause, text)
         self._leave()
         self._tell_end("timeout")
+        if self._repeater is None:
+            self.forget()  # nobody waits for the answer to the BYE
 
     def _tell_end(self, reason: str) -> None:
         if self.ended:

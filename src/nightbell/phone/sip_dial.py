@@ -180,6 +180,7 @@ class OutgoingCall(Call):
         if self._abandoned or self.outcome.done():
             self._leave()
         else:
+            self._watch.begin()
             self.outcome.set_result(self)
 
     def _dialog_of(self, response: Response) -> Dialog:

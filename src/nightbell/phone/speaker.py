@@ -35,7 +35,7 @@ class Speaker:
         self.peer = peer
         self._listener, self._media = listener, media
         self._job: Job | None = None
-        self._outgoing = Outgoing(media.ticks)
+        self._outgoing = Outgoing(media.ticks, peer.codec, media.pen)
         self._protection: Protection | None = None
         self._target: Address = mapped(peer.address, sock.family)
         # An INVITE and the address in it may be forged. Until somebody is known to be there nothing is sent to
@@ -115,11 +115,11 @@ class Speaker:
 
     def _frame(self, frame: bytes, number: int) -> None:
         peer = self.peer
-        data = self._outgoing.packet(frame, number, peer, self._protection)
+        data = self._outgoing.packet(frame, number, peer.payload_type, self._protection)
         if not peer.mute and self._send(data, self._target):
             self.counters.sent += 1
 
-    def _send(self, data: bytes, to: Address) -> bool:
+    def _send(self, data: bytes | memoryview, to: Address) -> bool:
         try:
             self.socket.sendto(data, to)
         except OSError:  # buffer full, or an ICMP error of an earlier datagram

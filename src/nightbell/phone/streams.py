@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from nightbell.phone.tls import TlsBroken, TlsStream
 from nightbell.sip.framing import BrokenStream, Framer
+from nightbell.sip.presence import Patience
 
 PING = b"\r\n\r\n"
 DEAD_MS = 20_000  # a connection of ours whose peer acknowledges nothing for so long is gone
@@ -51,7 +52,8 @@ class Limits:
     unknown, unknown_per_host: the same for those that only a certificate can make known, of all and of one host; rate and
     burst: requests a second from one source that begin something; quiet: calls a minute from one number of a trunk in
     which nobody said anything, quiet_local: the same for a source without a trunk; ping: seconds between keep-alives on
-    connections that we opened; pong: how long an answer to one may take.
+    connections that we opened; pong: how long an answer to one may take; patience: how long a call may be without a sign of
+    its other side.
     """
 
     transactions: int = 4_000
@@ -73,6 +75,7 @@ class Limits:
     quiet_local: int = 600
     ping: float = 25.0
     pong: float = 10.0
+    patience: Patience = Patience()  # noqa: RUF009
 
 
 class Owner(Protocol):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -63,7 +64,9 @@ class EpochPublic:
             raise UnknownFormat("a sealing key epoch", "'id' or 'public' is missing or garbled") from error
 
 
+@lru_cache(4)
 def _public_key(data: bytes) -> MLKEM768X25519PublicKey:
+    """Read once, not for each call: the new epoch, the one before, and some room."""
     if len(data) != PUBLIC_SIZE or data[:1] != VERSION:
         raise UnknownFormat("a sealing public key", f"it is not version 1 of {PUBLIC_SIZE} bytes")
     try:

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.phone.rtp_phone import Listener, Phone, Taken, audio, opened, quiet, until
 
 from nightbell.core.capture import Codec
-from nightbell.phone.media import Media, NoPort
+from nightbell.phone.media import LANES, SLICES, Media, NoPort
 from nightbell.phone.session import Peer
 from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket
@@ -100,6 +100,26 @@ def test_it_believes_the_address_of_the_sdp_at_once_and_no_stranger_after_it(
     assert listener.keys.empty()
 
 
+def test_what_the_other_side_sends_is_a_sign_of_it_and_what_strangers_send_is_not(
+    media: Media, phone: Phone
+) -> None:
+    session, _, _ = opened(media, phone)
+    stranger = Phone()
+    report, check = b"\x81\xc9\0\1\0\0\0\7", b"\0\1\0\0\x21\x12\xa4\x42" + bytes(12)
+    stranger.send(session, audio(1, ssrc=66))
+    for data in (report, check):
+        stranger.socket.sendto(data, session.local)
+    quiet(session)
+    assert session.counters.strangers == 2
+    assert session.signs() == 0
+    for number, data in enumerate((report, check)):
+        phone.socket.sendto(data, session.local)
+        until(lambda: session.signs() == number + 1)  # noqa: B023
+    phone.send(session, audio(1))
+    until(lambda: session.signs() > 2)
+    stranger.socket.close()
+
+
 def test_it_takes_the_first_that_speaks_when_the_sdp_address_stays_silent(media: Media, phone: Phone) -> None:
     listener, taken = Listener(), Taken()
     behind_nat = Peer(("192.0.2.1", 4000), Codec.PCMU, 0, 101)
@@ -178,6 +198,32 @@ def test_it_plays_frames_in_order_at_their_pace_and_tells_the_end(media: Media, 
     steps = {(b.timestamp - a.timestamp) & 0xFFFFFFFF for a, b in itertools.pairwise(got)}
     assert steps == {160}
     assert listener.ends.get(timeout=1) == 42
+
+
+def test_calls_that_take_turns_each_hear_every_frame_once(media: Media) -> None:
+    # One more than there are turns: two calls share one, and all of them go on when some have left.
+    frames = [bytes([number]) * 160 for number in range(10)]
+    phones = [Phone() for _ in range(LANES * SLICES + 1)]
+    pairs = [opened(media, phone) for phone in phones]
+    for session, _, _ in pairs[::3]:
+        session.close()
+    for session, _, _ in pairs:
+        session.play(frames, 1)
+    for number, (phone, (session, listener, taken)) in enumerate(zip(phones, pairs, strict=True)):
+        if number % 3:
+            got = [phone.receive() for _ in range(10)]
+            assert [packet.payload for packet in got] == frames
+            assert {b.timestamp - a.timestamp & 0xFFFFFFFF for a, b in itertools.pairwise(got)} == {160}
+            assert {b.sequence - a.sequence & 0xFFFF for a, b in itertools.pairwise(got)} == {1}
+            assert listener.ends.get(timeout=1) == 1
+            for count in (1, 2):  # the second comes to a call that is looked into less often
+                phone.send(session, audio(count))
+                until(lambda: len(taken) == count)  # noqa: B023
+        phone.socket.close()
+    for session, _, _ in pairs:
+        session.close()
+    until(lambda: media.open_ports == 0)
+    assert not any((*media._brisk, *media._lanes, *media._talking))
 
 
 @pytest.mark.parametrize(("send_silence", "least", "most"), [(False, 1, 3), (True, 40, 70)])
