@@ -105,11 +105,7 @@ class Peer:
 class Outgoing:
     """What all our packets of a call have in common, over moves and new keys: one source, one sequence, one clock."""
 
-<<<<<<< HEAD
-    __slots__ = ("_marker", "_sequence", "_ssrc", "_start", "sent_at", "until")
-=======
-    __slots__ = ("_marker", "_pen", "_sequence", "_ssrc", "_start", "_step", "sent_at")
->>>>>>> main
+    __slots__ = ("_marker", "_pen", "_sequence", "_ssrc", "_start", "_step", "sent_at", "until")
 
     def __init__(self, ticks: int, codec: Codec, pen: Pen) -> None:
         """ticks: of 20 ms, as `packet` counts them."""
@@ -128,8 +124,8 @@ class Outgoing:
         """The frame of that tick, ready to be sent; it lies there until the next one. Raises NoProtection."""
         if number - self.sent_at > 1:
             self._marker = 0x80  # sound after a pause (RFC 3551 §4.1)
-        pen, timestamp = self._pen, (self._start + number * self._step) & 0xFFFFFFFF
-        view, size = pen.view, HEADER_BYTES + len(frame)
+        view, timestamp = self._pen.view, (self._start + number * self._step) & 0xFFFFFFFF
+        size = HEADER_BYTES + len(frame)
         RTP_HEADER.pack_into(
             view, 0, 0x80, payload_type | self._marker, self._sequence, timestamp, self._ssrc
         )
@@ -137,12 +133,13 @@ class Outgoing:
         self.sent_at = number
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._marker = 0
-<<<<<<< HEAD
-        return header + frame if protection is None else protection.seal(header + frame)
+        return self._sealed(size, protection)
 
-    def relayed(self, frame: bytes, at: int, ticks: int, peer: Peer, protection: Protection | None) -> bytes:
+    def relayed(
+        self, frame: bytes, at: int, ticks: int, peer: Peer, protection: Protection | None
+    ) -> memoryview:
         """Somebody else's payload, passed on at its own place on our clock. at: ticks of the codec's clock, where `packet`'s
-        are number * frame_ticks; ticks: as for `Outgoing`. Raises NoProtection.
+        are number * frame_ticks; ticks: as for `Outgoing`. As `packet` else.
 
         What went missing leaves out its numbers, so that a player can tell it from a pause in speaking.
         """
@@ -151,19 +148,22 @@ class Outgoing:
             self._marker = 0x80
         else:
             self._sequence = (self._sequence + gap // frame_ticks) & 0xFFFF
-        timestamp = (self._start + at) & 0xFFFFFFFF
-        header = RTP_HEADER.pack(
-            0x80, peer.payload_type | self._marker, self._sequence, timestamp, self._ssrc
+        view, timestamp, size = self._pen.view, (self._start + at) & 0xFFFFFFFF, HEADER_BYTES + len(frame)
+        RTP_HEADER.pack_into(
+            view, 0, 0x80, peer.payload_type | self._marker, self._sequence, timestamp, self._ssrc
         )
+        view[HEADER_BYTES:size] = frame
         self.sent_at, self.until = ticks, at + codecs.duration(peer.codec, frame)
         self._sequence = (self._sequence + 1) & 0xFFFF
         self._marker = 0
-        return header + frame if protection is None else protection.seal(header + frame)
+        return self._sealed(size, protection)
 
     def own_again(self, now: int) -> None:
         """The next sound is ours: nothing that was passed on may lie later. now: the place of the next frame."""
         self._start = (self._start + max(0, self.until - now)) & 0xFFFFFFFF
         self.until = 0
-=======
-        return view[:size] if protection is None else view[: protection.seal_in(pen, size)]
->>>>>>> main
+
+    def _sealed(self, size: int, protection: Protection | None) -> memoryview:
+        """What lies in the pen, encrypted where it must be."""
+        pen = self._pen
+        return pen.view[:size] if protection is None else pen.view[: protection.seal_in(pen, size)]
