@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
+from tests.browser.test_oncall_pages import leave_out
 from tests.browser.test_trunks import phone_says
+
+from nightbell.core.clock import utc_now
 
 WIDE, NARROW = (1280, 900), (390, 844)
 FOLDER = Path(os.environ.get("PICTURES_FOLDER", "."))
@@ -70,6 +74,31 @@ def test_take_the_call_flow(site: Site, signed_in: Callable[..., Page]) -> None:
         expect(page.locator("[data-node]")).to_have_text("Menu")
 
     views(page, "try-a-call", menu)
+
+
+def test_take_on_call(site: Site, signed_in: Callable[..., Page]) -> None:
+    """As a manager sees it when nobody is on call in three days, and who is told; and a clinician's own ways."""
+    page = signed_in("okafor")
+    page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
+    page.goto(site.url + "/oncall/rotation/new")
+    for row, name in enumerate(("Dr. Anika Patel", "Dr. Elena Rivera")):
+        page.locator("[name=member]").nth(row).select_option(label=name)
+    page.fill("[name=every]", "3")
+    page.select_option("[name=unit]", "day")
+    page.fill("#r-starts", f"{utc_now() - timedelta(days=8):%Y-%m-%d}")
+    page.locator("[data-add]").nth(1).click()
+    week = page.locator("[name^=days-]")
+    for day in (0, 1, 2, 3, 5, 6):
+        week.nth(day).check()
+    page.fill("[name^=start-]", "08:00")
+    page.fill("[name^=end-]", "08:00")
+    page.click("text=Add this rotation")
+    leave_out(site, page, "Fri")
+    views(page, "oncall-gap", at(page, site.url + "/oncall/"))
+    views(page, "who-is-told", at(page, site.url + "/oncall/policies"))
+    views(page, "policy", at(page, site.url + "/oncall/policy/new"))
+    own = signed_in("patel")
+    views(own, "my-ways", at(own, site.url + "/account/ways/"))
 
 
 def test_take_the_carriers(site: Site, signed_in: Callable[..., Page]) -> None:

@@ -94,7 +94,12 @@ def main() -> None:
     closed = add(appointments, "jfk", 1200, "+12065553911")
     service.acknowledge(person("ruiz"), closed.id)
     outcomes.record(person("ruiz"), closed.id, "reached")
-    typed = {"patient": "Ann Okoro", "reason": "Asked for Thursday", "advice": "Come at nine", "follow_up": "None"}
+    typed = {
+        "patient": "Ann Okoro",
+        "reason": "Asked for Thursday",
+        "advice": "Come at nine",
+        "follow_up": "None",
+    }
     phone_notes.sign(person("ruiz"), closed.id, typed)
     add(None, "cards_005", 69, "+15415557723")
     add(nurse, "vm02_piper", 4, "+16175550193", True, "Thompson")

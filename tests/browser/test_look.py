@@ -92,7 +92,14 @@ def test_recovery_codes_as_they_are_shown_once(site: Site, signed_in: Callable[.
 
 def test_pages_of_the_others(site: Site, signed_in: Callable[..., Page]) -> None:
     for login, paths in {
-        "okafor": ("/audit/", "/oncall/", "/?view=unrouted", "/numbers/", "/numbers/what-if?wait=60", "/records/"),
+        "okafor": (
+            "/audit/",
+            "/oncall/",
+            "/?view=unrouted",
+            "/numbers/",
+            "/numbers/what-if?wait=60",
+            "/records/",
+        ),
         "novak": ("/",),
         "lindqvist": ("/audit/",),
         "tran": ("/status/",),

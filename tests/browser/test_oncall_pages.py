@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from playwright.sync_api import Page, expect
-from tests.browser.conftest import Site
+from playwright.sync_api import Browser, Page, expect
+from tests.browser.conftest import CHROMIUM, Site
 from tests.browser.test_callflow import press_until
 from tests.browser.test_look import check, level
 
 from nightbell.core.clock import utc_now
+from nightbell.oncall.notifications import PUSHED
 
 MANAGER, CLINICIAN = "okafor", "patel"
 
@@ -29,12 +30,9 @@ def both(page: Page, what: str, views: tuple[tuple[int, bool], ...] = (WIDE, NAR
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
-def test_a_gap_needs_a_name_and_is_filled_from_the_calendar(
-    site: Site, signed_in: Callable[..., Page]
-) -> None:
-    page = signed_in(MANAGER)
+def leave_out(site: Site, page: Page, day: str) -> None:
+    """Takes all weekly shifts of a day away, under the name of who does it, once it was typed wrong."""
     page.goto(site.url + "/oncall/plan")
-    day = f"{utc_now() + timedelta(days=4):%a}"
     rows = page.locator(f"li:has(form[action*='/shift/']):has-text('{day}')")
     while (left := rows.count()) > 0:
         rows.first.get_by_role("button", name="Remove").click()
@@ -48,6 +46,13 @@ def test_a_gap_needs_a_name_and_is_filled_from_the_calendar(
             page.keyboard.press("Enter")
         expect(page.locator("[data-toast]")).to_be_visible()
         assert rows.count() < left
+
+
+def test_a_gap_needs_a_name_and_is_filled_from_the_calendar(
+    site: Site, signed_in: Callable[..., Page]
+) -> None:
+    page = signed_in(MANAGER)
+    leave_out(site, page, f"{utc_now() + timedelta(days=4):%a}")
     page.goto(site.url + "/oncall/")
     expect(page.locator(".nb-alert").first).to_contain_text("Nobody is on call")
     expect(page.locator(".nb-gap").first).to_be_visible()
@@ -129,6 +134,13 @@ def test_a_policy_says_what_happens(site: Site, signed_in: Callable[..., Page]) 
     expect(page.locator("main")).to_contain_text("everybody who takes messages")
 
 
+def test_tests_and_drills(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in(MANAGER)
+    page.goto(site.url + "/oncall/tests")
+    expect(page.locator("main")).to_contain_text("Each evening at 17:30")
+    both(page, "tests and drills", (NARROW,))
+
+
 def test_my_ways(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in(CLINICIAN)
     page.goto(site.url + "/account/ways/")
@@ -142,3 +154,35 @@ def test_my_ways(site: Site, signed_in: Callable[..., Page]) -> None:
     both(page, "my ways")
     page.get_by_role("button", name="Take away Text message").click()
     expect(page.locator("main")).not_to_contain_text("555-0199")
+
+
+SHOWN = """navigator.serviceWorker.ready.then(there => there.getNotifications())
+    .then(shown => shown.map(one => [one.title, one.body]))"""
+
+
+def test_an_empty_push_shows_the_same_words_always(site: Site, chromium: Browser) -> None:
+    """The service worker, in a browser that trusts this server, woken as a push service wakes it: with nothing."""
+    trusting = chromium.browser_type.launch(
+        executable_path=CHROMIUM, args=["--no-sandbox", "--ignore-certificate-errors"]
+    )
+    try:
+        context = trusting.new_context(ignore_https_errors=True)
+        context.grant_permissions(["notifications"], origin=site.url)
+        page = context.new_page()
+        page.goto(site.url + "/account/login/")
+        page.evaluate("navigator.serviceWorker.register('/sw.js').then(() => navigator.serviceWorker.ready)")
+        wire = context.new_cdp_session(page)
+        found: list[str] = []
+        wire.on(
+            "ServiceWorker.workerRegistrationUpdated",
+            lambda told: found.extend(one["registrationId"] for one in told["registrations"]),
+        )
+        wire.send("ServiceWorker.enable")
+        while not found:
+            page.wait_for_timeout(20)
+        push = {"origin": site.url, "registrationId": found[0], "data": ""}
+        wire.send("ServiceWorker.deliverPushMessage", push)
+        page.wait_for_function(f"() => {SHOWN}.then(shown => shown.length === 1)")
+        assert page.evaluate(SHOWN) == [list(PUSHED["en"])]
+    finally:
+        trusting.close()

@@ -13,11 +13,9 @@ from nightbell.core.clock import utc_now
 from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, Receipt, Rendered
 from nightbell.mailbox import service
-from nightbell.oncall import escalation, schedule, whom
+from nightbell.oncall import escalation, whom
 from nightbell.oncall import service as oncall
-from nightbell.oncall.errors import BadShift
 from nightbell.oncall.models import Alert, AlertState, Attempt, Schedule, Shift
-from nightbell.oncall.roster import now_on_call
 from nightbell.people.access import Forbidden, NotFound
 from nightbell.people.models import Contact
 from nightbell.people.roles import Role

@@ -76,7 +76,9 @@ def main() -> None:
     account.create(settings)
     say(ready=True)
     began, recorder, player = time.monotonic(), None, None
-    while time.monotonic() - began < float(os.environ.get("PJ_SECONDS", "25")) and not (account.call and account.call.gone):
+    while time.monotonic() - began < float(os.environ.get("PJ_SECONDS", "25")) and not (
+        account.call and account.call.gone
+    ):
         endpoint.libHandleEvents(10)
         call = account.call
         if call and recorder is None and not call.gone and call.speaks():

@@ -189,3 +189,47 @@ def test_no_number_pin_or_key_is_in_any_log(night: Night) -> None:
     assert PATIENT not in log
     assert PIN not in log
     assert '"key"' not in log
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+from nightbell.server.django_setup import setup
+setup()
+from tests.factories import make_capture
+from nightbell.core.config import load
+from nightbell.mailbox.models import Mailbox
+from nightbell.people.models import Contact
+Contact.objects.filter(kind="voice").update(address=sys.argv[1])
+Contact.objects.filter(user__login="rivera", kind="email").delete()  # no other way holds up the next step
+mailbox = Mailbox.objects.filter(practice__code="MS01").order_by("position").first()
+print(make_capture(mailbox, 1.0, urgent=True, caller="6175550143", folder=Path(sys.argv[2])))
+"""
+
+
+def test_a_worker_killed_during_the_call_loses_no_alert_and_leaves_nobody_on_the_line(
+    night: Night, tmp_path: Path
+) -> None:
+    """After all others: kill -9 while the clinician listens. The next worker ends the call and wakes somebody anew."""
+    stack, clinician = night.stack, Telephone(tmp_path, "again", "udp", 3)
+    calls = "SELECT * FROM oncall_voicecall WHERE purpose = 'alert' ORDER BY started_at"
+    sent = "SELECT 1 FROM oncall_attempt WHERE channel = 'voice' AND state = 'sent' AND receipt = ''"
+    try:
+        clinician.hear("ready")
+        words = (f"sip:rivera@127.0.0.1:{clinician.port}", str(stack.home / "phone" / "spool"))
+        subprocess.run(
+            [sys.executable, "-c", AGAIN, *words], env=stack.environment, cwd=ROOT, check=True, timeout=60
+        )
+        clinician.hear("up")
+        wait_for("it to be written", lambda: ledger.rows(stack, sent), 20)
+        stack.kill("worker")
+        clinician.hear("done")
+        wait_for("another call", lambda: len(ledger.rows(stack, calls)) > 2, 30)
+    finally:
+        clinician.process.kill()
+    second = ledger.rows(stack, calls)[1]
+    assert second["why"] == "lost"
+    [attempt] = ledger.rows(stack, "SELECT * FROM oncall_attempt WHERE id = ?", second["attempt_id"])
+    assert (attempt["state"], attempt["receipt"]) == ("failed", "undelivered")
+    ids = [row["id"] for row in ledger.rows(stack, calls)]
+    assert len(ids) == len(set(ids))

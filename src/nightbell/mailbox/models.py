@@ -28,7 +28,9 @@ class Number(models.Model):
 
     dialled = models.CharField(max_length=40, primary_key=True)
     mailbox = models.ForeignKey(Mailbox, on_delete=models.PROTECT, related_name="numbers")
-    staff = models.BooleanField(default=False)  # for the practice's own people: nothing is recorded, the worker drives it
+    staff = models.BooleanField(
+        default=False
+    )  # for the practice's own people: nothing is recorded, the worker drives it
 
     @staticmethod
     def plain(dialled: str) -> str:

@@ -73,7 +73,7 @@ def _locked(state: State) -> Turn:
 def _menu(state: State, facts: Facts, *before: str) -> Turn:
     pairs = [] if state.owned else [("act-take", "1")]
     pairs += [("act-listen", "2")] if facts.listens else []
-    pairs += [] if state.owned else [("act-pass", "3")]
+    pairs += [("act-pass", "3")] if facts.passes and not state.owned else []
     pairs += [("act-connect", "4")] if facts.connects else []
     if not pairs:
         return bye(state, *before, "goodbye")
@@ -97,7 +97,7 @@ def _chosen(state: State, key: str, facts: Facts) -> Turn:
         if facts.listens:
             return Turn(state.at(LISTENING), (Do("listen"),))
         return _menu(state, facts, "listen-not-here")
-    if key == "3" and not state.owned:
+    if key == "3" and facts.passes and not state.owned:
         return Turn(state, (Do("pass"),))
     if key == "4" and facts.connects:
         # Who rings the patient has the message: it must not be anybody's beside them.
@@ -118,6 +118,8 @@ def _told(state: State, event: Told, facts: Facts) -> Turn:
             return Turn(owner, (Do("connect"),))
         return _menu(owner, facts, "taken")
     if event.what == "pass":
+        if event.answer == "nobody":  # they are the last ones: it must not be said that others are called
+            return _menu(state.at(MENU), facts, "sorry")
         return bye(state, "pass-last" if event.answer == "last" else "passed")
     if event.what == "connect":
         return connect.call(state) if event.answer == "ok" else _menu(state.at(MENU), facts, "sorry")

@@ -36,8 +36,8 @@ def ready() -> State:
 
 
 def line() -> State:
-    """left: how often the test's words are said once more: 'test-message' and its pause last over six seconds."""
-    return State(LINE, left=int(LINE_S // 7))
+    """left: how often the test's words are said once more: 'test-message' and its pause last five seconds."""
+    return State(LINE, left=int(LINE_S // 5))
 
 
 def on_notice(state: State, event: Event, facts: Facts) -> Turn:

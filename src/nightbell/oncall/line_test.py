@@ -21,7 +21,7 @@ from nightbell.audit import service as audit
 from nightbell.core.clock import iso
 from nightbell.core.notice import NoticeKind
 from nightbell.mailbox.errors import NotNow
-from nightbell.mailbox.models import Mailbox, Message, Number, Outcome, State, Urgency
+from nightbell.mailbox.models import Mailbox, Message, Outcome, State, Urgency
 from nightbell.mailbox.opening import is_from
 from nightbell.oncall import notices, policies, whom
 from nightbell.oncall.dialling import e164
@@ -84,7 +84,7 @@ def begin(practice: Practice, call: str, now: datetime) -> LineTest:
     """The row, before anything is called. call: the id of the VoiceCall to our own number."""
     with transaction.atomic():
         made = LineTest.objects.create(practice=practice, kind=EVENING, began_at=now, call=call)
-        _audit(made, "line_test:begin", "ok", now)
+        _audit(made, "test:begin", "ok", now)
     return made
 
 
@@ -112,11 +112,9 @@ def settle_message(row: LineTest, now: datetime) -> bool:
         return note(row.id, "message", False, now, "our number was not answered")
     if call.ended_at is None:
         return False
-    numbers = Number.objects.filter(mailbox__practice=row.practice).values_list("dialled", flat=True)
     near = Message.objects.filter(
-        practice=row.practice, dialled__in=list(numbers), answered_at__gte=call.answered_at - CLOSE,
-        answered_at__lte=call.answered_at + CLOSE, received_at__gte=call.ended_at - CLOSE,
-        received_at__lte=call.ended_at + CLOSE,
+        practice=row.practice, answered_at__gte=call.answered_at - CLOSE, answered_at__lte=call.answered_at + CLOSE,
+        received_at__gte=call.ended_at - CLOSE, received_at__lte=call.ended_at + CLOSE,
     )  # fmt: skip
     found = next((one for one in near if is_from(one, row.practice.number)), None)
     if found is not None:
@@ -136,7 +134,7 @@ def _ours(row: LineTest, message: Message, now: datetime) -> bool:
                 change |= {"state": State.CLOSED, "outcome": Outcome.NO_CALL_NEEDED, "closed_at": now}
             Message.objects.filter(pk=still.pk).update(**change)
             audit.record(
-                row.practice_id, actor=ACTOR, action="line_test:message", now=now, message=still.id,
+                row.practice_id, actor=ACTOR, action="test:message", now=now, message=still.id,
                 detail={"test": row.id},
             )  # fmt: skip
         LineTest.objects.filter(pk=row.pk).update(message=still)
@@ -170,7 +168,7 @@ def end(row: LineTest, passed: bool, now: datetime) -> bool:
             for user in whom.managers(row.practice_id):
                 notices.plan(user, NoticeKind.LINE_TEST, f"line-test:{row.id}:{user.id}", now)
         if won:
-            _audit(row, "line_test:end", "ok" if passed else "failed", now)
+            _audit(row, "test:end", "ok" if passed else "failed", now)
     return bool(won)
 
 
@@ -282,7 +280,7 @@ def set_time(practice: Practice, minutes: int | None, by: str, now: datetime, so
     with transaction.atomic():
         Practice.objects.filter(pk=practice.pk).update(line_test_at=minutes)
         audit.record(
-            practice.id, actor=by, action="line_test:time", now=now, source=source, detail={"at": minutes}
+            practice.id, actor=by, action="test:time", now=now, source=source, detail={"at": minutes}
         )
 
 

@@ -24,7 +24,9 @@ class Schedule(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["practice"], condition=models.Q(main=True), name="one_main_schedule")
+            models.UniqueConstraint(
+                fields=["practice"], condition=models.Q(main=True), name="one_main_schedule"
+            )
         ]
 
 
@@ -53,7 +55,9 @@ class Rotation(models.Model):
     schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="rotations")
     name = models.CharField(max_length=60, blank=True, default="")
     rank = models.PositiveSmallIntegerField(default=0)  # 0 first, 1 backup
-    position = models.PositiveSmallIntegerField(default=0)  # of layers of one rank the higher covers the lower
+    position = models.PositiveSmallIntegerField(
+        default=0
+    )  # of layers of one rank the higher covers the lower
     unit = models.CharField(max_length=5, choices=RotationUnit.choices, default=RotationUnit.WEEK)
     every = models.PositiveSmallIntegerField(default=1)
     starts_on = models.DateField()  # the first turn of the first member begins on this local day
@@ -172,7 +176,9 @@ class Alert(models.Model):
     owned_at = models.DateTimeField(null=True)
     owner = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     handed_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
-    handed_until = models.DateTimeField(null=True)  # until then its owner must have opened it; null: they have
+    handed_until = models.DateTimeField(
+        null=True
+    )  # until then its owner must have opened it; null: they have
 
     class Meta:
         indexes = [
@@ -232,7 +238,7 @@ class CallBack(models.Model):
     answered_at = models.DateTimeField(null=True)  # by the patient's phone
     ended_at = models.DateTimeField(null=True)
     why = models.CharField(max_length=20, blank=True, default="")  # how it ended: see oncall.voice.WORDS
-    source = models.CharField(max_length=10, blank=True, default="")  # of the number, as mailbox.values.NumberView
+    source = models.CharField(max_length=10, blank=True, default="")  # as mailbox.values.NumberView
 
 
 class Reach(models.Model):
@@ -280,7 +286,7 @@ class LineTest(models.Model):
     checks = models.JSONField(default=dict)  # name → {"ok", "at", "why"}
     message = models.ForeignKey(Message, null=True, on_delete=models.SET_NULL, related_name="+")
     told_at = models.DateTimeField(null=True)  # when a person was told of the failure
-    call = models.CharField(max_length=26, blank=True, default="")  # of 'evening': id of the VoiceCall to our own number
+    call = models.CharField(max_length=26, blank=True, default="")  # of 'evening': its VoiceCall's id
 
 
 class NoticeState(models.TextChoices):

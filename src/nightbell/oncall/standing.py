@@ -10,9 +10,9 @@ from django.db.models import Q
 
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
-from nightbell.oncall import gaps
+from nightbell.oncall import gaps, line_test
 from nightbell.oncall.measures import wakings
-from nightbell.oncall.models import Attempt, AttemptState, LineTest, Schedule, Swap, SwapState
+from nightbell.oncall.models import Attempt, AttemptState, Schedule, Swap, SwapState
 from nightbell.oncall.roster import main_schedule, rota_of
 from nightbell.oncall.rotation import Span, instant, union, without
 from nightbell.oncall.schedule import schedule_of
@@ -124,26 +124,32 @@ def asked_now(actor: Actor) -> list[Swap]:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What is wrong with on call at this moment. nobody: no one is on call and the practice is closed; test: the last
-    evening test that ended, when it failed."""
+    """What is wrong with on call at this moment. nobody: no one is on call and the practice is closed; test: what failed
+    in the last evening test that ended, in words, '' when nothing did; tested_at: when that was."""
 
     nobody: bool
-    test: LineTest | None
+    test: str
+    tested_at: datetime | None
 
     @property
     def any(self) -> bool:
-        return self.nobody or self.test is not None
+        return self.nobody or bool(self.test)
 
 
-def trouble(practice: Practice, now: datetime) -> Trouble:
-    """For the red banner: nobody on call by the main schedule, or an evening test that failed."""
-    schedule = main_schedule(practice)
-    missing = rota_of(practice, schedule, now).gaps(now, now + MOMENT)
-    alone = parted(practice, missing).alone
-    nobody = any(start <= now < end for start, end in alone)
-    tests = LineTest.objects.filter(practice=practice, kind="evening").exclude(state="running")
-    last = tests.order_by("-began_at", "-id").first()
-    return Trouble(nobody, last if last is not None and last.state == "failed" else None)
+def trouble(practice: Practice, now: datetime, somebody: bool = False) -> Trouble:
+    """For the red banner: nobody on call by the main schedule, or an evening test that failed.
+
+    somebody: whoever asks knows already that somebody is on call.
+    """
+    nobody = not somebody and _alone(practice, now)
+    words = line_test.trouble(practice.id)
+    last = line_test.latest(practice.id) if words else None
+    return Trouble(nobody, words, last.began_at if last else None)
+
+
+def _alone(practice: Practice, now: datetime) -> bool:
+    missing = rota_of(practice, main_schedule(practice), now).gaps(now, now + MOMENT)
+    return any(start <= now < end for start, end in parted(practice, missing).alone)
 
 
 def named(actor: Actor, schedule_id: str) -> Schedule | None:

@@ -27,18 +27,20 @@ class State:
 
     def at(self, place: str, **more: Any) -> State:
         """The same person elsewhere, where everything may be asked anew."""
-        return replace(self, **({"place": place, "left": 1, "digits": "", "then": ""} | more))
+        changed: dict[str, Any] = {"place": place, "left": 1, "digits": "", "then": ""} | more
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What is known of a call. opening: the first words, clips with or without their language; listens: the practice lets
-    messages be heard by telephone, and this one has sound; connects: the patient can be rung; choices: how many
+    messages be heard by telephone, and this one has sound; connects: the patient can be rung; passes: there may be somebody after them; choices: how many
     colleagues may be chosen from; shift: the words that say when a shift begins and ends; running: it has begun."""
 
     opening: tuple[str, ...] = ()
     listens: bool = False
     connects: bool = False
+    passes: bool = True
     choices: int = 0
     shift: tuple[str, ...] = ()
     running: bool = False

@@ -114,7 +114,7 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
     """What the call of an attempt may offer. dials: there is a way to the phone network."""
     message, user = attempt.alert.message, attempt.user
     if user is None:
-        return Facts(opening)
+        return Facts(opening, passes=False)
     plays = may(user.role, Act.PLAY) and sees(user.role, Part.AUDIO) and message.wav_bytes > 0
     calls = may(user.role, Act.CALL) and sees(user.role, Part.NUMBER)
     numbered = message.callback_sealed is not None or message.caller_sealed is not None
@@ -122,27 +122,30 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
         opening,
         listens=plays and may_listen(message.practice_id),
         connects=dials and calls and numbered and "drill" not in message.tags,
+        passes=not attempt.alone,
     )
 
 
 def pass_on(attempt: Attempt, user: User, call_id: str, now: datetime) -> str:
-    """Somebody who was proved passes it on: the next step is due now, unless the last one repeats at its own pace.
+    """Somebody who was proved passes it on: the next step is due now.
 
-    Returns 'next', or 'last' when nobody but the last resort follows.
+    Returns 'next', 'last' when nobody but the last resort follows, or 'nobody' when nothing does: the last step repeats
+    at its own pace.
     """
     alert = Alert.objects.select_related("practice", "message", "schedule").get(pk=attempt.alert_id)
     policy, number = policies.read_policy(alert.policy), attempt.step - alert.began
-    further = policies.is_further(policy, number)
+    further = policies.is_further(policy, number) and not attempt.alone
     with transaction.atomic():
         if further:
             held = Alert.objects.filter(pk=alert.pk, step=attempt.step + 1, state=AlertState.OPEN)
             held.update(next_at=now)
         audit.record(
             alert.practice_id, actor=f"user:{user.login}", action="alert:pass", now=now, message=alert.message_id,
-            source=TELEPHONE, detail={"alert": alert.id, "step": attempt.step, "call": call_id},
+            source=TELEPHONE, outcome="ok" if further else "refused",
+            detail={"alert": alert.id, "step": attempt.step, "call": call_id},
         )  # fmt: skip
     if not further or policy is None:
-        return "last"
+        return "nobody"
     following = policies.tell(policy, number + 1, whom.facts(alert, policy, now), now, alert.urgency)
     return "last" if following.last_resort else "next"
 

@@ -21,7 +21,7 @@ class Practice(models.Model):
     language = models.CharField(max_length=2, default="en")
     number = models.CharField(max_length=20, blank=True, default="")  # what a patient sees when called back
     takes_unrouted = models.BooleanField(default=False)  # owns captures of numbers nobody configured
-    line_test_at = models.PositiveSmallIntegerField(null=True, default=1050)  # of the local day, in minutes; null: no test
+    line_test_at = models.PositiveSmallIntegerField(null=True, default=1050)  # local minutes; null: none
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:
@@ -103,7 +103,9 @@ class Contact(models.Model):
     code_tries = models.PositiveSmallIntegerField(default=0)
     code_sealed = models.TextField(blank=True, default="")  # the code, until it has left
     send_at = models.DateTimeField(null=True)  # when the code, or without one a test, is to leave (again)
-    quiet_from = models.PositiveSmallIntegerField(null=True)  # minutes after midnight; never for what is urgent
+    quiet_from = models.PositiveSmallIntegerField(
+        null=True
+    )  # minutes after midnight; never for what is urgent
     quiet_until = models.PositiveSmallIntegerField(null=True)
 
     class Meta:

@@ -72,7 +72,9 @@ ACTS: dict[Role, frozenset[Act]] = {
     Role.FRONT_DESK: frozenset(_WORK),
     Role.CLINICIAN: frozenset(_WORK),
     Role.DISPATCHER: frozenset({Act.LIST, Act.VIEW, Act.SCHEDULE, Act.DELIVERY, Act.VIEW_LINE}),
-    Role.MANAGER: frozenset(_WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.EDIT_LINE, Act.AUDIT, Act.NUMBERS, Act.RECORDS}),
+    Role.MANAGER: frozenset(
+        _WORK | {Act.UNROUTED, Act.EDIT_SCHEDULE, Act.EDIT_LINE, Act.AUDIT, Act.NUMBERS, Act.RECORDS}
+    ),
     Role.COMPLIANCE: frozenset(
         {
             Act.AUDIT,

@@ -371,6 +371,8 @@ class VoiceChannel:
         )
         if self._demo is not None and not _is_here(address) and not dials():
             return self._demo.send(rendered, address, reference)
+        if not _is_here(address) and e164(address) != address:
+            raise ChannelError(voice.WORDS["not_allowed"], permanent=True)
         if attempt is not None:
             return self._calling.attempt(attempt, rendered, address)
         return self._calling.notice(rendered, address)

@@ -10,6 +10,7 @@ from nightbell.core import clock, durable
 from nightbell.core.capture import EndReason
 from nightbell.core.ids import new_ulid
 from nightbell.flow.clips import CLIPS
+from nightbell.flow.graph import Part
 from nightbell.line import carrier_capture
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Mailbox, Message, Number
@@ -27,6 +28,7 @@ from nightbell.server.calling import Calling, dials
 from nightbell.server.conversation import Conversation
 
 LINE_MOST_S = 200
+RECORD = "record"
 INVENTED = "5555550100"  # a number that nobody has (NANP 555-01XX), shown as the drill's caller
 
 
@@ -77,13 +79,15 @@ class Ready(Plain):
 class LineTests:
     """Of one worker; `step` is called again and again."""
 
-    def __init__(self, calling: Calling, folder: Path, able: Callable[[], bool] = dials) -> None:
-        """folder: the spool; able: whether there is a carrier to call by."""
-        self._calling, self._folder, self._able = calling, folder, able
+    def __init__(
+        self, calling: Calling, folder: Path, able: Callable[[], bool] = dials, calls: bool = True
+    ) -> None:
+        """folder: the spool; able: whether there is a carrier to call by; calls: whether the line is tested at all."""
+        self._calling, self._folder, self._able, self._calls = calling, folder, able, calls
 
     def step(self) -> bool:
         now = clock.utc_now()
-        begun = [self._begin(one, now) for one in line_test.due(now)] if self._able() else []
+        begun = [self._begin(one, now) for one in line_test.due(now)] if self._calls and self._able() else []
         moved = [self._go_on(row, now) for row in line_test.running(line_test.EVENING)]
         moved += [self._drill(row, now) for row in line_test.running(line_test.DRILL)]
         return bool(begun) or any(moved)
@@ -166,7 +170,7 @@ class LineTests:
         call = carrier_capture.Call(
             capture=row.id, practice=row.practice_id, mailbox=mailbox.id, dialled=number.dialled if number else "",
             caller=INVENTED, answered=now, language=row.practice.language, snapshot=0, flow=0,
-            marks=((0, "drill"), (0, "urgent"), (0, "stage:record"), (0, "recording"), (0, "part:message"),
+            marks=((0, "drill"), (0, "urgent"), (0, f"stage:{RECORD}"), (0, "recording"), (0, f"part:{Part.MESSAGE.value}"),
                    (len(sound) // 8, "part-end")), keys=(),
             ended=(len(sound) // 8, EndReason.HANG_UP), sounds={0: sound},
         )  # fmt: skip

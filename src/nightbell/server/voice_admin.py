@@ -1,4 +1,4 @@
-"""`nightbell practice listening|drill|line-test`: what a practice decides of calls to its own people. The OS user is the actor in the log."""
+"""`nightbell practice listening|drill|line-test|staff-number`: what a practice decides of calls to its own people. The OS user is the actor in the log."""
 
 from __future__ import annotations
 
@@ -90,6 +90,45 @@ def _line_test(config: Config, options: argparse.Namespace) -> int:
     return 0
 
 
+def _staff_number(config: Config, options: argparse.Namespace) -> int:
+    """A number for the practice's own people: patients who call it hear nothing but a question for a PIN."""
+    by = _ready(config)
+    from django.db import transaction
+
+    from nightbell.audit import service as audit
+    from nightbell.line.state import touch
+    from nightbell.mailbox.models import Mailbox, Number
+
+    practice, plain = _practice(options.practice), Number.plain(options.number)
+    mailbox = Mailbox.objects.filter(practice=practice).order_by("position", "id").first()
+    known = Number.objects.filter(pk=plain).select_related("mailbox").first()
+    if (
+        mailbox is None
+        or not plain
+        or (known is not None and (known.mailbox.practice_id != practice.id or not known.staff))
+    ):
+        raise NightbellError(
+            "The staff number was not set",
+            "patients call it, or it is another practice's",
+            "use a number of its own",
+        )
+    with transaction.atomic():
+        if options.off:
+            Number.objects.filter(pk=plain, staff=True).delete()
+        elif known is None:
+            Number.objects.create(dialled=plain, mailbox=mailbox, staff=True)
+        audit.record(
+            practice.id,
+            actor=by.name,
+            action="line:staff_number",
+            now=by.now,
+            detail={"number": plain, "off": options.off},
+        )
+        transaction.on_commit(touch)
+    print(f"{practice.name}: {plain} is {'no number any more' if options.off else 'the staff line'}.")
+    return 0
+
+
 def _minutes(text: str) -> int | None:
     if text == "off":
         return None
@@ -108,6 +147,12 @@ def add_to(practice: Commands) -> None:
     drill = practice.add_parser("drill", help=words, description=words)
     drill.add_argument("practice", help="its id or code")
     drill.set_defaults(run=_drill)
+    words = "a number by which staff ring in, to give a shift away (--off: not any more)"
+    staff = practice.add_parser("staff-number", help=words, description=words)
+    staff.add_argument("practice", help="its id or code")
+    staff.add_argument("number")
+    staff.add_argument("--off", action="store_true")
+    staff.set_defaults(run=_staff_number)
     words = "when the practice's own number is called each evening, by its clock"
     test = practice.add_parser("line-test", help=words, description=words)
     test.add_argument("practice", help="its id or code")

@@ -79,6 +79,8 @@ class Worker:
         self.calling = Calling(self.control.order_call, log, self.wakes["calls"])
         self.control.on_call_event = self.calling.heard
         self.sender = self.calling.sender(self.sender, self.mode == home.DEMO)
+        # A demo's numbers are invented: whoever has them must not be called in the evening.
+        self.line_tests = LineTests(self.calling, config.spool, calls=self.mode != home.DEMO)
         self.alerts = AlertLoops(self.sender, self.wakes["alerts"], log, wiring.heartbeat(config))
         self.loops = [
             Loop("intake", self.take_in, self.wakes["intake"], log),
@@ -93,7 +95,7 @@ class Worker:
             Loop("rota", RotaWatch().step, threading.Event(), log, idle=1.0),
             Loop("records", self.after.send, threading.Event(), log, idle=5.0),
             Loop("calls", self.calling.step, self.wakes["calls"], log, idle=0.5),
-            Loop("line tests", LineTests(self.calling, config.spool).step, threading.Event(), log, idle=2.0),
+            Loop("line tests", self.line_tests.step, threading.Event(), log, idle=2.0),
             *self.alerts.loops,
         ]
         self.alerts.watch_over(self.loops)

@@ -69,7 +69,13 @@ def _plain(route: str) -> str:
         ("group_id", "row"),
     ):
         route = route.replace(f"<str:{name}>", f"{{{short}}}")
-    for kind, name in (("str", "language"), ("str", "name"), ("int", "number"), ("str", "trunk_id"), ("str", "secret")):
+    for kind, name in (
+        ("str", "language"),
+        ("str", "name"),
+        ("int", "number"),
+        ("str", "trunk_id"),
+        ("str", "secret"),
+    ):
         route = route.replace(f"<{kind}:{name}>", f"[{name}]")
     return "/" + route
 

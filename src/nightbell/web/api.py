@@ -294,7 +294,9 @@ def on_call(
         "at": found.at,
         "now": [{"id": u.id, "name": u.name, "rank": "backup" if r else "first"} for u, r in found.order],
         "until": change.until,
-        "next": {"id": change.next.id, "name": change.next.name, "at": change.next_from} if change.next else None,
+        "next": {"id": change.next.id, "name": change.next.name, "at": change.next_from}
+        if change.next
+        else None,
         "last_resort": change.fallback or None,
     }
 

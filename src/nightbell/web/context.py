@@ -106,7 +106,7 @@ class Shell:
         """What is wrong with on call right now, for a banner; None when nothing is."""
         if not self.actor.may(Act.SCHEDULE):
             return None
-        found = standing.trouble(self.practice, self.actor.now)
+        found = standing.trouble(self.practice, self.actor.now, self.on_call["now"] is not None)
         return found if found.any else None
 
     @property

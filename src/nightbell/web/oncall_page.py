@@ -80,13 +80,18 @@ class ListDay:
 @dataclass(frozen=True, slots=True)
 class Frame:
     """What drawing needs besides the duties. holidays: names by day; swappable: user ids whose duties this reader may
-    give away, None for everybody's."""
+    give away, None for everybody's; tones: 1 to 4 by user id."""
 
     zone: str
     now: datetime
     open: tuple[Span, ...]
     holidays: Mapping[date, str]
     swappable: frozenset[str] | None
+    tones: Mapping[str, int]
+
+    def shown(self, who: Person | None) -> Person | None:
+        """With the colour of this page."""
+        return toned(who, self.tones)
 
     def swap(self, duty: DutyView) -> str:
         who = duty.person
@@ -96,6 +101,11 @@ class Frame:
             return ""
         start = max(duty.starts_at, self.now)
         return f"user={who.id}&from={start:%Y%m%dT%H%M%S}Z&to={duty.ends_at:%Y%m%dT%H%M%S}Z"
+
+
+def toned(who: Person | None, tones: Mapping[str, int]) -> Person | None:
+    """On the calendar colours are given out in order: two neighbours rarely share one."""
+    return replace(who, tone=tones.get(who.id, who.tone)) if who is not None else None
 
 
 def joined(duties: Sequence[DutyView]) -> list[DutyView]:
@@ -173,7 +183,7 @@ def _bar(duty: DutyView, kind: str, first: int, last: int, frame: Frame) -> Bar:
         name = hours_words(duty.ends_at - duty.starts_at) if last - first >= 8 else ""
     elif kind == OPEN:
         name = "open" if last - first >= 5 else ""
-    return Bar(duty.person, name, kind, first + 1, last - first, words, note, frame.swap(duty))
+    return Bar(frame.shown(duty.person), name, kind, first + 1, last - first, words, note, frame.swap(duty))
 
 
 def hours_words(length: timedelta) -> str:
@@ -234,7 +244,7 @@ def _part(duty: DutyView, kind: str, start: datetime, end: datetime, frame: Fram
         words = f"from {begins}" if after else f"{begins} to {ends}"
     name = short_name(duty.person.name) if duty.person else {"gap": "Nobody", OPEN: "Practice open"}[kind]
     note = "changed" if duty.override_id else "backup" if kind == "backup" else ""
-    return Part(duty.person, name, kind, words, note, frame.swap(duty))
+    return Part(frame.shown(duty.person), name, kind, words, note, frame.swap(duty))
 
 
 @dataclass(frozen=True, slots=True)

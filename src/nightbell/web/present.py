@@ -90,6 +90,8 @@ _TAG_WORDS = {
     "relay": "needed more time",
     "short": "short form",
     "test": "test call",
+    "drill": "drill: nobody called",
+    "line-test": "evening test",
     "studio": "recording for callers",
     "imported": "from the old voicemail",
     "number-failed": "number may be false",

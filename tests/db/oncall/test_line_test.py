@@ -18,7 +18,7 @@ from nightbell.oncall import line_test
 from nightbell.oncall.models import Alert, Attempt, LineTest, Notice, Shift, VoiceCall
 from nightbell.people.access import Forbidden
 from nightbell.people.models import Practice, User
-from nightbell.people.roles import Role
+from nightbell.people.roles import Act, Role
 from nightbell.server.conversation import Conversation
 from nightbell.server.line_tests import LineTests
 
@@ -66,7 +66,9 @@ def _called(phone: Phone, tests: LineTests) -> str:
 def _left(house: House, caller: str = OURS) -> Message:
     now = utc_now()
     message = make_message(house.mailbox, caller=caller, answered_at=now)
-    Message.objects.filter(pk=message.pk).update(received_at=now)
+    Message.objects.filter(pk=message.pk).update(
+        received_at=now, dialled="15035550100"
+    )  # as its carrier writes it
     return message
 
 
@@ -237,4 +239,4 @@ def test_no_conversation_is_left_behind(
     assert talk.over.is_set()
     phone.calling.step()
     assert call not in phone.calling._talks
-    service.find(house.actor(Role.MANAGER), _left(house).id, service.Act.VIEW)
+    service.find(house.actor(Role.MANAGER), _left(house).id, Act.VIEW)

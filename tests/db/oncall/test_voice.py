@@ -22,6 +22,8 @@ from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, PlayGrant, State
 from nightbell.oncall import callback, escalation, swaps, voice
+from nightbell.oncall import service as oncall
+from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import Alert, Attempt, CallBack, Override, Reach, Shift, Swap, VoiceCall
 from nightbell.oncall.notifications import render
 from nightbell.people import pins, risks
@@ -113,7 +115,7 @@ def _night(phone: Phone, *pagers: Pager) -> Night:
     return night
 
 
-def _woken(house: House, phone: Phone, **options: object) -> tuple[Message, Night, str]:
+def _woken(house: House, phone: Phone, **options: Any) -> tuple[Message, Night, str]:
     message = make_message(house.mailbox, urgent=True, **options)
     night = _night(phone)
     night.tick()
@@ -245,6 +247,34 @@ def test_passing_it_on_tells_the_next_at_once(house: House, phone: Phone, clinic
     assert phone.said(call)[-1] in ("passed", "pass-last")
     assert Alert.objects.get().next_at <= utc_now()
     assert "alert:pass" in _acts(message)
+
+
+def test_the_last_one_cannot_pass_it_on(house: House, phone: Phone, clinician: User) -> None:
+    house.practice.schedules.update(
+        steps=[{"who": "last_resort", "id": "", "how": [], "wait_s": 300}], fallback=clinician
+    )
+    message, _, call = _woken(house, phone)
+    before = Alert.objects.get().next_at
+    phone.leg(call, "answered")
+    phone.keys(call, "1" + PIN + "#3")
+    assert not {"passed", "pass-last"} & set(phone.said(call))
+    assert Alert.objects.get().next_at == before, "or it would ring without a pause"
+    phone.keys(call, "1")
+    assert "message:acknowledge" in _acts(message)
+
+
+def test_who_was_handed_a_message_accepts_it_by_key(house: House, phone: Phone, clinician: User) -> None:
+    message = make_message(house.mailbox, urgent=True)
+    manager = house.actor(Role.MANAGER)
+    mailbox.acknowledge(manager, message.id)
+    oncall.hand_over(manager, message.id, clinician.id)
+    _night(phone).tick()
+    call = phone.rung(CELL)
+    phone.leg(call, "answered")
+    phone.keys(call, "1" + PIN + "#")
+    assert "act-pass" not in phone.said(call)
+    phone.keys(call, "1")
+    assert _acts(message)[-1] == "message:accept"
 
 
 def test_nothing_is_played_until_the_practice_put_that_on_record(
@@ -430,7 +460,7 @@ def test_killed_between_row_and_order_it_is_ordered_under_the_same_id(
     escalation.start_due(now)
     escalation.advance_due(now)
     attempt = Attempt.objects.get()
-    row = voice.plan(house.practice.id, calls.Purpose.ALERT, now, user=clinician, attempt=attempt)
+    row = voice.plan(house.practice.id, Purpose.ALERT, now, user=clinician, attempt=attempt)
     night = _night(phone)
     night.tick()
     assert [one["call"] for one in phone.got("place_call")] == [row.id]
@@ -445,7 +475,7 @@ def test_killed_after_the_call_had_ended_the_attempt_is_still_failed(
     escalation.start_due(now)
     escalation.advance_due(now)
     attempt = Attempt.objects.get()
-    row = voice.plan(house.practice.id, calls.Purpose.ALERT, now, user=clinician, attempt=attempt)
+    row = voice.plan(house.practice.id, Purpose.ALERT, now, user=clinician, attempt=attempt)
     voice.finish(row.id, "busy", now)  # before the sender has written that it sent
     assert Attempt.objects.get().state == "pending"
     night = _night(phone)
@@ -520,6 +550,12 @@ def test_a_code_is_told_once_it_was_heard_and_not_kept(
     with pytest.raises(ChannelError, match="busy"):
         channel.send(_voiced(NoticeKind.TEST), CELL, new_ulid())
     assert not VoiceCall.objects.filter(ended_at=None).exclude(pk=receipt.reference).exists()
+
+
+def test_a_number_that_charges_whoever_rings_it_is_not_rung(house: House, phone: Phone) -> None:
+    with pytest.raises(ChannelError, match="cannot be called"):
+        VoiceChannel(phone.calling).send(_voiced(NoticeKind.TEST), "+19005550123", new_ulid())
+    assert phone.orders == []
 
 
 def test_a_demo_leaves_telephones_to_its_outbox(

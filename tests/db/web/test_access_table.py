@@ -43,7 +43,7 @@ POSTED = (
     "heard", "take", "note", "close", "reopen", "override", "shift", "remove", "acknowledge", "notes", "real", "edit",
     "publish", "discard", "number", "open", "closure", "recording", "use", "step", "back",
     "ask", "realm", "withdraw", "call", "phone-note", "allow", "hand-over", "answer", "holiday",
-    "last-resort", "add", "rename", "feed", "group", "move",
+    "last-resort", "add", "rename", "feed", "group", "move", "evening", "drill",
 )  # fmt: skip
 READ = ("/line/heard",)  # by its last word it would be posted
 

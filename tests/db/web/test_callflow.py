@@ -28,7 +28,7 @@ from nightbell.line import service as lines
 from nightbell.line.models import Clip, Closure, Draft, TryNumber, Version
 from nightbell.mailbox.models import Message
 from nightbell.oncall.models import Schedule
-from nightbell.people.models import User
+from nightbell.people.models import Contact
 from nightbell.people.roles import Role
 from nightbell.server import line_status
 from nightbell.web import callflow_data, callflow_forms, callflow_sound, context, gave_up
@@ -508,7 +508,7 @@ def test_somebody_can_be_woken_by_the_rule_that_the_phone_has(house: House) -> N
     finally:
         context.HEALTH = before
     Schedule.objects.update(fallback=None)
-    User.objects.filter(practice=house.practice).update(email="")
+    Contact.objects.filter(user__practice=house.practice).update(verified_at=None)
     assert not callflow_data.Desk(actor).team, "on call, but there is no address to wake them at"
 
 

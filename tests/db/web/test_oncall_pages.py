@@ -151,6 +151,39 @@ def test_an_open_practice_is_no_gap(house: House, manager: Https, monkeypatch: p
     assert standing.trouble(house.practice, utc_now()).nobody is False
 
 
+def test_a_practice_without_any_schedule_has_its_pages(house: House, manager: Https) -> None:
+    Schedule.objects.all().delete()
+    for path in ("", "plan", "policies", "swap", "tests", "import", "rotation/new", "policy/new"):
+        assert manager.get(f"/oncall/{path}").status_code == 200, path
+    assert "Nobody is on call" in body(manager.get("/"))
+    assert manager.post("/oncall/rotation/new", rotation(house)).status_code == 302
+    assert Schedule.objects.get().main
+
+
+STRANGE = ["\x00", "9" * 400, "nan", "²", "01M85Z4AV1M2ZEPJAXKYN2FSHQ"]
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_whatever_is_typed_is_answered(house: House, manager: Https, text: str) -> None:
+    """No field of a form of these pages brings the server down."""
+    names = (
+        "user", "from_day", "from_time", "to_day", "to_time", "member", "unit", "every", "starts_on", "ends_on",
+        "handover", "rank", "position", "name", "row", "days-a", "start-a", "who-a", "wait-a", "how-a", "mailbox",
+        "number", "urgency", "hours", "policy", "quiet", "first", "whom", "day", "weekday", "start", "end", "at",
+        "packed", "summary", "person", "kind", "address", "label", "answer", "schedule",
+    )  # fmt: skip
+    for path in (
+        "override", "shift", "rotation/new", "holiday", "last-resort", "schedules/add", "policy/new", "route/add",
+        "group/add", "swap", "import", "tests/evening",
+    ):  # fmt: skip
+        answer = manager.post(f"/oncall/{path}", dict.fromkeys(names, text) | {"row": "a"})
+        assert answer.status_code < 500, path
+    asked = dict.fromkeys(("week", "schedule", "user", "from", "to", "did", "made"), text)
+    for path in ("", "swap"):
+        assert manager.get(f"/oncall/{path}", asked).status_code < 500, path
+    assert manager.post("/account/ways/add", dict.fromkeys(names, text)).status_code < 500
+
+
 def test_lanes_keep_to_the_wall_clock_when_it_changes() -> None:
     """Sunday 1 November 2026 has 25 hours in New York; every column of the week stays where its hour is."""
     zone = "America/New_York"
@@ -190,7 +223,7 @@ def test_the_calendars_address_is_shown_once_and_ends(house: House, manager: Htt
     address = re.search(r'id="feed-address">https://[^/]+(/oncall/feed/[\w-]{43}\.ics)<', page)
     assert address is not None
     assert Https().get(address[1]).status_code == 200
-    assert address[1] not in manager.get("/oncall/plan").content.decode()
+    assert "feed-address" not in manager.get("/oncall/plan").content.decode()
     manager.post("/oncall/feed", {"end": "1"})
     assert Https().get(address[1]).status_code == 404
 
@@ -507,3 +540,27 @@ def test_the_pin_asks_who_you_are_again(house: House, clinician: Https) -> None:
     assert clinician.post("/account/ways/pin", {"pin": "294817", "again": "294817"}).status_code == 302
     assert Pin.objects.get().user == doctor
     assert all(b"294817" not in bytes(leaf) for leaf in Event.objects.values_list("leaf", flat=True))
+
+
+def test_evening_tests_and_drills(house: House, manager: Https, clinician: Https) -> None:
+    assert manager.post("/oncall/tests/evening", {"at": "late"}).status_code == 422
+    manager.post("/oncall/tests/evening", {"at": "6:15 pm"})
+    house.practice.refresh_from_db()
+    assert house.practice.line_test_at == 18 * 60 + 15
+    checks = {
+        "answered": {"ok": True, "at": iso(utc_now())},
+        "greeting": {"ok": False, "why": "it was silent"},
+    }
+    LineTest.objects.create(
+        practice=house.practice, kind="evening", began_at=utc_now(), state="failed", checks=checks
+    )
+    page = body(clinician.get("/oncall/tests"))
+    assert "at <b" in page and "18:15" in page and "The greeting is heard: no, it was silent" in page
+    assert "A message is recorded and taken in: not checked" in page, "never green by default"
+    assert "Begin a drill" not in page
+    assert manager.post("/oncall/tests/drill").status_code == 302
+    assert LineTest.objects.filter(kind="drill", state="running").count() == 1
+    again = manager.post("/oncall/tests/drill")
+    assert again.status_code == 422 and "one is under way" in body(again)
+    manager.post("/oncall/tests/evening", {"at": ""})
+    assert "The line is not tested." in body(clinician.get("/oncall/tests"))

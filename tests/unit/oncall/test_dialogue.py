@@ -165,8 +165,17 @@ def test_to_ring_the_patient_one_takes_the_message_first() -> None:
 
 @pytest.mark.parametrize(("answer", "words"), [("next", "passed"), ("last", "pass-last")])
 def test_passing_it_on(answer: str, words: str) -> None:
-    talk = Talk(Purpose.ALERT, **{"pass": answer}).answer("1", "135792#", "3").wait()
+    talk = Talk(Purpose.ALERT, FULL, **{"pass": answer}).answer("1", "135792#", "3").wait()
     assert (talk.said[-1], talk.gone) == (words, [ME])
+
+
+def test_who_is_told_alone_or_last_is_not_told_that_others_are_called() -> None:
+    alone = Talk(Purpose.ALERT, Facts(URGENT, passes=False)).answer("1", "135792#", "3")
+    assert "pass" not in alone.acts()
+    assert "act-pass" not in alone.said
+    last = Talk(Purpose.ALERT, FULL, **{"pass": "nobody"}).answer("1", "135792#", "3")
+    assert not {"passed", "pass-last"} & set(last.said)
+    assert last.press("1").acts()[-1] == "take"
 
 
 def _together() -> Talk:

@@ -14,6 +14,7 @@ SHAPE = re.compile(r"[a-z]+:[a-z_]+\Z")
 # Look like an action and are none: actors, a flag, a mark of a call, an address.
 OTHERS = {
     "system:line", "system:setup", "system:worker", "user:unknown", "snapshot:version", "urgency:review", "about:blank",
+    "system:auditor", "system:receipts",
 }  # fmt: skip
 FACTORS = "session:authenticator_"  # web.accounts puts the rest behind it
 

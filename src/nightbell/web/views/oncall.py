@@ -27,7 +27,7 @@ from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
 from nightbell.web.doors import actor_of, allows, ulid_or_nothing
 from nightbell.web.format import clock_time, day_name, local, span
-from nightbell.web.oncall_page import Frame, by_day, gap_words, weeks
+from nightbell.web.oncall_page import Frame, by_day, gap_words, toned, weeks
 from nightbell.web.oncall_words import swap_rows, ways_words
 
 WEEKS, GAPS_SHOWN = 2, 3
@@ -88,7 +88,14 @@ def _calendar(request: HttpRequest, actor: Actor, chosen: Schedule | None) -> di
     gaps = [(gap.starts_at, gap.ends_at) for gap in lanes.gaps]
     mine = frozenset([actor.user.id]) if actor.may(Act.TAKE) else frozenset()
     swappable = None if actor.may(Act.EDIT_SCHEDULE) else mine
-    frame = Frame(practice.zone, actor.now, standing.parted(practice, gaps).open, lanes.holidays, swappable)
+    frame = Frame(
+        practice.zone,
+        actor.now,
+        standing.parted(practice, gaps).open,
+        lanes.holidays,
+        swappable,
+        tones_of(actor),
+    )
     return {
         "monday": monday,
         "earlier": monday - timedelta(days=7),
@@ -114,21 +121,26 @@ def _aside(actor: Actor, chosen: Schedule | None) -> dict[str, Any]:
 
 def _now(actor: Actor, chosen: Schedule | None, here: Sequence[Span]) -> dict[str, Any]:
     """here: stretches without anybody on call in which the practice is open."""
-    zone = actor.user.practice.zone
+    zone, tones = actor.user.practice.zone, tones_of(actor)
     view = now_on_call(actor.practice, actor.now, chosen)
     backup = oncall.there(actor, schedule_id=chosen.id if chosen else "").order[1:2]
     return {
-        "now": view.now,
+        "now": toned(view.now, tones),
         "open": view.now is None and any(a <= actor.now < b for a, b in here),
         "until": clock_time(view.until, zone, actor.now) if view.until else "",
         "left": span(view.until - actor.now) if view.until else "",
         "ways": _ways(view.now.id) if view.now else "",
-        "next": view.next,
+        "next": toned(view.next, tones),
         "next_from": clock_time(view.next_from, zone, actor.now) if view.next_from else "",
         "backup": backup[0][0].name if backup else "",
         "fallback": view.fallback,
         "fallback_ways": _ways(chosen.fallback_id) if chosen and chosen.fallback_id else "",
     }
+
+
+def tones_of(actor: Actor) -> dict[str, int]:
+    """The calendar's colours, by user id."""
+    return {pk: n % 4 + 1 for n, pk in enumerate(sorted(one.id for one in takers(actor)))}
 
 
 def _ways(user_id: str) -> str:
