@@ -56,6 +56,14 @@ def _carried(run: Run) -> Run:
     }
 
 
+def _unmeasured(out: Run) -> str:
+    """Why there is no figure for two cores."""
+    cores = out["cores_of_this_machine"] or 1
+    if cores >= ENOUGH:
+        return "what two cores carry was not measured: with --scale it is not asked for"
+    return f"this machine has {cores} cores and the callers need one of them, so what two cores carry was not measured"
+
+
 def show_scaling(out: Run, most: int) -> None:
     """In words. most: the most calls that one process carried on one core."""
     one, two = (out[name]["calls_of_60_s_per_cpu_second"] for name in ("one_engine", "two_engines"))
@@ -66,8 +74,7 @@ def show_scaling(out: Run, most: int) -> None:
     measured = out.get("calls_of_two_engines_on_two_cores")
     if measured is None:
         print(
-            f"this machine has {out['cores_of_this_machine']} cores and the callers need one of them, so what two cores carry "
-            "was not measured: it follows from the CPU that a call costs, and holds while SIP does not fill a core"
+            f"{_unmeasured(out)}: it follows from the CPU that a call costs, and holds while SIP does not fill a core"
         )
     else:
         more = ", and more were not tried" if out["cut_short"] else ""

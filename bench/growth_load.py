@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.calls_run import family, memory_kb
-from bench.growth_run import Callers, Pace, Worker
+from bench.growth_run import NO_PATIENTS, Callers, Pace, Worker
 from tests.phone.certs import Authority
 from tests.phone.house import House
 
@@ -66,6 +66,11 @@ def slope(points: list[tuple[float, float]]) -> tuple[float, float]:
     return steep, (left / (count - 2) / spread) ** 0.5
 
 
+def answered(kinds: Counter[str]) -> int:
+    """Calls that a patient could have made: those of every kind that is answered and acknowledged."""
+    return sum(count for name, count in kinds.items() if name not in NO_PATIENTS)
+
+
 def simulated(calls: int) -> float:
     """Hours in which so many patients call, 100 at once."""
     return calls * CALL / AT_ONCE / 3600
@@ -109,7 +114,8 @@ def figures(out: dict[str, Any], short: bool, log: str) -> dict[str, Any]:
     warm = [one for one in samples if one.at > max(seconds / 4, 45)]
     a_minute, error = slope([(one.at / 60, float(one.memory)) for one in warm])
     kinds: Counter[str] = out["kinds"]
-    hours = simulated(kinds.total())
+    patients = answered(kinds)
+    hours = simulated(patients)
     an_hour = seconds / 60 / max(hours, 1e-9) if short else 60  # minutes
     hour = a_minute * an_hour / 1024
     health = out["health"]
@@ -119,7 +125,9 @@ def figures(out: dict[str, Any], short: bool, log: str) -> dict[str, Any]:
         "calls": health.get("active_calls"), "captures": health.get("open_captures"),
     }  # fmt: skip
     return {
-        "minutes": round(seconds / 60, 1), "calls": kinds.total(), "hours_simulated": round(hours, 2), "kinds": dict(kinds),
+        "minutes": round(seconds / 60, 1), "calls": kinds.total(), "calls_answered": patients,
+        "hours_simulated": round(hours, 2), "packets_received": health.get("rtp", {}).get("received"),
+        "packets_of_so_many_real_calls": round(patients * CALL * 50), "kinds": dict(kinds),
         "calls_at_once": out["most_calls"], "captures": out["captures"], "captures_unread": out["unread"],
         "failed": dict(out["failed"]),
         "memory_mib": {
@@ -174,7 +182,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench/growth", description="Whether the phone grows under calls.")
     parser.add_argument("--quick", action="store_true", help="one and a quarter minutes, 30 calls at once")
     parser.add_argument(
-        "--short", action="store_true", help=f"{NIGHT} calls, as in a night, each as short as can be"
+        "--short",
+        action="store_true",
+        help=f"{NIGHT} calls, as in a night, each as short as can be: what a call leaves behind shows, not what its sound does. "
+        f"hours_simulated counts calls that are answered, of {CALL:.0f} s each; packets_received stands beside the packets that so many "
+        "such calls would send",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--minutes", type=float, default=0, help="20 unless told, at most 60 with --short")

@@ -34,6 +34,8 @@ from nightbell.sip.rtp import pack
 from nightbell.sip.srtp import SrtpKeys
 
 NOISE = os.urandom(160)
+# Ways that no patient's call goes: what they leave behind is measured, but they are no calls of a night.
+NO_PATIENTS = frozenset(["cancelled", "never acknowledged", "refused", "half a handshake"])
 CHECKED = 20  # one capture of so many is opened
 
 

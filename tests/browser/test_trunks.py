@@ -9,7 +9,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 from tests.browser.conftest import Site
 from tests.browser.test_callflow import press_until
-from tests.browser.test_look import check, look
+from tests.browser.test_look import check, level, look
 
 from nightbell.core.clock import iso, utc_now
 
@@ -89,14 +89,34 @@ def _risk(site: Site, page: Page, section: Any) -> None:
     page.fill("#f-reason", "because")
     page.click("button:has-text('Accept this risk')")
     expect(page.locator(".nb-error")).to_contain_text("Nobody could judge")
-    page.fill("#f-reason", "The carrier has no TLS until March; the line between us is a tunnel of its own.")
+    page.fill("#f-reason", f"{'x' * 900} has no TLS until March; the line between us is a tunnel of its own.")
+    last = page.locator("#f-until").input_value()
     page.click("button:has-text('Accept this risk')")
     expect(section).to_contain_text("Unencrypted calls are taken, accepted by")
     page.goto(site.url + "/evidence/transport")
     expect(page.locator("main")).to_contain_text("a tunnel of its own")
+    expect(page.locator("main")).to_contain_text(f"until the end of {last}")
     look(page, "evidence, transport")
+    _long_words_wrap(site, page, section)
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(site.url + "/trunks/")
+
+
+def _long_words_wrap(site: Site, page: Page, section: Any) -> None:
+    """Nothing that somebody typed makes a page wider than the window."""
+    page.goto(site.url + "/trunks/")
+    section.get_by_role("link", name="Change").click()
+    page.fill("#f-name", "W" * 60)
+    page.click("button:has-text('Save')")
+    trunk = str(section.get_attribute("id")).removeprefix("t-")
+    for path in ("", f"?remove={trunk}", trunk, f"{trunk}/risk", "../evidence/transport"):
+        page.goto(f"{site.url}/trunks/{path}")
+        sure(site, page)
+        expect(page.locator("main")).to_be_visible()
+        assert "W" * 60 in page.content(), path
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            level(page, f"{path} {width}")
 
 
 def _taken_out(page: Page, section: Any) -> None:

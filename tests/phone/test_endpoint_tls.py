@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from tests.phone.certs import Authority
 from tests.phone.endpoints import CODECS, LOCAL, UNHURRIED, Line, line, message, offer, run, until
+from tests.phone.house import speech, write_wav
 from tests.phone.test_endpoint_tcp import Stream
 
-from nightbell.phone import transport
+from nightbell.phone import caller, transport
 from nightbell.phone.endpoint import CallFailed
 from nightbell.phone.tls import Tls
 from nightbell.sip.message import Request
@@ -339,3 +340,22 @@ def test_we_keep_our_connection_open_and_notice_when_it_is_dead(tls: Tls, author
         listener.close()
 
     run(story())
+
+
+def test_our_caller_says_that_it_does_not_trust_a_certificate_and_what_to_give(
+    tls: Tls, authority: Authority, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wav = str(write_wav(tmp_path / "x.wav", speech(1)))
+    said: list[str] = []
+
+    async def story() -> None:
+        async with line(lambda call: call.reject(486), tls=tls) as callee:
+            port = callee.endpoint.sips_port
+            for trusts in ([], ["--ca", str(authority.file)]):
+                arguments = [f"sips:1@127.0.0.1:{port}", "--wav", wav, "--timeout", "5", *trusts]
+                assert await asyncio.to_thread(caller.main, arguments) == 1
+                said.append(capsys.readouterr().out)
+
+    run(story())
+    assert "its certificate is not trusted: give --ca FILE" in said[0] and "408" not in said[0]
+    assert "486" in said[1] and "not trusted" not in said[1]

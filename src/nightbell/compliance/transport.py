@@ -20,7 +20,7 @@ from nightbell.core.config import Config
 from nightbell.line import encrypted_share
 from nightbell.line.trunks import TrunkView, all_trunks
 from nightbell.people.models import Contact, ContactKind
-from nightbell.people.risk_rules import Standing, standing
+from nightbell.people.risk_rules import Standing, last_day, standing
 
 RENEW = timedelta(days=21)
 _VERIFIED = ("require", "verify-ca", "verify-full")
@@ -28,7 +28,8 @@ _VERIFIED = ("require", "verify-ca", "verify-full")
 
 @dataclass(frozen=True, slots=True)
 class Risk:
-    """An acceptance on record. until, accepted_at: ISO, UTC."""
+    """An acceptance on record. until, accepted_at: ISO, UTC; last_day: the one that `until` is the end of; about: with
+    every network."""
 
     accepted_by: str
     accepted_at: str
@@ -36,6 +37,7 @@ class Risk:
     reason: str
     about: str
     standing: str
+    last_day: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def in_transit(config: Config, now: datetime) -> list[Hop]:
         "in",
         "SIP over TLS, SRTP",
         "TLS 1.2 or 1.3",
-        "the trunk's addresses or certificate",
+        "this machine, and the trunks by their addresses or certificates",
         True,
     )
     return [
@@ -120,15 +122,15 @@ def _trunk(one: TrunkView, now: datetime) -> Hop:
         return replace(hop, says="nobody accepted the risk of going unencrypted", word="Not in use")
     stands = standing(one.risk.until, now)
     risk = Risk(
-        one.risk.accepted_by, iso(one.risk.accepted_at), iso(one.risk.until), one.risk.reason, one.risk.about, stands.value
+        one.risk.accepted_by, iso(one.risk.accepted_at), iso(one.risk.until), one.risk.reason, one.risk.about,
+        stands.value, f"{last_day(one.risk.until)}",
     )  # fmt: skip
-    says = f"unencrypted calls are taken; accepted until {one.risk.until:%Y-%m-%d}"
+    last = last_day(one.risk.until)
+    says = f"unencrypted calls are taken; accepted until {last}"
     if stands is Standing.EXPIRED:
-        says = f"unencrypted calls are taken, and the acceptance ended on {one.risk.until:%Y-%m-%d}"
+        says = f"unencrypted calls are taken, and the acceptance ended on {last}"
     if one.risk_moved:
-        says += (
-            f"; it was accepted for {one.risk.about}, and the trunk was changed since: it is {one.about} now"
-        )
+        says += f"; the trunk was changed since that was accepted: it is {one.brief} now"
     return replace(hop, ok=stands is not Standing.EXPIRED and not one.risk_moved, says=says, risk=risk)
 
 

@@ -338,6 +338,25 @@ def _records(env: Mapping[str, str]) -> _Records:
     )
 
 
+PAIRS = (("twilio_account", "twilio_token"), ("telnyx_public_key", "telnyx_api_key"))
+
+
+def both(config: Config, *fields: str) -> bool:
+    """Whether a provider is set up. One half alone would take calls and fetch nothing, or the reverse. Raises RefusedStart."""
+    given = [bool(getattr(config, field)) for field in fields]
+    if any(given) and not all(given):
+        names = [f"NIGHTBELL_{field.upper()}" for field in fields]
+        missing = names[given.index(False)]
+        raise RefusedStart(" and ".join(names), f"{missing} is missing", "set both, or neither")
+    return all(given)
+
+
+def check_pairs(config: Config) -> None:
+    """Settings that belong together. Raises RefusedStart."""
+    for pair in PAIRS:
+        both(config, *pair)
+
+
 def check_keys_apart(config: Config) -> None:
     """Keys live apart from data (decision 4). Raises RefusedStart."""
     if config.keys.resolve().is_relative_to(config.home.resolve()):

@@ -98,11 +98,12 @@ def situation(calendar: Calendar, at: datetime) -> Situation:
     """
     zone, now = _zone(calendar), _utc(at)
     today = now.astimezone(zone).date()
-    closures = _closures(calendar)
+    closures = [one for one in _closures(calendar) if one.ends is None or now < one.ends]
+    opens = any(day.opens is not None for day in calendar.week)
     kind, name = Kind.CLOSED, ""
     ends: datetime | None = None
     reopens: datetime | None = None
-    for start, then, named in _timeline(calendar, closures, zone, today):
+    for start, then, named in _timeline(calendar, closures, zone, today, opens):
         if start <= now:
             kind, name = then, named
             continue
@@ -112,7 +113,7 @@ def situation(calendar: Calendar, at: datetime) -> Situation:
             ends = start
         if then is Kind.OPEN and kind is not Kind.OPEN:
             reopens = start
-        if reopens or (ends and kind is Kind.OPEN):
+        if reopens or (ends and (kind is Kind.OPEN or not opens)):
             break
     visits = any(one.visits for one in closures if _active(one, now))
     return Situation(kind, ends, reopens, name, visits, today <= calendar.known_until)
@@ -134,23 +135,58 @@ def next_open_day(calendar: Calendar, at: datetime) -> date | None:
     return None
 
 
-def _timeline(calendar: Calendar, closures: list[Closure], zone: ZoneInfo, first: date) -> Iterator[_Span]:
-    """From the start of `first`: each instant at which the kind may change, and what it is from there on."""
-    edges = [edge for one in closures for edge in (one.starts, one.ends) if edge is not None]
-    opens = any(
-        day.opens is not None for day in calendar.week
-    )  # a week without hours need not be searched for them
-    for ahead in range((REOPENS_WITHIN if opens else ENDS_WITHIN).days + 3):
+def _timeline(
+    calendar: Calendar, closures: list[Closure], zone: ZoneInfo, first: date, opens: bool
+) -> Iterator[_Span]:
+    """From the start of `first`: each instant at which the kind may change, and what it is from there on.
+
+    closures: those that are not over; opens: whether the week has hours. Days at whose midnight and in whose course
+    nothing can change are left out: how quickly a line is found must not tell whose it is.
+    """
+    days = (REOPENS_WITHIN if opens else ENDS_WITHIN).days + 3
+    shut = [_extent(one, zone, first, days) for one in closures]
+    edges = {ahead for extent in shut for ahead in extent}
+    lost = False  # the day before is one that the zone never had: what it would have begun begins now
+    for ahead in range(max(1, min([days, *(begins + 1 for begins, ends in shut if ends == days)]))):
         day = first + timedelta(days=ahead)
-        if ahead and not edges and _rests(calendar, day) and _rests(calendar, day - timedelta(days=1)):
-            continue  # nothing changes at its midnight; how quickly a line is found must not tell whose it is
+        if ahead and any(begins < ahead < ends for begins, ends in shut):
+            continue
+        rests = _rests(calendar, day) and _rests(calendar, day - timedelta(days=1))
+        if ahead and ahead not in edges and rests and not lost:
+            continue
         spans = _spans(calendar, zone, day)
-        midnight, next_midnight = _instant(day, 0, zone), _instant(day + timedelta(days=1), 0, zone)
-        cuts = {edge for edge in edges if midnight < edge < next_midnight}
-        for start in sorted(cuts | {span[0] for span in spans}):
+        starts, lost = {span[0] for span in spans}, not spans
+        if ahead in edges or not ahead:
+            starts |= _cuts(closures, _instant(day, 0, zone), _instant(day + timedelta(days=1), 0, zone))
+        for start in sorted(starts):
             _, kind, name = next(span for span in reversed(spans) if span[0] <= start)
             closed = any(_active(one, start) for one in closures)
             yield (start, Kind.CLOSURE, "") if closed else (start, kind, name)
+
+
+def _cuts(closures: list[Closure], midnight: datetime, next_midnight: datetime) -> set[datetime]:
+    """The edges of closures within a day."""
+    edges = (edge for one in closures for edge in (one.starts, one.ends) if edge is not None)
+    return {edge for edge in edges if midnight < edge < next_midnight}
+
+
+def _extent(closure: Closure, zone: ZoneInfo, first: date, days: int) -> tuple[int, int]:
+    """On which days, counted from `first`, a closure starts and ends: -1 before it, `days` after so many."""
+    return _days_ahead(closure.starts, zone, first, days), _days_ahead(closure.ends, zone, first, days)
+
+
+def _days_ahead(edge: datetime | None, zone: ZoneInfo, first: date, days: int) -> int:
+    """The local day, from its midnight (see `_instant`) to the next one, in which an instant lies."""
+    if edge is None or (edge.date() - first).days > days + 1:
+        return days
+    if (edge.date() - first).days < -2:
+        return -1
+    day = edge.astimezone(zone).date()
+    if edge >= _instant(day + timedelta(days=1), 0, zone):  # the clock went back over midnight
+        day += timedelta(days=1)
+    elif edge < _instant(day, 0, zone):
+        day -= timedelta(days=1)
+    return min(max((day - first).days, -1), days)
 
 
 def _rests(calendar: Calendar, day: date) -> bool:
@@ -176,7 +212,8 @@ def _spans(calendar: Calendar, zone: ZoneInfo, day: date) -> list[_Span]:
             (closes, Kind.CLOSED),
         ]
     marks.append((MIDNIGHT, Kind.CLOSED))
-    instants = [(_instant(day, minute, zone), kind) for minute, kind in marks]
+    lasting = [mark for mark, after in pairwise(marks) if mark[0] < after[0]]
+    instants = [(_instant(day, minute, zone), kind) for minute, kind in (*lasting, marks[-1])]
     return [(start, kind, "") for (start, kind), (end, _) in pairwise(instants) if start < end]
 
 

@@ -6,14 +6,18 @@ import hashlib
 import ipaddress
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nightbell.sip.trunk import DIALLED, BadTrunk, Dialled, Kind, Trunk, network
+from nightbell.sip.trunk import DIALLED, BadTrunk, Dialled, Kind, Trunk, host_port, network
 
 KNOWN = ("MD5", "SHA-256", "SHA-512-256")  # digest algorithms that sip.digest has
 MOST_PASSWORD = 128
+MOST_SHOWN = 3  # networks named in a sentence
+_NUMBER = re.compile(r"(\A|\.)(\d+|0x[0-9a-f]*)\Z")
+_THIS_MACHINE = ("127.0.0.1", "::1")
+_AS_NAME = "write it as sip.carrier.example"
 _NARROWEST = {4: 16, 6: 32}  # a wider network would let half the internet in
 
 
@@ -78,8 +82,49 @@ def _narrow(text: str) -> None:
         raise BadTrunk("sources", f"{text[:60]} is nobody's address", "name what your carrier publishes")
 
 
+def check_new(one: Trunk) -> None:
+    """What nobody may write anew, though a trunk of before may have it and goes on. Raises BadTrunk."""
+    proxy = host_port(one.proxy)[0] if one.proxy else ""
+    for label, host in (("domain", one.domain), ("proxy", proxy), ("certificate name", one.peer_name)):
+        _host_at_all(label, host)
+    for source in one.sources:
+        if "%" in source:
+            raise BadTrunk("sources", f"{source[:60]!r} has a scope", "use an address without one")
+    there = [host for host in (proxy or one.domain, *one.sources) if host]
+    if one.kind is Kind.ADDRESS and there and all(_of_this_machine(host) for host in there):
+        where = "sources" if one.sources else "proxy" if one.proxy else "domain"
+        raise BadTrunk(where, "that is this machine itself", "calls of this machine need no trunk")
+
+
+def _host_at_all(label: str, host: str) -> None:
+    """Beyond its characters, which sip.trunk looks at."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        # A name never ends in a number (RFC 3696 §2): resolvers read that as an address.
+        if _NUMBER.search(host):
+            raise BadTrunk(label, f"{host[:60]!r} is neither a name nor an address", _AS_NAME) from None
+        return
+    if "%" in host:
+        raise BadTrunk(label, f"{host[:60]!r} has a scope", "use an address without one")
+    if address.is_multicast or address.is_unspecified or host == "255.255.255.255":
+        raise BadTrunk(label, f"{host[:60]!r} is nobody's address", _AS_NAME)
+
+
+def _of_this_machine(text: str) -> bool:
+    try:
+        net = network(text)
+    except BadTrunk:
+        return text == "localhost"
+    mapped = net.network_address.ipv4_mapped if isinstance(net, ipaddress.IPv6Network) else None
+    address = str(mapped or net.network_address)
+    return net.prefixlen == net.max_prefixlen and address in _THIS_MACHINE
+
+
 def checked_password(text: str) -> str:
     """Raises BadTrunk."""
+    if not text.strip():
+        raise BadTrunk("password", "it is blank", "copy it again from your carrier's page")
     if len(text) > MOST_PASSWORD or not text.isprintable():
         raise BadTrunk(
             "password", "it is too long or cannot be printed", "copy it again from your carrier's page"
@@ -102,10 +147,17 @@ def offered(algorithms: object) -> list[str]:
     return [one for one in KNOWN if one in named]
 
 
-def about(domain: str, proxy: str, sources: list[str], transport: str) -> str:
-    """A trunk in words, for people; `covers` is what a machine compares."""
-    where = proxy or domain or ", ".join(sources[:4]) or "by certificate"
-    return f"{where} by {transport.upper()}"[:200]
+def about(
+    domain: str, proxy: str, sources: Sequence[str], transport: str, peer_name: str, most: int | None = None
+) -> str:
+    """Where a trunk's calls come from, in words for people; `covers` is what a machine compares. most: so many networks
+    are named at most, None for every one: what is put on record names them all."""
+    named = ", ".join(sources[:most])
+    if most is not None and len(sources) > most:
+        named += f" and {len(sources) - most} more"
+    holder = f"who has the certificate of {peer_name}" if peer_name else ""
+    where = ", ".join(one for one in (proxy or domain, holder, named) if one)
+    return f"{where} by {transport.upper()}"
 
 
 def covers(kind: str, domain: str, proxy: str, transport: str, sources: Iterable[str], peer_name: str) -> str:

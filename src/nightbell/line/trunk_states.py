@@ -9,7 +9,7 @@ from typing import Any
 
 from nightbell.core.clock import parse_iso
 from nightbell.core.ids import is_ulid
-from nightbell.people.risk_rules import Standing, standing
+from nightbell.people.risk_rules import Standing, last_day, standing
 
 STATES = ("registered", "registering", "failed", "reachable", "unreachable", "off")
 GOOD = ("registered", "reachable")
@@ -115,8 +115,15 @@ def judged(
             if certificate > now
             else "the phone's certificate has ended: renew it"
         )
-    says = "; ".join(trouble) or f"{len(trunks)} {'trunk' if len(trunks) == 1 else 'trunks'}, all in order"
+    down = failing(trunks, states)
+    order = f"{down} {'is' if down == 1 else 'are'} failing (tried again)" if down else "all in order"
+    says = "; ".join(trouble) or f"{len(trunks)} {'trunk' if len(trunks) == 1 else 'trunks'}, {order}"
     return not trouble, says
+
+
+def failing(trunks: Sequence[Mapping[str, Any]], states: Mapping[str, Mapping[str, Any]]) -> int:
+    """How many are down now, also those that are so for too short a time to be told of as trouble."""
+    return sum(states.get(one["id"], {}).get("state") in ("failed", "unreachable") for one in trunks)
 
 
 def _trouble(trunk: Mapping[str, Any], state: Mapping[str, Any] | None, now: datetime) -> Iterable[str]:
@@ -128,11 +135,11 @@ def _trouble(trunk: Mapping[str, Any], state: Mapping[str, Any] | None, now: dat
         yield f"{name}: what is stored of it is damaged, so it stays as the phone knew it; save it anew"
     if trunk.get("until"):
         until = parse_iso(trunk["until"])
-        stands = standing(until, now)
+        stands, last = standing(until, now), last_day(until)
         if stands is Standing.EXPIRED:
-            yield f"{name}: unencrypted, and the acceptance of that risk ended on {until:%Y-%m-%d}"
+            yield f"{name}: unencrypted, and the acceptance of that risk ended on {last}"
         elif stands is Standing.SOON:
-            yield f"{name}: unencrypted, and the acceptance of that risk ends on {until:%Y-%m-%d}"
+            yield f"{name}: unencrypted, and the acceptance of that risk ends on {last}"
     if trunk.get("moved"):
         yield f"{name}: unencrypted, and it was changed since that risk was accepted"
     if state is None:

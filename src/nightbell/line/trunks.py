@@ -35,7 +35,7 @@ ASKED = "trunk-asked"  # in <home>/run: the id of a trunk that somebody wants tr
 @dataclass(frozen=True, slots=True)
 class TrunkView:
     """A trunk for pages and terminal, without its password. about, covers: what a risk would be accepted for, in words and
-    as a hash (trunk_rules.covers); risk: the acceptance on record, also an expired one."""
+    as a hash (trunk_rules.covers); brief: the words with the first networks alone; risk: the acceptance on record, also an expired one."""
 
     id: str
     name: str
@@ -55,6 +55,7 @@ class TrunkView:
     changed_at: datetime
     changed_by: str
     about: str
+    brief: str
     covers: str
     risk: RiskAcceptance | None
 
@@ -93,7 +94,7 @@ def named(text: str) -> TrunkView:
     """By id or by name, for the command line. Raises NotFound."""
     found = [one for one in all_trunks() if text in (one.id, one.name)]
     if not found:
-        raise NotFound(f"There is no trunk {text!r}", "", "run: nightbell trunk list")
+        raise NotFound(f"There is no trunk {text[:60]!r}", "", "run: nightbell trunk list")
     return found[0]
 
 
@@ -101,12 +102,13 @@ def _view(row: Trunk, risk: RiskAcceptance | None) -> TrunkView:
     return TrunkView(
         row.id, row.name, row.preset, row.kind, row.domain, row.proxy, row.transport, row.user, bool(row.password),
         row.realm, tuple(row.sources), row.peer_name, row.expires, row.keep_alive, tuple(row.dialled), row.changed_at,
-        row.changed_by, about(row), covers(row), risk,
+        row.changed_by, about(row), about(row, rules.MOST_SHOWN), covers(row), risk,
     )  # fmt: skip
 
 
-def about(row: Trunk) -> str:
-    return rules.about(row.domain, row.proxy, list(row.sources), row.transport)
+def about(row: Trunk, most: int | None = None) -> str:
+    """In words; most: networks that are named, None for all."""
+    return rules.about(row.domain, row.proxy, list(row.sources), row.transport, row.peer_name, most)
 
 
 def covers(row: Trunk) -> str:
@@ -116,6 +118,7 @@ def covers(row: Trunk) -> str:
 def add(by: By, given: Given) -> str:
     """A new trunk; returns its id. Without TLS it is not used before its risk is accepted. Raises BadTrunk."""
     described = rules.wanted(given, new_ulid())
+    rules.check_new(described)
     with transaction.atomic():
         _free_name(described.name, "")
         if Trunk.objects.filter(removed_at=None).count() >= MOST:
@@ -130,6 +133,7 @@ def add(by: By, given: Given) -> str:
 def change(by: By, trunk_id: str, given: Given, revision: int | None = None) -> None:
     """Raises NotFound, BadTrunk; revision: as it was read, None for whatever is there."""
     described = rules.wanted(given, trunk_id if is_ulid(trunk_id) else new_ulid())
+    rules.check_new(described)
     with transaction.atomic():
         row = _locked(trunk_id)
         if revision is not None and revision != row.revision:

@@ -141,7 +141,7 @@ class RiskAcceptance(models.Model):
     id = UlidField()
     kind = models.CharField(max_length=20)
     subject = models.CharField(max_length=26)  # the id of what it is about
-    about = models.CharField(max_length=200)  # the same in words, as it was then
+    about = models.TextField()  # the same in words, as it was then, with every network
     covers = models.CharField(max_length=64, default="")  # a hash of all of it that matters
     reason = models.TextField()
     accepted_by = models.CharField(max_length=80)  # as in the log

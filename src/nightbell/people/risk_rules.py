@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
 from nightbell.core.errors import NightbellError
@@ -33,6 +33,17 @@ def standing(until: datetime, now: datetime) -> Standing:
     if now >= until:
         return Standing.EXPIRED
     return Standing.SOON if until - now <= SOON else Standing.GOOD
+
+
+def end_of(day: date) -> datetime:
+    """Until when something is accepted that is accepted until the end of this day: its last moment in UTC, for an
+    installation has practices in several zones. Raises OverflowError."""
+    return datetime.combine(day, time(), UTC) + timedelta(days=1)
+
+
+def last_day(until: datetime) -> date:
+    """The day that a person chose, from `end_of` it: midnight belongs to the day before."""
+    return (until.astimezone(UTC) - timedelta(microseconds=1)).date()
 
 
 def check(reason: str, until: datetime, now: datetime) -> str:

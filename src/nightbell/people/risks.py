@@ -25,13 +25,13 @@ def accept(
     by: By, kind: str, subject: str, about: str, reason: str, until: datetime, covers: str
 ) -> RiskAcceptance:
     """Put it on record; one that was in force is ended by it. subject: the id of the thing; about: the thing in words
-    as it is now ('sip.carrier.example by UDP'); covers: the same as a hash of all that matters, to tell later whether
+    as it is now, all of it ('sip.carrier.example by UDP'); covers: the same as a hash of all that matters, to tell later whether
     it is the same thing still. Raises BadRisk, AuditClosed."""
     words = check(reason, until, by.now)
     with transaction.atomic():
         before = _in_force(kind, subject).update(ended_at=by.now, ended_by=by.name)
         made = RiskAcceptance.objects.create(
-            kind=kind, subject=subject, about=about[:200], reason=words, accepted_by=by.name,
+            kind=kind, subject=subject, about=about, reason=words, accepted_by=by.name,
             accepted_name=by.user.name if by.user else by.name, accepted_at=by.now, until=until, covers=covers,
         )  # fmt: skip
         note(

@@ -116,11 +116,17 @@ class Call:
         self._securing.agree(self._leg.security, peer.address)
         self._answered = clock.monotonic()
         local = self._house.local_address(self._leg), self._session.local[1]
+        quick = self._house.recorder.quick
+        if (
+            not quick
+        ):  # while the disk is waited for, this call can still be refused, or given to another engine
+            self._recording = self._open_recording()
         try:
             self._leg.answer(local, self._codec, identity().fingerprint)
-        finally:  # no caller waits for the disk, and a call that could not be answered leaves its trace too
-            self._recording = self._open_recording()
-        self._up = True
+            self._up = True
+        finally:  # no caller waits for a quick disk, and a call that could not be answered leaves its trace too
+            if quick:
+                self._recording = self._open_recording()
         self._house.told("call_started", capture=self.capture)
         longest = LONGEST_BESIDE_MESSAGE + self._number.line.plan.max_seconds
         self._longest = self._loop.call_later(longest, self.drain)
@@ -305,30 +311,25 @@ class Call:
 
     def _ask_status(self, number: str) -> None:
         self._house.told(
-            "status",
-            capture=self.capture,
-            practice=self._number.practice,
-            number=number,
+            "status", capture=self.capture, practice=self._number.practice, number=number,
             caller=self._config.caller,
-        )
+        )  # fmt: skip
 
     def _open_recording(self) -> Recording | None:
-        meta = CaptureMeta(
-            capture=self.capture,
-            practice=self._number.practice,
-            mailbox=self._number.mailbox,
-            dialled=self._leg.dialled,
-            caller=self._leg.caller,
-            answered_at=clock.iso(clock.utc_now()),
-            language=self._config.languages[0],
-            codec=self._codec,
-            snapshot=self._snapshot.version,
-            flow=self._number.line.flow,
-        )
+        """None, whatever went wrong: the caller hears `trouble`, and is not left alone with silence."""
         try:
+            meta = CaptureMeta(
+                capture=self.capture, practice=self._number.practice, mailbox=self._number.mailbox,
+                dialled=self._leg.dialled, caller=self._leg.caller, answered_at=clock.iso(clock.utc_now()),
+                language=self._config.languages[0], codec=self._codec, snapshot=self._snapshot.version,
+                flow=self._number.line.flow,
+            )  # fmt: skip
             return self._house.recorder.open(meta, self._snapshot.epoch, self._later(self._failed))
         except CannotRecord:
-            return None  # the recorder has logged and counted it; the caller hears `trouble`
+            return None  # the recorder has logged and counted it
+        except Exception as error:
+            self._house.log.failure("capture_not_opened", error, capture=self.capture)
+            return None
 
     def _later(self, act: Callable[..., None]) -> Callable[..., None]:
         """For other threads: `act` in the event loop, if that still runs."""

@@ -10,6 +10,7 @@ import asyncio
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,6 +52,7 @@ class Report:
     packets_received: int = 0
     unauthentic: int = 0
     keys: list[str] = field(default_factory=list)
+    trouble: str = ""
 
 
 class Caller:
@@ -83,6 +85,9 @@ class Caller:
             leg = await self._dial(endpoint, transport.get_extra_info("sockname")[:2])
             sender = asyncio.create_task(self._sound.run())
             return await self._keyed(leg) and await self._talk(leg)
+        except CallFailed:
+            self.report.trouble = _tls_trouble(endpoint.counters)
+            raise
         finally:
             if sender is not None:
                 sender.cancel()
@@ -205,6 +210,20 @@ class Caller:
             return
 
 
+def _tls_trouble(counters: Counter[str]) -> str:
+    """Why nobody answered, when it was TLS that did not come about; else ''."""
+    if counters["tls_distrusted"]:
+        return (
+            "its certificate is not trusted: give --ca FILE (one that Nightbell made itself is signed by "
+            "$NIGHTBELL_HOME/phone/tls/ca.pem)"
+        )
+    return (
+        "TLS did not come about: look at its certificate's names, and at the port"
+        if counters["tls_failed"]
+        else ""
+    )
+
+
 def _login(options: argparse.Namespace) -> Callable[[str], Credentials] | None:
     """What is answered to a server that asks who we are. Raises OSError."""
     if not options.user or options.password_file is None:
@@ -275,7 +294,8 @@ def main(arguments: list[str] | None = None) -> int:
             return await caller.call(), caller.report
         except CallFailed as failed:
             caller.report.code = failed.code
-            caller.tell(f"not answered: {failed.code} {failed.reason}".rstrip())
+            why = caller.report.trouble or f"{failed.code} {failed.reason}".rstrip()
+            caller.tell(f"not answered: {why}")
         except TimeoutError:
             caller.report.code = 408
             caller.tell("not answered in time")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from nightbell.core import clock
 from nightbell.core.log import Log
 from nightbell.phone.gate import Gate
-from nightbell.phone.policy import Verdict, server_names
+from nightbell.phone.policy import Verdict, is_private, server_names
 from nightbell.phone.sip_transactions import Client, Server, new_tag
 from nightbell.phone.transport import Limits, Peer, Transport
 from nightbell.sip.dialog import Dialog
@@ -238,13 +238,15 @@ class Layer:
             if client.peer.reliable and client.peer.flow == peer.flow:
                 client.take("error")
 
-    def way(self, dialog: Dialog, source: Peer) -> Peer:
-        """Where the next request of a dialog goes. source: where its last message came from.
+    def way(self, dialog: Dialog, source: Peer, direct: bool = False) -> Peer:
+        """Where the next request of a dialog goes. source: where its last message came from; direct: from the other
+        side itself, with no proxy between.
 
         By RFC 3261 §8.1.2 the first route or the target says it; a connection that lives is used again, and
         a name instead of an address falls back to the source (we ask no DNS for strangers). Never to less than TLS from
         where there was TLS; and from datagrams to TCP only at a known address: a source that can be forged must not have
-        us open connections to others.
+        us open connections to others. A telephone behind a NAT names an address of its own network: datagrams go to where
+        its own come from then, as answers do (RFC 3581).
         """
         hop = dialog.next_hop()
         host = hop.host.strip("[]")
@@ -261,6 +263,9 @@ class Layer:
                 return source
             # Once its connection is gone nobody listens on the port from which it came.
             return source._replace(port=port)
+        elsewhere = transport == "udp" and not dialog.routes and host != source.host
+        if elsewhere and is_private(host) and (direct or not is_private(source.host)):
+            return source
         return Peer(transport, host, port, source.connection, source.local, source.name)
 
     def forget_server(self, server: Server) -> None:

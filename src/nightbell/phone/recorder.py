@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +30,8 @@ LOOK_EVERY, WRITE_EVERY, SYNC_EVERY, RETRY_EVERY = 0.1, 0.3, 1.0, 5.0
 ON_THE_WAY = 0.1  # seconds that a packet may have waited before the media thread took it
 RESERVE, RESERVE_BYTES = ".reserve", 8 * 1024 * 1024
 MAX_SMALL_RECORDS = 512  # digits and marks of one call; a flood of keys must not fill the disk
+QUICK = 0.02  # seconds: a disk that takes longer is waited for before a call is answered
+FRESH = 60.0  # seconds for which that is believed
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 Done = Callable[[bool], None]
@@ -139,6 +142,10 @@ class Recorder:
         self._wake = threading.Event()
         self._running = True
         self._next_retry = 0.0
+        # What is done on the disk: since when, and how long it took the last time. Of a new one nothing is known.
+        self._under_way: dict[str, float] = {}
+        self._took = {"open": math.inf, "sync": 0.0}
+        self._seen = 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._keep_reserve()
 
@@ -160,21 +167,31 @@ class Recorder:
     def open_captures(self) -> int:
         return len(self._recordings) + len(self._stuck)
 
+    @property
+    def quick(self) -> bool:
+        """Whether the disk does not keep a call waiting: a file was opened, and what was written made durable, within
+        QUICK seconds the last time, which is not long ago, and nothing waits now."""
+        now = clock.monotonic()
+        waits = any(now - began >= QUICK for began in list(self._under_way.values()))
+        fresh = now - self._seen < FRESH
+        return fresh and not waits and not self._stuck and max(self._took["open"], self._took["sync"]) < QUICK
+
     def open(self, meta: CaptureMeta, epoch: EpochPublic, on_failed: Callable[[], None]) -> Recording:
         """Begin a capture. on_failed is called once, in the writer's thread. Raises CannotRecord."""
-        sealer = CaptureSealer(epoch, meta, clock.monotonic())
         file = None
         try:
-            file = self._with_room(lambda: SpoolFile.create(self.folder, meta.capture))
-            self._append(file, sealer.header)
-        except OSError as error:
+            sealer = CaptureSealer(epoch, meta, clock.monotonic())
+            with self._measured("open"):
+                file = self._with_room(lambda: SpoolFile.create(self.folder, meta.capture))
+                self._append(file, sealer.header)
+        except Exception as error:
             if file is not None:
-                file.discard()
+                _remove(file)
             self.counters.failed += 1
             self._log.failure("capture_not_opened", error, capture=meta.capture)
-            raise CannotRecord(
-                f"capture {meta.capture}", "its file cannot be written", "make room on the disk of the spool"
-            ) from error
+            why = "its file cannot be written" if isinstance(error, OSError) else "it cannot be sealed"
+            mend = "make room on the disk of the spool" if isinstance(error, OSError) else "see the log"
+            raise CannotRecord(f"capture {meta.capture}", why, mend) from error
         recording = Recording(meta.capture, sealer, file, on_failed)
         self._recordings[meta.capture] = recording
         self.counters.opened += 1
@@ -183,6 +200,18 @@ class Recorder:
     def wake(self) -> None:
         """Have the writer look now."""
         self._wake.set()
+
+    @contextlib.contextmanager
+    def _measured(self, what: str) -> Iterator[None]:
+        """Note how long the disk takes for this; what fails took for ever."""
+        began, took = clock.monotonic(), math.inf
+        self._under_way[what] = began
+        try:
+            yield
+            took = clock.monotonic() - began
+        finally:
+            self._took[what], self._seen = took, began
+            self._under_way.pop(what, None)
 
     def _with_room(self, act: Callable[[], T]) -> T:
         """Do it; when the disk is full give up the reserve and do it again. Raises OSError."""
@@ -243,7 +272,8 @@ class Recorder:
                 continue
             recording.due = now + WRITE_EVERY - LOOK_EVERY / 2
             try:
-                self._write(recording, now)
+                with self._measured("write"):
+                    self._write(recording, now)
             except OSError as error:
                 self._fail(recording, error)
             except Exception as error:  # one call's trouble must not stop the writing of the others
@@ -261,7 +291,7 @@ class Recorder:
             recording.dirty = True
             self._append(recording.file, sealed)
         if synced is not None and not recording.ended:
-            recording.file.sync()
+            self._sync(recording)
             recording.dirty, recording.synced_at, recording.syncing = False, now, None
             synced()
         if recording.ended:
@@ -274,8 +304,12 @@ class Recorder:
             del self._recordings[recording.capture]
             _tell(recording, True)
         elif recording.dirty and now - recording.synced_at >= SYNC_EVERY:
-            recording.file.sync()
+            self._sync(recording)
             recording.dirty, recording.synced_at = False, now
+
+    def _sync(self, recording: Recording) -> None:
+        with self._measured("sync"):
+            recording.file.sync()
 
     def _fail(self, recording: Recording, error: OSError) -> None:
         """Keep what there is and tell the call; the rest is tried again later."""
@@ -305,6 +339,14 @@ class Recorder:
             del self._stuck[recording.capture]
             self.counters.late += 1
             _tell(recording, True)
+
+
+def _remove(file: SpoolFile) -> None:
+    """A file that holds nothing. Where it cannot be removed intake takes it, as an interrupted capture."""
+    try:
+        file.discard()
+    except OSError:
+        file.abandon()
 
 
 def _tell(recording: Recording, durable: bool) -> None:

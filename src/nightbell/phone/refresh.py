@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from nightbell.core import clock
 from nightbell.phone.layer import Layer
 from nightbell.phone.transport import Peer
 from nightbell.sip import timers
@@ -74,7 +75,7 @@ class Refresher:
         self._least, self._tries, self._heard = timers.MIN_SE, 0, -1
         self._stopped = False
         self.asking = False  # an INVITE of ours is under way: theirs must wait
-        self.waiting = False  # a refresh of ours waits for its answer
+        self.waiting: float | None = None  # since when a refresh of ours waits for its answer
 
     def begin(self, expiry: Expiry | None) -> None:
         """Start anew with what was agreed; None: this call has no timer (any more)."""
@@ -129,7 +130,7 @@ class Refresher:
         if self._call.changing() or self._call.asked():
             self._arm(GLARE, self._refresh)
             return
-        self._tries, self.waiting = self._tries + 1, True
+        self._tries, self.waiting = self._tries + 1, clock.monotonic()
         self._layer.counters["refreshes"] += 1
         lines = timers.request_lines(expiry, self._least)
         if self._call.updates:
@@ -174,11 +175,11 @@ class Refresher:
         if response is None or response.code >= 200:
             self._final(response)
         elif self.asking:
-            self.waiting = False  # a provisional answer to an INVITE may be all that ever comes
+            self.waiting = None  # a provisional answer to an INVITE may be all that ever comes
 
     def _final(self, response: Response | None) -> None:
         """What the other side says to our refresh (§10)."""
-        self.asking = self.waiting = False
+        self.asking, self.waiting = False, None
         if self._stopped or self._expiry is None:
             return
         if response is None or response.code in GONE:

@@ -137,8 +137,9 @@ class Session(Speaker):
         self._media.order(lambda: self._last_of_it(then))
 
     def signs(self) -> int:
-        """How many datagrams the other side sent, of whatever kind: sound, keys, reports, handshakes, checks of the way. More
-        than so many may be counted; none are when none came."""
+        """How many datagrams of the other side came that could be read: sound, keys, reports, handshakes, checks of the way.
+        Encrypted sound that is not authentic is none, from whatever source: anybody can send that. More than so many may
+        be counted; none are when none came."""
         return self.counters.received + self._others
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -72,6 +73,7 @@ class Call:
         self.marks: tuple[str, ...] = ()
         self.ended = False
         self.peer = peer
+        self._direct = False  # whether the other side's requests come with no proxy between
         self.dialog: Dialog | None = None
         self._calls, self._layer = calls, calls.layer
         self._repeater: Repeater | None = None
@@ -83,8 +85,9 @@ class Call:
         self._codec = Codec.PCMU
         self._session, self._version, self._described = secrets.randbits(31), 0, b""
         self._reason: tuple[tuple[str, str], ...] = ()
-        self._refresher = Refresher(self, self._layer)
-        self._watch = Watch(self, self._layer)
+        me: Call = weakref.proxy(self)  # or each call would lie in a circle until a full collection
+        self._refresher = Refresher(me, self._layer)
+        self._watch = Watch(me, self._layer)
 
     def hangup(self, cause: int = 0, text: str = "") -> None:
         """End the call from our side; `on_end('bye')` follows from the loop. cause, text: why, for the other side (RFC 3326):
@@ -107,7 +110,10 @@ class Call:
         if not dialog.accepts(request):
             self._layer.counters["old_cseq"] += 1
             server.respond(500)
-        elif request.method == "BYE":
+            return
+        if self.peer.transport == server.peer.transport == "udp":  # a NAT may have given it another port
+            self.peer = self._layer.way(dialog, server.peer, self._direct)
+        if request.method == "BYE":
             server.respond(200)
             self.count_reasons(request)
             self._bye_received()
@@ -160,7 +166,7 @@ class Call:
             server.respond(488, (("Warning", f'399 nightbell "{refused.reason}"'),))
             return
         dialog.refresh(request)
-        self.peer = self._layer.way(dialog, server.peer)
+        self.peer = self._layer.way(dialog, server.peer, self._direct)
         self._accept(server, body, late=offer is None and request.method == "INVITE")
         if offer is not None:
             self.security = security
@@ -226,8 +232,7 @@ class Call:
 
     def _bye(self) -> None:
         if self.dialog is not None:
-            self.peer = self._layer.way(self.dialog, self.peer)
-            self._layer.send_in_dialog(self.dialog, "BYE", self.peer, self._bye_answered, self._reason)
+            self._layer.send_in_dialog(self.dialog, "BYE", self.way(), self._bye_answered, self._reason)
 
     def _bye_answered(self, response: Response | None) -> None:
         if response is None or response.code >= 200:
@@ -262,7 +267,7 @@ class Call:
 
     def way(self) -> Peer:
         if self.dialog is not None:
-            self.peer = self._layer.way(self.dialog, self.peer)
+            self.peer = self._layer.way(self.dialog, self.peer, self._direct)
         return self.peer
 
     def offer_again(self) -> bytes:
@@ -300,7 +305,10 @@ class Call:
         return self._watch.asking
 
     def busy(self) -> bool:
-        return self._repeater is not None or self._refresher.waiting
+        return self.changing()
+
+    def refreshing(self) -> float | None:
+        return self._refresher.waiting
 
     def alive(self) -> None:
         self._watch.alive()

@@ -47,7 +47,8 @@ class IncomingCall(Call):
         self.server = server
         self.dialog = as_uas(request, server.tag, self._layer.contact_for(server))
         self.dialog.next_hop()
-        self.peer = self._layer.way(self.dialog, server.peer)
+        self._direct = len(request.listed("via")) == 1
+        self.peer = self._layer.way(self.dialog, server.peer, self._direct)
         self.confirmed = False
         self._reliable: Reliable | None = None
 

@@ -64,10 +64,11 @@ class Speaker:
         """Send the frames of the last so many ticks. False: nothing is left to be sent."""
         if not self.confirmed or (self.peer.secured and self._protection is None):
             return True
-        first = self._media.ticks - ticks
+        # Never a tick twice: after a late wake-up the way may have been kept open in what is a step ahead of this.
+        first = max(self._media.ticks - ticks, self._outgoing.sent_at)
         if self._outgoing.until and self._job is not None:
             self._outgoing.own_again((first + 1) * codecs.frame_ticks(self.peer.codec))
-        for number in range(first + 1, first + 1 + ticks):
+        for number in range(first + 1, self._media.ticks + 1):
             job = self._job
             if job is None:
                 if not send_silence:

@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from nightbell.phone.tls import TlsBroken, TlsStream
+from nightbell.phone.tls import DISTRUSTED, TlsBroken, TlsStream
 from nightbell.sip.framing import BrokenStream, Framer
 from nightbell.sip.presence import Patience
 
@@ -196,8 +196,10 @@ class Connection(asyncio.Protocol):
         before = tls.done
         try:
             clear = tls.feed(data)
-        except TlsBroken:
+        except TlsBroken as broken:
             self._owner.counters["tls_failed"] += 1
+            if self.target is not None and broken.why == DISTRUSTED:
+                self._owner.counters["tls_distrusted"] += 1
             if self.stream is not None:
                 self.stream.write(tls.out())  # the alert
                 self.stream.close()

@@ -7,6 +7,7 @@ is admitted, bounded and timed by its connection, before the first byte of a han
 from __future__ import annotations
 
 import ipaddress
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from nightbell.core.errors import NightbellError, RefusedStart
 
 CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2; 1.3 has only good ones
 MAX_HANDSHAKE = 131_072  # bytes: the longest chains of certificates are a tenth of it
+DISTRUSTED = "certificate verify failed"  # OpenSSL's words
 _CHUNK = 65_536
 _WRONG_PURPOSE = 26  # X509_V_ERR_INVALID_PURPOSE
 
@@ -91,7 +93,7 @@ class TlsStream:
         self.seen = self.doubtful = False  # whether a certificate was shown, and anything was wrong with it
         self._connection, self._expected = connection, expected
         self._handshake = 0
-        connection.set_app_data(self)
+        connection.set_app_data(weakref.ref(self))  # the other way round they would keep each other
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes of the socket; gives what they say, b'' during the handshake. Raises TlsBroken; see `out` also then."""
@@ -252,7 +254,7 @@ def _choose(connection: SSL.Connection, others: Mapping[str, SSL.Context]) -> No
 
 
 def _strict(connection: SSL.Connection, _certificate: object, _error: int, _depth: int, good: int) -> bool:
-    stream = connection.get_app_data()
+    stream = connection.get_app_data()()  # it is there: its handshake is what calls us
     stream.seen = True
     return bool(good)
 
@@ -262,7 +264,7 @@ def _lenient(connection: SSL.Connection, _certificate: object, error: int, depth
 
     Public authorities issue hardly any certificate for clients any more: one for servers proves the name as well.
     """
-    stream = connection.get_app_data()
+    stream = connection.get_app_data()()  # it is there: its handshake is what calls us
     stream.seen = True
     if not good and not (error == _WRONG_PURPOSE and depth == 0):
         stream.doubtful = True

@@ -25,7 +25,11 @@ class Watched(Protocol):
         ...
 
     def busy(self) -> bool:
-        """Whether a request within the call waits for its ACK or answer: that one shows who is there."""
+        """Whether an answer within the call is repeated until its ACK: that one shows who is there."""
+        ...
+
+    def refreshing(self) -> float | None:
+        """Since when a refresh of ours waits for its answer (monotonic seconds): who is there answers that one."""
         ...
 
     def voices(self) -> int | None:
@@ -80,9 +84,10 @@ class Watch:
         if signs is None or (self._call.busy() and not presence.asking):
             self._arm(self._layer.limits.patience.pace)
             return
-        self._take(presence.look(signs, clock.monotonic()))
+        waiting = self._call.refreshing()
+        self._take(presence.look(signs, clock.monotonic(), waiting))
         if not self._stopped:
-            self._arm(presence.due(clock.monotonic()))
+            self._arm(presence.due(clock.monotonic(), waiting))
 
     def _take(self, step: Step) -> None:
         dialog = self._call.dialog

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from nightbell import __version__
 from nightbell.core.clock import utc_now
-from nightbell.core.config import Config, check_keys_apart, load
+from nightbell.core.config import Config, check_keys_apart, check_pairs, load
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
 from nightbell.server import home
@@ -24,8 +24,11 @@ def _serve(config: Config, options: argparse.Namespace) -> int:
     from nightbell.server.supervisor import Supervisor
 
     mode = home.DEMO if options.demo else home.REAL
-    if options.demo and not {config.bind, *config.sip_bind} <= set(LOOPBACK):
-        raise RefusedStart("NIGHTBELL_BIND", "a demo listens on this machine only", "set it to 127.0.0.1")
+    check_pairs(config)  # before any part runs: the line would come up, and the worker never
+    binds = {"NIGHTBELL_BIND": (config.bind,), "NIGHTBELL_SIP_BIND": config.sip_bind}
+    for name, given in binds.items():
+        if options.demo and not set(given) <= set(LOOPBACK):
+            raise RefusedStart(name, "a demo listens on this machine only", "set it to 127.0.0.1")
     home.make(config, mode, utc_now())
     with home.alone(config, "serve"):
         return Supervisor(config, Log("serve")).run(lambda: _prepare(config, mode))
@@ -102,13 +105,16 @@ def _call(config: Config, options: argparse.Namespace) -> int:
 
 
 def _status(config: Config, options: argparse.Namespace) -> int:
-    from nightbell.server import health
+    from nightbell.server import health, running
 
     mode = home.require(config)
     report = health.read(config, utc_now())
+    differing = running.differing(config, utc_now())
     if options.json:
-        print(json.dumps({"mode": mode, "version": __version__, "url": config.url, **report}, indent=1))
+        said = {"mode": mode, "version": __version__, "url": config.url, "settings_differ": differing}
+        print(json.dumps({**said, **report}, indent=1))
     else:
+        running.warn(differing)
         print(f"Nightbell {__version__}, {mode}, {config.url}")
         for name, check in report["checks"].items():
             print(f"  {'ok   ' if check['ok'] else 'LOOK '} {name:8} {check['says']}")

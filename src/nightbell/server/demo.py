@@ -165,6 +165,10 @@ def _hashed(password: str) -> str:
     return hasher.encode(password, hasher.salt(), iterations=1)
 
 
+def _over_tls(config: Config, uri: str) -> str:
+    return f"sips:{uri.removeprefix('sip:').rpartition(':')[0]}:{config.sips_port}"
+
+
 def greeting(config: Config, wav: str) -> str:
     """What `serve --demo` prints when everything runs."""
     content = json.loads((config.home / "demo.json").read_text("utf-8"))
@@ -182,6 +186,9 @@ def greeting(config: Config, wav: str) -> str:
         "",
         "Place a call without a telephone (in another terminal, from this folder):",
         f"  .venv/bin/nightbell call {first['sip_uri']} --wav {wav} --digits 1,1",
+        "the same encrypted, by TLS and SRTP:",
+        f"  .venv/bin/nightbell call {_over_tls(config, first['sip_uri'])} --ca {config.sip_own / 'ca.pem'} --wav {wav} "
+        "--digits 1,1",
         "then watch it arrive in the inbox, and the notification in " + content["outbox"],
         "",
     ]

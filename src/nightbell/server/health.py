@@ -11,7 +11,7 @@ from nightbell.core.clock import iso, parse_iso, utc_now
 from nightbell.core.config import Config, load
 from nightbell.core.durable import write_file
 from nightbell.sealing import spool
-from nightbell.server import carriers, hook_status
+from nightbell.server import carriers, hook_status, running
 
 STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
@@ -22,7 +22,8 @@ WAITED_S = 120  # a capture is taken in within seconds; after that long somethin
 
 def write(config: Config, report: dict[str, Any], now: datetime) -> None:
     """The worker's word, replaced at once."""
-    write_file(config.home / "run" / "health.json", json.dumps({"at": iso(now), **report}).encode())
+    said = {"at": iso(now), "settings": running.told(config), **report}
+    write_file(config.home / "run" / "health.json", json.dumps(said).encode())
 
 
 def read(config: Config, now: datetime) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import getpass
 import json
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nightbell.core.clock import utc_now
 from nightbell.core.config import Config
-from nightbell.people.risk_rules import USUAL, BadRisk
-from nightbell.server import home
+from nightbell.people.risk_rules import USUAL, BadRisk, end_of, last_day
+from nightbell.server import home, running
 from nightbell.server.django_setup import setup
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 _KINDS = ("register", "address", "certificate")
 _TEXTS = ("name", "domain", "proxy", "user", "sources", "peer_name")
+_CHANGEABLE = (*_TEXTS, "kind", "transport", "expires", "keep_alive", "dialled")
+_SEE = "see: nightbell trunk change --help"
 
 
 def _ready(config: Config) -> By:
@@ -42,7 +44,7 @@ def _entry(one: TrunkView) -> dict[str, Any]:
         "proxy": one.proxy, "transport": one.transport, "user": one.user, "password": one.has_password,
         "realm": one.realm, "sources": list(one.sources), "certificate_name": one.peer_name, "expires": one.expires,
         "keep_alive": one.keep_alive, "dialled": list(one.dialled), "plain": one.plain,
-        "in_use": not one.needs_risk, "risk_until": risk.until.date().isoformat() if risk else None,
+        "in_use": not one.needs_risk, "risk_until": last_day(risk.until).isoformat() if risk else None,
     }  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def _list(config: Config, options: argparse.Namespace) -> int:
             if one.plain
             else "encrypted"
         )
-        print(f"{one.id}  {one.name}: {one.kind}, {one.about}, {secured}")
+        print(f"{one.id}  {one.name}: {one.kind}, {one.brief}, {secured}")
     if not found:
         print("No carrier can reach this line yet. Next: nightbell trunk presets, then nightbell trunk add")
     return 0
@@ -100,9 +102,14 @@ def _given(options: argparse.Namespace, base: Given) -> Given:
 def _add(config: Config, options: argparse.Namespace) -> int:
     by = _ready(config)
     from nightbell.line import trunks
-    from nightbell.line.presets import preset
+    from nightbell.line.presets import PRESETS, preset
     from nightbell.line.trunk_rules import Given
 
+    known = [one.id for one in PRESETS]
+    if options.preset not in known:
+        said = f"there is no preset {options.preset[:40]!r}; choose from {', '.join(known)}"
+        print(f"nightbell trunk add: {said}", file=sys.stderr)
+        return 2
     chosen = preset(options.preset)
     base = Given(
         name=chosen.name, kind=chosen.kinds[0].value, domain=chosen.domain, proxy=chosen.proxy,
@@ -124,6 +131,9 @@ def _change(config: Config, options: argparse.Namespace) -> int:
     from nightbell.line.trunk_rules import Given
 
     one = trunks.named(options.trunk)
+    if not options.password_stdin and all(getattr(options, name) is None for name in _CHANGEABLE):
+        print(f"nightbell trunk change: nothing to change was given; {_SEE}", file=sys.stderr)
+        return 2
     base = Given(
         name=one.name, kind=one.kind, domain=one.domain, proxy=one.proxy, transport=one.transport, user=one.user,
         sources=" ".join(one.sources), peer_name=one.peer_name, expires=one.expires, keep_alive=one.keep_alive,
@@ -166,12 +176,11 @@ def _accept(config: Config, options: argparse.Namespace) -> int:
 def _until(text: str, now: datetime) -> datetime:
     """The end of a day; '' is a year from now. Raises BadRisk."""
     if not text:
-        return now + USUAL
+        return end_of((now + USUAL).date())
     try:
-        day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 (only its day is used)
-    except ValueError:
+        return end_of(datetime.strptime(text, "%Y-%m-%d").date())  # noqa: DTZ007 (only its day is used)
+    except (ValueError, OverflowError):
         raise BadRisk("until", "the day cannot be read", "write it as 2027-11-30") from None
-    return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 
 def _withdraw(config: Config, options: argparse.Namespace) -> int:
@@ -193,16 +202,18 @@ def _status(config: Config, options: argparse.Namespace) -> int:
     report = health.read(config, by.now)
     states = trunk_states.merged(report["phones"])
     check = report["checks"].get("carrier", {"ok": False, "says": "the worker has not looked yet"})
+    down = trunk_states.failing([{"id": one.id} for one in all_trunks()], states)
+    good = check["ok"] and not down
     if options.json:
         found = [_entry(one) | {"phone": states.get(one.id)} for one in all_trunks()]
-        print(json.dumps({**check, "trunks": found}, indent=1))
+        print(json.dumps({**check, "failing": down, "trunks": found}, indent=1))
     else:
         for one in all_trunks():
             state = states.get(one.id, {})
             since = str(state.get("since", ""))[:16].replace("T", " ")
             print(f"{one.name}: {state.get('state', 'unknown')}{f' since {since} UTC' if since else ''}")
-        print(f"{'ok' if check['ok'] else 'LOOK'}: {check['says']}")
-    return 0 if check["ok"] else 1
+        print(f"{'ok' if good else 'LOOK'}: {check['says']}")
+    return 0 if good else 1
 
 
 def _transport(config: Config, options: argparse.Namespace) -> int:
@@ -214,22 +225,25 @@ def _transport(config: Config, options: argparse.Namespace) -> int:
     hops = transport.in_transit(config, by.now)
     states = trunk_states.merged(health.read(config, by.now)["phones"])
     found = transport.bundle(hops, states, by.now)
+    differing = running.differing(config, by.now)
     if options.json:
-        print(json.dumps(found, indent=1))
+        print(json.dumps(found | {"settings_differ": differing}, indent=1))
     else:
+        running.warn(differing)
         for hop in hops:
             print(
                 f"{'ok  ' if hop.ok else 'LOOK'} {hop.name}: {hop.protocol}, {hop.versions}; {hop.peer}. {hop.says}".rstrip()
             )
             if hop.risk:
                 print(
-                    f"       risk accepted by {hop.risk.accepted_by} on {hop.risk.accepted_at[:10]}: {hop.risk.reason}"
+                    f"       risk accepted by {hop.risk.accepted_by} on {hop.risk.accepted_at[:10]} until the end of "
+                    f"{hop.risk.last_day} (UTC), for {hop.risk.about}: {hop.risk.reason}"
                 )
         calls = found["calls"]
         counted = (
             f"{calls['encrypted']} encrypted, {calls['plain']} not" if calls["since"] else "none counted yet"
         )
-        print(f"Calls of the last {calls['days']} days: {counted}.")
+        print(f"Calls by carriers in the last {calls['days']} days: {counted}.")
     return 0 if found["ok"] else 1
 
 

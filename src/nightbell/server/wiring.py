@@ -24,7 +24,7 @@ from nightbell.adapters.speech.whisper import WhisperRecogniser
 from nightbell.adapters.transit import TransitProvider
 from nightbell.core.carriers import Carrier, Hook
 from nightbell.core.clock import SYSTEM
-from nightbell.core.config import Config
+from nightbell.core.config import Config, both
 from nightbell.core.errors import RefusedStart
 from nightbell.core.log import Log
 from nightbell.core.notice import Channel, Recogniser
@@ -97,11 +97,11 @@ def _texts(config: Config) -> Channel:
     if not fits(config.sms_from):
         raise RefusedStart("NIGHTBELL_SMS_FROM", "it is no sender of text messages", "write +15035550199")
     if config.sms == "twilio":
-        _both(config, "twilio_account", "twilio_token")
+        both(config, "twilio_account", "twilio_token")
         return twilio_texts.TwilioSms(
             config.twilio_account, config.twilio_token, config.sms_from, config.url, config.twilio_api
         )
-    _both(config, "telnyx_public_key", "telnyx_api_key")
+    both(config, "telnyx_public_key", "telnyx_api_key")
     return telnyx_texts.TelnyxSms(
         config.telnyx_api_key, config.sms_from, config.telnyx_messaging_profile, config.url, config.telnyx_api
     )
@@ -125,21 +125,12 @@ def unpacker(seconds: float = 30.0) -> Unpacker:
     return CagedUnpacker(seconds=seconds)
 
 
-def _both(config: Config, *fields: str) -> bool:
-    """Whether a provider is set up. One half alone would take calls and fetch nothing, or the reverse: no start."""
-    given = [bool(getattr(config, field)) for field in fields]
-    if any(given) and not all(given):
-        names = [f"NIGHTBELL_{field.upper()}" for field in fields]
-        raise RefusedStart(" and ".join(names), "one of the two is missing", "set both, or neither")
-    return all(given)
-
-
 def hooks(config: Config) -> dict[str, Hook]:
     """Providers whose calls come in by webhook; for the web process."""
     found: dict[str, Hook] = {}
-    if _both(config, "twilio_account", "twilio_token"):
+    if both(config, "twilio_account", "twilio_token"):
         found["twilio"] = twilio.TwilioHook(config.twilio_account, config.twilio_token)
-    if _both(config, "telnyx_public_key", "telnyx_api_key"):
+    if both(config, "telnyx_public_key", "telnyx_api_key"):
         found["telnyx"] = telnyx.TelnyxHook(config.telnyx_public_key)
     return found
 
@@ -147,11 +138,11 @@ def hooks(config: Config) -> dict[str, Hook]:
 def carriers(config: Config) -> dict[str, Carrier]:
     """The same providers' recordings; for the worker."""
     found: dict[str, Carrier] = {}
-    if _both(config, "twilio_account", "twilio_token"):
+    if both(config, "twilio_account", "twilio_token"):
         keys = Path(config.twilio_recording_keys) if config.twilio_recording_keys else None
         wire = Wire(config.twilio_api, twilio.MEDIA)
         found["twilio"] = twilio.TwilioCarrier(config.twilio_account, config.twilio_token, wire, keys)
-    if _both(config, "telnyx_public_key", "telnyx_api_key"):
+    if both(config, "telnyx_public_key", "telnyx_api_key"):
         found["telnyx"] = telnyx.TelnyxCarrier(config.telnyx_api_key, Wire(config.telnyx_api, telnyx.MEDIA))
     return found
 

@@ -51,14 +51,20 @@ class Presence:
         """A sign of life: a request, or an answer."""
         self._since, self._allowed, self._asked = now, self._patience.again, None
 
-    def look(self, signs: int, now: float) -> Step:
-        """What is to be done now. After ASK an answer is waited for."""
+    def look(self, signs: int, now: float, waiting: float | None = None) -> Step:
+        """What is to be done now. After ASK an answer is waited for.
+
+        waiting: since when another request of ours waits for its answer: that one is the question then.
+        """
         if self._came(signs, now):
             return Step.WAIT
-        if self._asked is not None:
-            return Step.GONE if now - self._asked >= self._patience.answer else Step.WAIT
-        if now - self._since < self._allowed:
-            return Step.WAIT
+        asked = self._asked
+        if asked is None:
+            if now - self._since < self._allowed:
+                return Step.WAIT
+            asked = waiting
+        if asked is not None:
+            return Step.GONE if now - asked >= self._patience.answer else Step.WAIT
         self._asked = now
         return Step.ASK
 
@@ -71,9 +77,11 @@ class Presence:
         self.alive(now)
         return Step.WAIT
 
-    def due(self, now: float) -> float:
-        """Seconds until the next look."""
+    def due(self, now: float, waiting: float | None = None) -> float:
+        """Seconds until the next look. waiting: as `look` has it."""
         ends = self._since + self._allowed if self._asked is None else self._asked + self._patience.answer
+        if self._asked is None and waiting is not None:
+            ends = max(ends, waiting + self._patience.answer)
         return max(0.0, min(ends - now, self._patience.pace))
 
     def _came(self, signs: int, now: float) -> bool:

@@ -78,7 +78,7 @@ class Trunk:
     def __post_init__(self) -> None:
         self._check_names()
         if self.transport not in ("tls", "tcp", "udp"):
-            raise BadTrunk("transport", f"{self.transport!r} is none", "choose tls, tcp or udp")
+            raise BadTrunk("transport", f"{self.transport[:20]!r} is none", "choose tls, tcp or udp")
         if self.transport != "tls" and not self.plain:
             raise BadTrunk("transport", "only TLS is encrypted", "choose tls, or accept the risk on record")
         if len(self.sources) > MAX_SOURCES:
@@ -102,7 +102,7 @@ class Trunk:
             raise BadTrunk("name", "it is empty, too long or cannot be printed", "use 1 to 60 characters")
         for label, value in (("domain", self.domain), ("certificate name", self.peer_name)):
             if value and not _NAME.match(value):
-                raise BadTrunk(label, f"{value!r} is not a host name", "write it as sip.carrier.example")
+                raise BadTrunk(label, f"{value[:60]!r} is not a host name", "write it as sip.carrier.example")
         if self.proxy:
             host_port(self.proxy)
         if not _USER.match(self.user):

@@ -11,7 +11,7 @@ from nightbell.core.clock import parse_iso
 from nightbell.line.presets import preset
 from nightbell.line.trunk_rules import other_realm
 from nightbell.line.trunks import TrunkView
-from nightbell.people.risk_rules import Standing, standing
+from nightbell.people.risk_rules import Standing, last_day, standing
 from nightbell.web.format import clock_time
 
 SILENT = 60.0  # seconds after which what the phone said last proves nothing of now
@@ -136,7 +136,7 @@ def _risk(one: TrunkView, now: datetime) -> tuple[str, str]:
         return "Unencrypted: not used before its risk is accepted.", "urgent"
     if one.risk_moved:
         return "Unencrypted calls are taken, and the trunk was changed since that was accepted.", "urgent"
-    end = f"{one.risk.until:%d %b %Y}".lstrip("0")
+    end = f"{last_day(one.risk.until):%d %b %Y}".lstrip("0")
     who = f"accepted by {one.risk.accepted_name}"
     stands = standing(one.risk.until, now)
     if stands is Standing.EXPIRED:

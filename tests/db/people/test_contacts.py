@@ -186,7 +186,7 @@ def test_everybody_had_an_email_and_keeps_it(house: House) -> None:
 
     Contact.objects.all().delete()
     bare = User.objects.create(login="bare", name="B", role=Role.CLINICIAN, practice=house.practice)
-    import_module("nightbell.people.migrations.0005_emails_in_use").take_over(apps, None)
+    import_module("nightbell.people.migrations.0006_emails_in_use").take_over(apps, None)
     assert Practice.objects.count() == 1
     with_mail = User.objects.exclude(email="")
     assert {(c.user_id, c.address) for c in contacts.usable()} == {(u.id, u.email) for u in with_mail}

@@ -71,7 +71,10 @@ def test_one_is_added_listed_changed_and_removed(run: Run) -> None:
     assert Trunk.objects.get().expires == 900
     assert run("trunk", "remove", "Telnyx")[0] == 0
     assert run("trunk", "bring-back", made)[0] == 0
-    assert f"{made}  Telnyx: register, sip.telnyx.com by TLS, encrypted" in run("trunk", "list")[1]
+    assert (
+        f"{made}  Telnyx: register, sip.telnyx.com, 192.76.120.10, 64.16.250.10 by TLS, encrypted"
+        in run("trunk", "list")[1]
+    )
     actors = set(Event.objects.filter(action__startswith="trunk:").values_list("actor", flat=True))
     assert {actor[:3] for actor in actors} == {"os:"}
 
@@ -101,6 +104,74 @@ def test_wrong_usage_is_two(run: Run, words: tuple[str, ...]) -> None:
     assert ended.value.code == 2
 
 
+def test_an_unknown_preset_and_no_change_at_all_are_wrong_usage(run: Run) -> None:
+    code, _, err = run("trunk", "add", "--preset", "nobody" * 20, "--password-stdin", typed="x\n")
+    assert code == 2 and "choose from twilio, telnyx," in err and not Trunk.objects.exists()
+    assert run(*ADD, typed=PASSWORD + "\n")[0] == 0
+    before = Trunk.objects.get().revision
+    code, out, err = run("trunk", "change", "Telnyx")
+    assert (code, out) == (2, "") and "nothing to change was given" in err
+    assert Trunk.objects.get().revision == before
+
+
+def test_the_last_day_that_was_typed_is_the_last_day_that_is_shown(run: Run) -> None:
+    last = f"{utc_now() + timedelta(days=90):%Y-%m-%d}"
+    run("trunk", "add", "--name", "Old box", "--sources", "203.0.113.7", "--transport", "udp")
+    assert run("trunk", "accept-risk", "Old box", "--why", WHY, "--until", last)[0] == 0
+    assert f"accepted until {last}" in run("evidence", "transport")[1]
+    (one,) = json.loads(run("trunk", "list", "--json")[1])
+    assert one["risk_until"] == last
+
+
+def test_other_settings_than_those_of_the_running_system_are_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NIGHTBELL_DATABASE_FILE", "/dev/null")
+    monkeypatch.setenv("NIGHTBELL_SMTP", "smtp://me:mail-secret@mail.example:587")
+    monkeypatch.setenv("NIGHTBELL_TELNYX_PUBLIC_KEY", "key-of-telnyx")
+    health.write(load(), {"trunks": [], "phones": []}, utc_now())
+    kept = (load().home / "run" / "health.json").read_text()
+    assert "mail.example:587" in kept and "mail-secret" not in kept and "key-of-telnyx" not in kept
+    assert "differ" not in run("status")[1]
+    monkeypatch.setenv("NIGHTBELL_SIP_PORT", "5070")
+    monkeypatch.setenv("NIGHTBELL_SMTP", "smtp://me:other@mail.example:587")
+    monkeypatch.delenv("NIGHTBELL_TELNYX_PUBLIC_KEY")
+    for command in (("status",), ("evidence", "transport")):
+        first = run(*command)[1].splitlines()[0]
+        assert first.startswith("LOOK  these settings differ from the running system: ")
+        assert "NIGHTBELL_SIP_PORT, NIGHTBELL_TELNYX_PUBLIC_KEY." in first and "SMTP" not in first
+        assert "NIGHTBELL_SIP_PORT" in json.loads(run(*command, "--json")[1])["settings_differ"]
+    health.write(load(), {"trunks": [], "phones": []}, utc_now() - timedelta(minutes=1))
+    monkeypatch.setenv("NIGHTBELL_SIP_PORT", "5071")
+    assert "differ" not in run("status")[1], "nothing runs"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "options", "told"),
+    [
+        ("NIGHTBELL_TWILIO_ACCOUNT", "AC1", (), "NIGHTBELL_TWILIO_TOKEN is missing"),
+        ("NIGHTBELL_TELNYX_API_KEY", "k", (), "NIGHTBELL_TELNYX_PUBLIC_KEY is missing"),
+        ("NIGHTBELL_SIP_BIND", "192.0.2.7", ("--demo",), "NIGHTBELL_SIP_BIND. a demo listens"),
+        ("NIGHTBELL_BIND", "192.0.2.7", ("--demo",), "NIGHTBELL_BIND. a demo listens"),
+    ],
+)
+def test_serve_refuses_before_any_part_runs(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    setting: str,
+    value: str,
+    options: Any,
+    told: str,
+) -> None:
+    monkeypatch.setenv("NIGHTBELL_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NIGHTBELL_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setenv(setting, value)
+    code, out, err = run("serve", *options)
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert told in err and not list(tmp_path.iterdir())
+
+
 def test_a_risk_is_accepted_withdrawn_and_shown(run: Run) -> None:
     code, _, err = run("trunk", "add", "--name", "Old box", "--sources", "203.0.113.7", "--transport", "udp")
     assert code == 0 and "Not in use" in err
@@ -109,7 +180,7 @@ def test_a_risk_is_accepted_withdrawn_and_shown(run: Run) -> None:
         assert code == 1 and told in err
     assert run("trunk", "accept-risk", "Old box", "--why", WHY)[0] == 0
     code, out, _ = run("evidence", "transport")
-    assert WHY in out and "accepted until" in out
+    assert WHY in out and "accepted until" in out and "for 203.0.113.7 by UDP" in out
     assert run("trunk", "withdraw-risk", "Old box")[0] == 0
     assert run("trunk", "withdraw-risk", "Old box")[0] == 1
     assert WHY not in run("evidence", "transport")[1]
@@ -169,6 +240,10 @@ def test_status_follows_the_phone_and_the_worker_learns_the_realm(run: Run) -> N
     assert Trunk.objects.get().realm == "sip.telnyx.com"
     code, out, _ = run("trunk", "status")
     assert (code, out.splitlines()[-1]) == (0, "ok: 1 trunk, all in order")
+    control.said[made] = state | {"state": "failed", "code": 403, "since": iso(utc_now())}
+    report()
+    code, out, _ = run("trunk", "status")
+    assert (code, out.splitlines()[-1]) == (1, "LOOK: 1 trunk, 1 is failing (tried again)")
     control.said[made] = state | {"state": "failed", "code": 403, "realm": "evil.example"}
     report()
     assert Trunk.objects.get().realm == "sip.telnyx.com"

@@ -287,7 +287,8 @@ def test_the_evidence_is_json_that_a_machine_can_read(house: House) -> None:
     assert not trunk_later.ok and "ended on" in trunk_later.says
     Trunk.objects.update(sources=["192.0.2.1"])
     moved = next(one for one in transport.in_transit(load(), now) if one.name == "Trunk Old box")
-    assert not moved.ok and "it was accepted for 203.0.113.7" in moved.says
+    assert not moved.ok and "changed since that was accepted: it is 192.0.2.1 by UDP now" in moved.says
+    assert moved.risk and moved.risk.about == "203.0.113.7, 198.51.100.0/24 by UDP"
 
 
 @pytest.mark.parametrize(

@@ -210,6 +210,9 @@ def test_a_whole_day_that_a_zone_skipped_is_no_day() -> None:
     found = situation(calendar, _at("2011-12-29T12:00", "Pacific/Apia"))  # Friday the 30th never came
     assert (found.kind, found.ends) == (Kind.OPEN, _at("2011-12-31T00:00", "Pacific/Apia"))
     assert next_open_day(calendar, _at("2011-12-29T12:00", "Pacific/Apia")) == date(2012, 1, 1)
+    calendar = _calendar((SHUT,) * 4 + (ROUND, SHUT, SHUT), zone="Pacific/Kwajalein", holidays={})
+    ends = situation(calendar, datetime(1993, 8, 21, tzinfo=UTC)).ends  # a Friday; the Saturday never came
+    assert ends == datetime(1993, 8, 21, 12, tzinfo=UTC)
 
 
 def test_the_day_is_the_local_one_whatever_zone_the_instant_comes_in() -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.unit.phone.rtp_phone import Listener, Phone, Taken, audio, opened, quiet, until
 
 from nightbell.core.capture import Codec
-from nightbell.phone.media import LANES, SLICES, Media, NoPort
+from nightbell.phone.media import LANES, SLICES, STEP, Media, NoPort
 from nightbell.phone.session import Peer
 from nightbell.sip.dtmf import key_press
 from nightbell.sip.rtp import RtpPacket
@@ -371,3 +371,23 @@ def test_bursts_over_both_families_are_taken_whole(media: Media, phone: Phone) -
     assert (len(taken), len(also_taken)) == (24, 24)
     assert (six.counters.strangers, four.counters.strangers) == (0, 0)
     other.socket.close()
+
+
+def test_no_two_packets_have_one_time_after_a_late_wake_up(phone: Phone) -> None:
+    """Two steps at once: from then on the way of half of the calls is kept open a step before they may speak."""
+    engine = Media("127.0.0.1", (39000, 39100), lambda *_: None)
+    session = [engine.open(phone.peer(), Listener()) for _ in range(SLICES)][1]
+    engine._obey()
+    session.confirm()
+    due = engine._work(1.2 * STEP, 0.0)
+    while not session.counters.sent:
+        due = engine._work(due, due)
+    session.play([bytes([number]) * 160 for number in range(5)], 1)
+    engine._obey()
+    for _ in range(7 * SLICES):
+        due = engine._work(due, due)
+    got = [phone.receive() for _ in range(session.counters.sent)]
+    times = [(packet.timestamp - got[0].timestamp & 0xFFFFFFFF) // 160 for packet in got]
+    assert times == sorted(set(times))
+    assert [packet.payload[0] for packet in got[1:6]] == list(range(5))
+    engine.close()

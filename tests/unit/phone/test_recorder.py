@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import io
 import os
 import threading
@@ -17,6 +19,7 @@ from nightbell.core.log import Log
 from nightbell.phone.recorder import MAX_SMALL_RECORDS, CannotRecord, Recorder, Recording
 from nightbell.sealing.capture import open_capture
 from nightbell.sealing.epochs import new_epoch
+from nightbell.sealing.spool import SpoolFile, waiting
 
 EPOCH, PRIVATE = new_epoch()
 
@@ -185,3 +188,58 @@ def test_it_writes_out_at_its_end_what_no_call_has_ended(tmp_path: Path) -> None
     left = open_capture((tmp_path / f"{recording.capture}.part").read_bytes(), PRIVATE)
     assert len(left.packets) >= 45
     assert left.end.reason is EndReason.INTERRUPTED
+
+
+def test_an_epoch_that_nothing_can_be_sealed_to_is_no_recording_and_no_other_error(
+    recorder: Recorder,
+) -> None:
+    garbled = new_epoch()[0]
+    object.__setattr__(garbled, "public", b"garbled")
+    meta = CaptureMeta(new_ulid(), "p", "m", "1", "2", "2026-11-24T00:00:00.000Z", "en", Codec.PCMU, 1)
+    with pytest.raises(CannotRecord, match="cannot be sealed"):
+        recorder.open(meta, garbled, lambda: None)
+    assert (recorder.counters.failed, recorder.open_captures) == (1, 0)
+
+
+def test_a_disk_that_takes_nothing_and_lets_nothing_be_removed_is_no_recording(
+    recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SpoolFile, "append", read_only)
+        patched.setattr(Path, "unlink", read_only)
+        with pytest.raises(CannotRecord, match="cannot be written"):
+            opened(recorder)
+    assert len(waiting(tmp_path)) == 1  # nobody holds it: intake looks at it
+    assert not recorder.quick
+
+
+def test_a_disk_is_quick_while_it_was_and_nothing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nightbell.phone.recorder.QUICK", 0.4)
+    hold, synced = threading.Event(), threading.Event()
+    sync = SpoolFile.sync
+    with contextlib.closing(Recorder(tmp_path, Log("test", io.StringIO()), 100_000)) as recorder:
+        assert not recorder.quick  # nothing is known of it
+        recording = opened(recorder)
+        assert recorder.quick
+        monkeypatch.setattr("nightbell.phone.recorder.FRESH", 0.0)
+        assert not recorder.quick
+        monkeypatch.setattr("nightbell.phone.recorder.FRESH", 60.0)
+        monkeypatch.setattr(SpoolFile, "sync", lambda file: (hold.wait(5), sync(file))[1])
+        recording.sync(synced.set)
+        recorder.start()
+        time.sleep(0.7)
+        assert not recorder.quick  # it waits
+        hold.set()
+        assert synced.wait(5)
+        assert not recorder.quick  # it took long
+        synced.clear()
+        recording.sync(synced.set)
+        recorder.wake()
+        assert synced.wait(5)
+        assert recorder.quick
+        assert finished(recorder, recording)

@@ -68,3 +68,16 @@ def test_looks_are_so_close_that_a_pause_is_known_to_a_sixth() -> None:
     assert [presence.due(at) for at in (0, 12, 20)] == [5, 3, 0]
     presence.look(0, 15)
     assert [presence.due(at) for at in (15, 29)] == [5, 2]
+
+
+def test_a_request_of_ours_that_waits_is_the_question_once_one_would_be_asked() -> None:
+    presence = Presence(PATIENCE, 0)
+    assert [presence.look(0, at, 10) for at in (14.9, 15, 25.9)] == [Step.WAIT] * 3
+    assert not presence.asking
+    assert [presence.due(at, 10) for at in (20, 24)] == [5, 2]
+    assert presence.look(0, 26, 10) is Step.GONE
+    early = Presence(PATIENCE, 0)
+    early.alive(1)
+    assert early.look(0, 30.9, 2) is Step.WAIT  # never sooner than one would be asked
+    assert early.look(0, 31, 2) is Step.GONE
+    assert Presence(PATIENCE, 0).look(1, 40, 2) is Step.WAIT

@@ -12,7 +12,7 @@ class Migration(migrations.Migration):
     dependencies = [
         ('mailbox', '0003_promises_that_ran_out'),
         ('oncall', '0001_initial'),
-        ('people', '0004_contacts_and_pins'),
+        ('people', '0005_contacts_and_pins'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime
 from typing import Any
 
 from allauth.account.internal.flows.reauthentication import raise_if_reauthentication_required
@@ -19,7 +19,7 @@ from nightbell.line import trunk_states, trunks
 from nightbell.line.models import Trunk
 from nightbell.line.presets import PRESETS, preset
 from nightbell.people.installation import by_person
-from nightbell.people.risk_rules import USUAL, BadRisk
+from nightbell.people.risk_rules import USUAL, BadRisk, end_of, last_day
 from nightbell.people.roles import Act
 from nightbell.sip.trunk import BadTrunk
 from nightbell.web import context, trunk_form
@@ -214,14 +214,14 @@ def risk(request: HttpRequest, trunk_id: str) -> HttpResponse:
         except BadRisk as error:
             trouble = error
     found = {"here": "trunks", "one": one, "values": values, "trouble": trouble, "now": now}
+    found["last_day"] = last_day(one.risk.until) if one.risk else None
     return render(request, "pages/trunk_risk.html", found, status=422 if trouble else 200)
 
 
 def _end_of(text: str) -> datetime:
     """The end of a day, UTC. Raises BadRisk."""
     try:
-        day = date.fromisoformat(text.strip()[:10])
-        return datetime.combine(day, time(), UTC) + timedelta(days=1)
+        return end_of(date.fromisoformat(text.strip()))
     except (ValueError, OverflowError):
         raise BadRisk("until", "the day cannot be read", "write it as 2027-11-30") from None
 

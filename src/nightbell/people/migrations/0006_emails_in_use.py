@@ -14,7 +14,7 @@ def take_over(apps, schema_editor):
 
 
 class Migration(migrations.Migration):
-    dependencies = [("people", "0004_contacts_and_pins")]
+    dependencies = [("people", "0005_contacts_and_pins")]
 
     operations = [
         migrations.AddField("contact", "code_sealed", models.TextField(blank=True, default="")),

@@ -10,7 +10,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('people', '0003_what_a_risk_covers'),
+        ('people', '0004_a_risk_names_every_network'),
     ]
 
     operations = [
