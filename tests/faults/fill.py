@@ -1,6 +1,6 @@
 """Seals captures as the phone does, into any folder: sound for the worker without a call.
 
-python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words | --silent] prints one path a line.
+python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words | --silent] [--practice CODE] prints one path a line.
 Runs in the environment of an installation; its public sealing key is all it takes from there.
 """
 
@@ -41,7 +41,10 @@ def main() -> int:
     from nightbell.mailbox.models import Mailbox
 
     folder, count, seconds = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    mailbox = Mailbox.objects.order_by("practice__code", "position").last()
+    mailboxes = Mailbox.objects.order_by("practice__code", "position")
+    if "--practice" in sys.argv:
+        mailboxes = mailboxes.filter(practice__code=sys.argv[sys.argv.index("--practice") + 1])
+    mailbox = mailboxes.last()
     words = of_file(ROOT / "samples" / "urgent.wav").astype("<i2").tobytes()
     for number in range(count):
         noise = random.Random(number).randbytes(int(seconds * 16000))

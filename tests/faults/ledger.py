@@ -52,6 +52,15 @@ def _rows(path: Path, query: str, *values: object) -> list[dict[str, Any]]:
         return [dict(row) for row in connection.execute(query, values)]
 
 
+def ladder(stack: Stack, message: str) -> list[dict[str, Any]]:
+    """The attempts about a message, by step."""
+    return rows(
+        stack,
+        "SELECT a.* FROM oncall_attempt a JOIN oncall_alert l ON a.alert_id = l.id WHERE l.message_id = ? ORDER BY a.step, a.id",
+        message,
+    )
+
+
 def spool(stack: Stack) -> list[str]:
     """Captures that are not messages yet."""
     return [p.name for p in (stack.home / "phone" / "spool").iterdir() if is_ulid(p.stem)]

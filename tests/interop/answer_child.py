@@ -39,7 +39,8 @@ class Account(pj.Account):
 
     def onIncomingCall(self, prm):
         self.call = Call(self, prm.callId)
-        say(**{"from": self.call.getInfo().remoteUri, "secure": prm.rdata.wholeMsg.count("RTP/SAVP") > 0})
+        secure = prm.rdata.wholeMsg.count("RTP/SAVP") > 0
+        say(**{"from": self.call.getInfo().remoteUri, "secure": secure, "at": time.time()})
         for code in (180, 200):
             answer = pj.CallOpParam()
             answer.statusCode = code

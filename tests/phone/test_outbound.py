@@ -97,8 +97,8 @@ def test_it_tells_why_nobody_answered(tmp_path: Path, act: object, expected: tup
 
 
 def test_the_meaning_of_each_status() -> None:
-    assert [why(code) for code in (486, 600, 408, 480, 487, 403, 603, 404, 484, 488, 500, 503)] == [
-        *["busy"] * 2, *["no_answer"] * 3, *["refused"] * 2, *["unreachable"] * 5,
+    assert [why(code) for code in (486, 600, 408, 480, 487, 607, 603, 403, 404, 484, 488, 500, 503)] == [
+        *["busy"] * 2, *["no_answer"] * 3, *["refused"] * 2, *["unreachable"] * 6,
     ]  # fmt: skip
 
 
@@ -373,6 +373,25 @@ def test_a_server_that_is_silent_is_passed_over(tmp_path: Path) -> None:
             await it.hear("leg", call=call, state="answered")
             assert len(deaf.got("INVITE")) > 1
             assert it.endpoint.counters["failed_over"] == 1
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("code", "tries"), [(402, True), (403, True), (500, True), (504, True), (486, False), (603, False)]
+)
+def test_a_carrier_that_does_not_take_the_call_is_passed_over_for_the_next(
+    tmp_path: Path, code: int, tries: bool
+) -> None:
+    from tests.phone.carrier import carrier
+
+    async def story() -> None:
+        async with stand(tmp_path) as it, carrier(code) as first, carrier(200) as second:
+            it.trunks.follow([trunk(first.port, keep_alive=0), trunk(second.port, keep_alive=0)])
+            call = it.place("+16175550123")
+            state = "answered" if tries else "ended"
+            await it.hear("leg", call=call, state=state)
+            assert bool(second.got("INVITE")) is tries
 
     run(story())
 

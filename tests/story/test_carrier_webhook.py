@@ -22,7 +22,7 @@ def test_an_urgent_call_by_webhook(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         # The worker trusts the provider's certificate as it trusts any: by the system's authorities.
         stack = Stack(
             tmp_path / "stack", NIGHTBELL_TWILIO_ACCOUNT=carrier_api.ACCOUNT, NIGHTBELL_TWILIO_TOKEN=carrier_api.TOKEN,
-            NIGHTBELL_TWILIO_API=api.base, SSL_CERT_FILE=api.ca,
+            NIGHTBELL_TWILIO_API=api.base, SSL_CERT_FILE=api.ca, NIGHTBELL_MODELS=str(tmp_path / "no-models"),
         )  # fmt: skip
         stack.start()
         try:

@@ -37,7 +37,7 @@ def carrier() -> Iterator[Registrar]:
 
 
 def test_a_trunk_registers_and_its_password_is_nowhere(tmp_path: Path, carrier: Registrar) -> None:
-    with running(tmp_path) as stack:
+    with running(tmp_path, NIGHTBELL_MODELS=str(tmp_path / "no-models")) as stack:  # nobody speaks here
         made = _add(stack, carrier)
         wait_for("health to know it", lambda: _stored(stack), 20)
         assert "nobody accepted that risk" in _status(stack)["says"]

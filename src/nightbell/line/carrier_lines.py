@@ -29,13 +29,15 @@ _NOBODYS = Plan(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """practice, mailbox: '' for a number of nobody's; entry: its line as flow.line reads it, {} for nobody's."""
+    """practice, mailbox: '' for a number of nobody's; entry: its line as flow.line reads it, {} for nobody's; staff: it is
+    the practice's line for its own people, which a webhook cannot serve."""
 
     dialled: str
     practice: str = ""
     mailbox: str = ""
     entry: Mapping[str, Any] = field(default_factory=dict)
     snapshot: int = 0
+    staff: bool = False
 
 
 @dataclass(slots=True)
@@ -63,8 +65,9 @@ def find(ring: Ring) -> Found:
                 entry = dict(body["lines"][one["line"]])
                 entry["team"] = bool(entry.get("team")) and worker_age() < TEAM_FRESH
                 return Found(
-                    given, str(one["practice"]), str(one["mailbox"]), entry, int(body.get("version", 0))
-                )
+                    given, str(one["practice"]), str(one["mailbox"]), entry, int(body.get("version", 0)),
+                    one.get("staff") is True,
+                )  # fmt: skip
     return Found(ring.called or ring.first, snapshot=int(body.get("version", 0)))
 
 

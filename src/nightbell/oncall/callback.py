@@ -7,6 +7,7 @@ rings; it ends once.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -14,13 +15,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from nightbell.core import faults
+from nightbell.core.dialling import allowed, e164
 from nightbell.core.phi import Warrant
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.models import SETTLED, Message, State
 from nightbell.mailbox.opening import Opener
 from nightbell.oncall import outcomes, voice
-from nightbell.oncall.dialling import e164
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import CallBack, VoiceCall
 from nightbell.people.access import Actor, NotFound, reveal, write
@@ -28,6 +29,7 @@ from nightbell.people.models import Contact, ContactKind, User
 from nightbell.people.roles import Act
 
 TOO_LATE = timedelta(minutes=2)  # whoever asked for a call does not wait for it longer than that
+RANG = ("busy", "no_answer", "refused")  # ends of a call that was a try
 SOURCES = ("keyed", "caller_id", "spoken")
 
 
@@ -113,7 +115,8 @@ def due(now: datetime) -> list[CallBack]:
 
 
 def patients_number(row: CallBack, call_id: str, now: datetime) -> str:
-    """The number that is to be dialled, E.164; '' where there is none that can be. A row in the log first: 'call:patient'.
+    """The number that is to be dialled, E.164, of what was said last that has one; '' where there is none that can be.
+    A row in the log first, of each that is opened: 'call:patient'.
 
     Raises NotFound, Forbidden, AuditClosed, KeysAway.
     """
@@ -121,11 +124,16 @@ def patients_number(row: CallBack, call_id: str, now: datetime) -> str:
     message = mailbox.find(actor, row.message_id, Act.CALL)
     if message.state != State.OWNED or message.owner_id != row.user_id:
         return ""  # somebody else has it by now
+    return next((found for one in voice.parts(message.id) if (found := _number(actor, one, row))), "")
+
+
+def _number(actor: Actor, message: Message, row: CallBack) -> str:
+    """Of one message. The number that was chosen, or, where none was, the first; '' where that one is not there."""
 
     def opened(warrant: Warrant) -> str:
         numbers = Opener(actor, warrant, message).numbers()
-        wanted = [one for one in numbers if row.source in ("", one.source)] or list(numbers)
-        return next((found for one in wanted if (found := e164(one.number))), "")
+        dialled = [e164(one.number) for one in numbers if row.source in ("", one.source)]
+        return next((one for one in dialled if allowed(one, row.user.practice.number)), "")
 
     return reveal(actor, Act.CALL, opened, message=message.id, detail={"call": row.id})
 
@@ -136,14 +144,19 @@ def answered(callback_id: str, now: datetime) -> None:
 
 
 def end(callback_id: str, why: str, now: datetime) -> bool:
-    return bool(CallBack.objects.filter(pk=callback_id, ended_at=None).update(ended_at=now, why=why[:20]))
+    return voice.end_callback(callback_id, why, now)
 
 
-def settle(callback_id: str, outcome: str, call_id: str, now: datetime) -> str:
-    """The outcome that was keyed: 'closed', 'open' when the patient still waits, 'no' when it could not be noted."""
+def settle(
+    callback_id: str, outcome: str, call_id: str, now: datetime, seen: Collection[str] | None = None
+) -> str:
+    """The outcome that was keyed: 'closed', 'open' when the patient still waits, 'no' when it could not be noted.
+
+    seen: as outcomes.record.
+    """
     row = CallBack.objects.select_related("user__practice").get(pk=callback_id)
     try:
-        outcomes.record(by_telephone(row.user, call_id, now), row.message_id, outcome, call=row)
+        outcomes.record(by_telephone(row.user, call_id, now), row.message_id, outcome, seen, call=row)
     except (NotNow, BadText, NotFound):
         return "no"
     return "closed" if outcome in SETTLED else "open"
@@ -153,7 +166,7 @@ def unanswered(callback_id: str, call_id: str, now: datetime) -> None:
     """The clinician has hung up while the patient's telephone had rung in vain: that is a try, and it comes back."""
     row = CallBack.objects.get(pk=callback_id)
     rang = VoiceCall.objects.filter(callback=row, purpose=Purpose.PATIENT.value)
-    if row.answered_at is None and rang.filter(why__in=("busy", "no_answer", "refused")).exists():
+    if row.answered_at is None and rang.filter(why__in=RANG).exists():
         settle(callback_id, "no_answer", call_id, now)
 
 

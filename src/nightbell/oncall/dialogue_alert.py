@@ -28,6 +28,7 @@ from nightbell.oncall.turns import (
 )
 
 HELLO, MENU, LISTENING = "hello", "menu", "listening"
+WRONG = "wrong"  # 9 was pressed once
 MACHINE = "alert-machine"
 
 
@@ -49,10 +50,14 @@ def _hello(state: State, event: Event, facts: Facts) -> Turn:
     if isinstance(event, Key) and event.key == "1":
         return pin.ask(state)
     if isinstance(event, Key) and event.key == "9":
-        return bye(state, "alert-wrong-ok", also=(Do("disown"),))
+        if state.then == WRONG:
+            return bye(state, "alert-wrong-ok", also=(Do("disown"),))
+        # Once is a slip of a finger, and would silence this telephone for good.
+        return say(replace(state, then=WRONG), "alert-wrong", "press-9")
     if isinstance(event, Key | Silence):
         if not state.left:
             return _unproved(state)
+        state = replace(state, then="")
         return say(replace(state, left=state.left - 1), *_first_words(facts))
     return Turn(state)
 
@@ -85,7 +90,7 @@ def _in_menu(state: State, event: Event, facts: Facts) -> Turn:
         return _chosen(state.at(MENU), event.key, facts)
     if isinstance(event, Silence):
         if state.place == LISTENING:
-            return _menu(state.at(MENU), facts)
+            return Turn(state, (Do("more"),))
         return _menu(replace(state, left=0), facts) if state.left else bye(state, "goodbye")
     return _told(state, event, facts) if isinstance(event, Told) else Turn(state)
 
@@ -125,6 +130,8 @@ def _told(state: State, event: Told, facts: Facts) -> Turn:
         return connect.call(state) if event.answer == "ok" else _menu(state.at(MENU), facts, "sorry")
     if event.what == "listen" and event.answer != "ok":
         return _menu(state.at(MENU), facts, "sorry")
+    if event.what == "more" and event.answer != "ok":  # all was heard
+        return _menu(state.at(MENU), facts)
     return Turn(state)
 
 

@@ -40,6 +40,7 @@ ASKED, CALLING, GREETING, TOGETHER, AGAIN, OUTCOME = (
     "outcome",
 )
 PLACES = (CALLING, GREETING, TOGETHER, AGAIN, OUTCOME)
+RANG = ("busy", "no_answer", "refused")  # what else it ended by rang nowhere: that is no try
 MOST = 3  # times that one call rings the patient
 KEYS = {"1": "reached", "2": "left_word", "3": "wrong_number", "4": "emergency", "5": "no_answer"}
 SETTLED = ("reached", "emergency")
@@ -58,16 +59,17 @@ def start() -> State:
 
 
 def call(state: State) -> Turn:
-    """Ring the patient, now."""
-    return say(
-        state.at(CALLING, tries=state.tries + 1, heard=False), "connect-wait", wait=None, also=(Do("ring"),)
-    )
+    """Ring the patient, now. The words first: what is said when that fails must be the last."""
+    words = Say(("connect-wait",), None)
+    return Turn(state.at(CALLING, tries=state.tries + 1, heard=False), (words, Do("ring")))
 
 
 def on(state: State, event: Event, facts: Facts) -> Turn:
     if isinstance(event, Ended) and event.side == PATIENT and state.place in (CALLING, GREETING, TOGETHER):
         # Who was there for a moment and is gone may have been spoken with, or not: the clinician says.
-        return _outcome(state) if state.place != CALLING else _again(state)
+        if state.place != CALLING:
+            return _outcome(state)
+        return _again(state) if event.why in RANG else bye(state, "sorry", "~200", "outcome-open")
     if state.place == ASKED:
         return _asked(state, event)
     if state.place == CALLING:

@@ -13,7 +13,8 @@ EVERY_S = 60.0
 QUICK_S = 60.0  # loops of alerts: none of their steps takes so long
 SLOW_S = 900.0  # others may decode, transcribe or compact for minutes
 LOOK_S = 30.0  # the auditor looks each few seconds
-QUICK = ("alerts", "intake", "notices", "auditor")
+CALLS_S = 300.0  # who tells a notice by telephone waits until it was heard, and then there are the other ways
+QUICK = ("alerts", "intake", "auditor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ def silent(loops: Iterable[Going]) -> list[str]:
 
 
 def _longest(name: str) -> float:
+    if name == "notices":
+        return CALLS_S
     return QUICK_S if name in QUICK or name.startswith("send-") else SLOW_S
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from nightbell.oncall.errors import BadCalendar
-from nightbell.oncall.ical_read import Entry, read
+from nightbell.oncall.ical_read import AHEAD, Entry, read
 from nightbell.oncall.models import Override, Schedule
+from nightbell.oncall.roster import next_number, rota_of
 from nightbell.oncall.rotation import Span, union, without
-from nightbell.oncall.schedule import changed, colleague, colleagues
+from nightbell.oncall.rules import Duty
+from nightbell.oncall.schedule import changed, colleague, colleagues, schedule_of
 from nightbell.people.access import Actor, demand
 from nightbell.people.models import User
 from nightbell.people.roles import Act, may
@@ -37,16 +39,20 @@ class Preview:
     """What a file would change. Stretches do not overlap: where events do, the later one counts, as the shorter of two.
 
     unknown: the summaries in which nobody was found, each once; who decides may say who they are (`names`).
+    staying: how many changes of before go on deciding where this file says nothing, or nothing else.
     """
 
     stretches: tuple[Stretch, ...]
     unknown: tuple[str, ...]
+    staying: int = 0
 
 
-def preview(actor: Actor, data: bytes, names: Mapping[str, str] | None = None) -> Preview:
+def preview(
+    actor: Actor, data: bytes, names: Mapping[str, str] | None = None, schedule_id: str = ""
+) -> Preview:
     """What taking a file over would do; nothing is changed. names: summary to user id, before all guessing.
 
-    Raises BadCalendar or BadShift.
+    schedule_id: '' for the main one. Raises BadCalendar, BadShift or NotFound.
     """
     demand(actor, Act.EDIT_SCHEDULE)
     entries = read(data, ZoneInfo(actor.user.practice.zone), actor.now)
@@ -58,7 +64,15 @@ def preview(actor: Actor, data: bytes, names: Mapping[str, str] | None = None) -
         if who not in guessed:
             guessed[who] = named.get(entry.summary) or match(entry, able)
     found = _apart([(guessed[e.summary, e.attendees], e) for e in entries], actor.now)
-    return Preview(tuple(found), tuple(dict.fromkeys(one.summary for one in found if one.user is None)))
+    schedule = schedule_of(actor, schedule_id)
+    new = union([(one.starts_at, one.ends_at) for one in found if one.user])
+    left = (
+        [duty for duty in _changes(schedule, actor.now, found) if without([duty.span], new)]
+        if schedule
+        else []
+    )
+    unknown = dict.fromkeys(one.summary for one in found if one.user is None)
+    return Preview(tuple(found), tuple(unknown), len({duty.source for duty in left}))
 
 
 def take_over(
@@ -72,7 +86,7 @@ def take_over(
 
     leave_out: whoever was not found is left out, else BadCalendar names how many. Raises as `preview`.
     """
-    found = preview(actor, data, names)
+    found = preview(actor, data, names, schedule_id)
     if found.unknown and not leave_out:
         raise BadCalendar(
             "Nothing was taken over",
@@ -88,19 +102,42 @@ def take_over(
         colleague(actor, user)
 
     def change(schedule: Schedule) -> tuple[int, Mapping[str, object]]:
-        there = Override.objects.filter(schedule=schedule)
-        new = [
-            (one, user)
-            for one, user in wanted
-            if not there.filter(user=user, starts_at__lte=one.starts_at, ends_at=one.ends_at).exists()
-        ]
-        for one, user in new:
-            Override.objects.create(
-                schedule=schedule, user=user, starts_at=one.starts_at, ends_at=one.ends_at, made_by=actor.user
-            )
+        new = _new(schedule, wanted, actor.now)
+        first = next_number(schedule)
+        Override.objects.bulk_create(
+            [
+                Override(
+                    schedule=schedule, user=user, starts_at=one.starts_at, ends_at=one.ends_at,
+                    made_by=actor.user, number=number,
+                )
+                for number, (one, user) in enumerate(new, first)
+            ]
+        )  # fmt: skip
         return len(new), {"count": len(new), "users": sorted({user.login for _, user in new})}
 
     return changed(actor, schedule_id, "schedule:import", change, "")
+
+
+def _changes(schedule: Schedule, now: datetime, found: Sequence[Stretch]) -> list[Duty]:
+    """The overrides from now on as they are in force, each where no newer one covers it."""
+    until = max([one.ends_at for one in found], default=now)
+    rota = rota_of(schedule.practice, schedule, now)
+    return replace(rota, shifts=(), layers=(), holidays=frozenset()).duties(now, max(until, now + AHEAD))
+
+
+def _new(
+    schedule: Schedule, wanted: Sequence[tuple[Stretch, User]], now: datetime
+) -> list[tuple[Stretch, User]]:
+    """What is not so already: an override of before counts only where it is in force."""
+    theirs: dict[str, list[Span]] = {}
+    for duty in _changes(schedule, now, [one for one, _ in wanted]):
+        theirs.setdefault(duty.user, []).append(duty.span)
+    joined = {user: union(spans) for user, spans in theirs.items()}
+    return [
+        (one, user)
+        for one, user in wanted
+        if without([(one.starts_at, one.ends_at)], joined.get(user.id, []))
+    ]
 
 
 def _apart(entries: Sequence[tuple[User | None, Entry]], now: datetime) -> list[Stretch]:

@@ -29,9 +29,6 @@ MOST_WORK = 400_000  # days that are looked at for repeats, in all
 LONGEST = timedelta(days=31, hours=2)
 AHEAD, OLDEST = timedelta(days=366), timedelta(days=20 * 366)
 SHOWN = 120  # characters of a summary
-_ZONES = re.compile(
-    rb"^BEGIN:VTIMEZONE[ \t]*\r?$.*?^END:VTIMEZONE[ \t]*\r?$\n?", re.MULTILINE | re.DOTALL | re.I
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,7 @@ def read(data: bytes, zone: ZoneInfo, now: datetime) -> list[Entry]:
     if len(data) > MOST_BYTES:
         raise _bad("it is over 512 kB", "export a shorter time")
     try:
-        calendar = Calendar.from_ical(_ZONES.sub(b"", data))
+        calendar = Calendar.from_ical(_without_zones(data))
         events = list(
             islice(
                 (calendar if isinstance(calendar, Calendar) else Calendar()).walk("VEVENT"), MOST_EVENTS + 1
@@ -77,6 +74,21 @@ def read(data: bytes, zone: ZoneInfo, now: datetime) -> list[Entry]:
     if not events:
         raise _bad("there is no event in it", "export the calendar of who is on call as .ics")
     return sorted(found, key=lambda one: (one.starts_at, one.ends_at, one.summary))
+
+
+def _without_zones(data: bytes) -> bytes:
+    """Line by line, once: a stranger's file may begin any number of tables and end none."""
+    kept, inside = [], False
+    for line in data.split(b"\n"):
+        word = line.rstrip().upper()
+        inside = inside or word == b"BEGIN:VTIMEZONE"
+        if not inside:
+            kept.append(line)
+        elif word == b"END:VTIMEZONE":
+            inside = False
+    if inside:
+        raise _bad("a table of a time zone in it has no end", "export it again as .ics")
+    return b"\n".join(kept)
 
 
 def _bad(why: str, mend: str) -> BadCalendar:

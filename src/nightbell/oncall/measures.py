@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 NIGHT_FROM, NIGHT_UNTIL = 22, 7  # hours on the practice's clock
+WAKING = ("push", "sms", "voice")  # channels that wake; a mail at night is read in the morning
 ONE_WAKING = timedelta(minutes=10)  # push, text and call about one thing wake once
 
 

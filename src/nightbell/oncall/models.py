@@ -118,6 +118,7 @@ class Override(models.Model):
     ends_at = models.DateTimeField()
     made_by = models.ForeignKey(User, null=True, on_delete=models.PROTECT, related_name="+")
     swap = models.OneToOneField(Swap, null=True, on_delete=models.PROTECT, related_name="override")
+    number = models.PositiveIntegerField(default=0)  # counts up in its schedule: the higher covers the lower
 
 
 class Group(models.Model):
@@ -252,6 +253,7 @@ class Reach(models.Model):
     call = models.OneToOneField(CallBack, null=True, on_delete=models.PROTECT, related_name="reach")
     back_at = models.DateTimeField(null=True)  # when it comes back to its owner; null: settled
     told = models.PositiveSmallIntegerField(default=0)  # how often the owner was told since
+    number = models.PositiveIntegerField(default=0)  # counts up in its message: no clock says which is newest
 
 
 class VoiceCall(models.Model):

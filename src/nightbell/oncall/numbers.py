@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from nightbell.audit.models import Event
 from nightbell.mailbox.models import Hearing, Kind, Message, State
-from nightbell.oncall.measures import Nights, Spans, spans, wakings
+from nightbell.oncall.measures import WAKING, Nights, Spans, spans, wakings
 from nightbell.oncall.models import Attempt, AttemptState, Reach
 from nightbell.people.access import Actor, demand, write
 from nightbell.people.models import Practice, User
@@ -110,6 +110,7 @@ def of(practice: Practice, start: datetime, end: datetime) -> Numbers:
     told = Attempt.objects.filter(
         alert__practice=practice,
         state=AttemptState.SENT,
+        channel__in=WAKING,
         user__isnull=False,
         sent_at__gte=start,
         sent_at__lt=end,
@@ -138,7 +139,7 @@ def cases(practice: Practice, start: datetime, end: datetime) -> list[Case]:
     return [_case(row, heard.get(row.id), taken.get(row.id), reached.get(row.id), logins) for row in found]
 
 
-_COLUMNS = ("id", "received_at", "urgency", "tags", "state", "owner_id", "owned_at", "closed_at")
+_COLUMNS = ("id", "received_at", "urgency", "tags", "state", "owner_id", "owned_at", "closed_at", "outcome")
 
 
 def _case(
@@ -152,6 +153,8 @@ def _case(
         taken = (logins.get(taken[0], ""), taken[1])
     elif row.owned_at is not None:
         taken = (row.owner_id or "", row.owned_at)  # closed at once, without being taken first
+    if reached is None and row.outcome in SPOKEN and row.closed_at is not None:
+        reached = (row.owner_id or "", row.closed_at)  # closed before each try had a row of its own
     # A close that was taken back reached nobody.
     settled = reached if row.state in (State.CLOSED, State.DISPOSED) else None
     return Case(

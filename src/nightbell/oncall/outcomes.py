@@ -1,7 +1,7 @@
 """What came of a try to reach the patient, and when a message comes back that did not reach them.
 
-Each try is a `Reach` row. Its `back_at` is when the message comes back to its owner (null: settled); of a message's
-rows the newest counts. The loop that tells people reads those rows, and is not here.
+Each try is a `Reach` row. Its `back_at` is when the message comes back to its owner (null: settled). One row of a
+message has it at most: a newer one takes it from the others. The loop that tells people reads it, and is not here.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import Max, QuerySet
 
 from nightbell.core import faults
 from nightbell.mailbox import service as mailbox
@@ -18,6 +19,7 @@ from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.models import SETTLED, Message, Outcome, State
 from nightbell.oncall.models import CallBack, Reach
 from nightbell.people.access import Actor, write
+from nightbell.people.models import User
 from nightbell.people.roles import Act
 
 # How long the owner is left alone after a try in vain: a voicemail gives the patient time to ring back, another number
@@ -30,6 +32,8 @@ COMES_BACK = {
 THRICE = 3
 REOPENED = "reopened"  # no try: a close was taken back
 REOPENED_BACK = timedelta(minutes=15)
+UNSETTLED = "unsettled"  # no try: nobody has said what came of a call, or of the whole message
+NO_TRIES = (REOPENED, UNSETTLED)
 
 _SCRIPTS = {
     "en": ("Hello. You asked us to call you. Please call us back at {}.", "the number that you called"),
@@ -102,7 +106,7 @@ def record(
         row = Message.objects.select_for_update().get(pk=first.pk)
         if call is not None and (known := Reach.objects.filter(call=call).first()):
             return Noted(row.state, tries_in_vain(row.id), known.back_at)
-        if after is not None and after != Reach.objects.filter(message=row).count():
+        if after is not None and after != tries_shown(row.id):
             raise NotNow("Somebody noted a try meanwhile", "this page is older", "reload the page")
         tries = 0 if outcome in SETTLED else tries_in_vain(row.id) + 1
         if outcome in SETTLED:
@@ -112,9 +116,7 @@ def record(
         back_at = comes_back(outcome, tries, actor.now)
         # `told` at its end: the loop does not tell the owner thrice more, but rings anew.
         told = THRICE if escalates(tries) else 0
-        made = Reach.objects.create(
-            message=row, user=actor.user, at=actor.now, outcome=outcome, call=call, back_at=back_at, told=told
-        )
+        made = _add(row, actor.user, outcome, actor.now, back_at, call, told)
         write(
             actor,
             "message:reach",
@@ -132,13 +134,32 @@ def reopen(actor: Actor, message_id: str) -> None:
         closed = Message.objects.select_for_update().get(pk=first.pk).state == State.CLOSED
         mailbox.reopen(actor, first.id)
         if closed and Message.objects.filter(pk=first.pk, state=State.OWNED).exists():
-            Reach.objects.create(
-                message=first,
-                user=actor.user,
-                at=actor.now,
-                outcome=REOPENED,
-                back_at=actor.now + REOPENED_BACK,
-            )
+            _add(first, actor.user, REOPENED, actor.now, actor.now + REOPENED_BACK)
+
+
+def unsettled(message: Message, user: User, now: datetime, back_at: datetime) -> bool:
+    """Have a message come back to its owner of which nobody has said anything: a call was cut off, or it lies there.
+
+    In the caller's transaction, which holds the message's row. Returns False where something else brings it back.
+    """
+    if Reach.objects.filter(message=message).exclude(back_at=None).exists():
+        return False
+    _add(message, user, UNSETTLED, now, back_at)
+    return True
+
+
+def _add(
+    message: Message, user: User, outcome: str, now: datetime, back_at: datetime | None,
+    call: CallBack | None = None, told: int = 0,
+) -> Reach:  # fmt: skip
+    """The newest row, which alone says from now on when the message comes back. The caller holds the message's row."""
+    rows = Reach.objects.filter(message=message)
+    rows.exclude(back_at=None).update(back_at=None)
+    last = rows.aggregate(last=Max("number"))["last"] or 0
+    return Reach.objects.create(
+        message=message, user=user, at=now, outcome=outcome, call=call, back_at=back_at, told=told,
+        number=last + 1,
+    )  # fmt: skip
 
 
 def _first(actor: Actor, message_id: str) -> Message:
@@ -149,11 +170,9 @@ def _first(actor: Actor, message_id: str) -> Message:
 
 def tries_in_vain(message_id: str) -> int:
     """How many tries in a row did not reach the patient, up to now."""
-    rows = (
-        Reach.objects.filter(message_id=message_id).order_by("-at", "-id").values_list("outcome", flat=True)
-    )
+    rows = Reach.objects.filter(message_id=message_id).exclude(outcome=UNSETTLED).order_by("-number")
     count = 0
-    for outcome in rows:
+    for outcome in rows.values_list("outcome", flat=True):
         if outcome in SETTLED or outcome == REOPENED:
             break
         count += 1
@@ -162,8 +181,23 @@ def tries_in_vain(message_id: str) -> int:
 
 def history(message_id: str) -> tuple[Try, ...]:
     """Every try, oldest first; for the message's page, whose view was audited."""
-    rows = Reach.objects.filter(message_id=message_id).select_related("user", "call").order_by("at", "id")
+    rows = _shown(message_id).select_related("user", "call").order_by("number")
     return tuple(_try(row) for row in rows)
+
+
+def tries_shown(message_id: str) -> int:
+    return _shown(message_id).count()
+
+
+def back_at(message_id: str) -> datetime | None:
+    """When the message comes back to its owner; None where nothing is due."""
+    due = Reach.objects.filter(message_id=message_id).exclude(back_at=None)
+    return due.order_by("-number").values_list("back_at", flat=True).first()
+
+
+def _shown(message_id: str) -> QuerySet[Reach]:
+    """Without what nobody did: it must not look like a try, nor make a page old."""
+    return Reach.objects.filter(message_id=message_id).exclude(outcome=UNSETTLED)
 
 
 def _try(row: Reach) -> Try:

@@ -1,15 +1,17 @@
 """Whose a message is, and that it does not rest with them: handed over, given back, and back when nobody was reached.
 
-Two things come back to an owner: a message that was handed to somebody who did not open it, and one whose patient was
-not reached. Neither stays for ever: after a while it rings for all again, and the record keeps who had it.
+Three things come back to an owner: a message that was handed to somebody who did not open it, one whose patient was
+not reached, and one of which nobody has noted any try. None stays for ever: after a while it rings for all again, and
+the record keeps who had it.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import F, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from nightbell.audit import service as audit
 from nightbell.audit.models import Event
@@ -19,11 +21,11 @@ from nightbell.core.notice import NoticeKind
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.joining import together
-from nightbell.mailbox.models import Message, State
+from nightbell.mailbox.models import Message, State, Urgency
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
-from nightbell.oncall import attempts, policies, routes, whom
-from nightbell.oncall.models import Alert, AlertState, Reach
+from nightbell.oncall import attempts, outcomes, policies, routes, whom
+from nightbell.oncall.models import Alert, AlertState, CallBack, Reach
 from nightbell.oncall.start import ACTOR, each, ring_anew
 from nightbell.people import contacts
 from nightbell.people.access import Actor, write
@@ -32,9 +34,15 @@ from nightbell.people.roles import Act, may
 
 OPEN_WITHIN = timedelta(minutes=5)  # that whoever was handed a message has to open it
 REMIND_EVERY = timedelta(minutes=5)
+UNTRIED, UNTRIED_CALM = (
+    timedelta(minutes=15),
+    timedelta(hours=1),
+)  # that a message may lie with its owner without a try
+LONGEST_CALL = timedelta(hours=4)
 THRICE = 3
 AHEAD = timedelta(hours=2)  # nothing here is due further ahead: a clock ran ahead
 HAND_OVER = "message:hand_over"
+DRILL = "drill"  # a tag
 
 
 def hand_over(actor: Actor, message_id: str, user_id: str) -> Person:
@@ -82,6 +90,7 @@ def _told_alone(
     )  # fmt: skip
     alert.step = step
     words = kind or policies.notice_kind(message.urgency, 0 if first else 1)
+    words = NoticeKind.DRILL.value if DRILL in message.tags else words
     for way in whom.of([owner], whom.URGENT, now).ways:
         attempts.record(alert, way, words, now, alone=True)
 
@@ -98,12 +107,63 @@ def _alert(message: Message, now: datetime) -> Alert:
 
 
 def come_back(now: datetime, problems: list[Exception] | None = None) -> int:
-    """What was handed over and not opened, and whose patient was not reached. Returns how many went on."""
+    """What was handed over and not opened, whose patient was not reached, and what lies there. Returns how many went on."""
     handed = Alert.objects.filter(Q(handed_until__lte=now) | Q(handed_until__gt=now + AHEAD))
     rows = list(handed.select_related("owner", "handed_by").order_by("handed_until")[:200])
     done = each(rows, _after_handing, now, 50, problems)
+    done += each(_lying(now), _remind, now, 50, problems)
     tried = Reach.objects.filter(Q(back_at__lte=now) | Q(back_at__gt=now + AHEAD))
     return done + each(list(tried.order_by("back_at")[:200]), _after_trying, now, 50, problems)
+
+
+def _lying(now: datetime) -> list[Message]:
+    """Owned for a while, and nothing brings them back: no try was noted since they are their owner's. In a drill nobody
+    waits."""
+    urgent = Q(urgency=Urgency.URGENT) & _since(UNTRIED, now)
+    told = Q(Exists(Alert.objects.filter(message=OuterRef("pk")))) & _since(UNTRIED_CALM, now)
+    back = Reach.objects.filter(message=OuterRef("pk")).exclude(back_at=None)
+    found = Message.objects.filter(
+        urgent | told, ~Exists(back), ~Exists(_calls(now).filter(message=OuterRef("pk"))),
+        state=State.OWNED, joins=None, owner__isnull=False,
+    )  # fmt: skip
+    rows = found.select_related("practice").order_by("owned_at", "id")
+    return [row for row in rows[:200] if DRILL not in row.tags and _by_day(row, now)]
+
+
+def _since(longest: timedelta, now: datetime) -> Q:
+    """Owned for longer than that, or by a clock that ran ahead."""
+    return Q(owned_at__lte=now - longest) | Q(owned_at__gt=now + AHEAD)
+
+
+def _calls(now: datetime) -> QuerySet[CallBack]:
+    """Calls between an owner and a patient that go on: the owner is not rung meanwhile."""
+    return CallBack.objects.filter(ended_at=None, asked_at__gt=now - LONGEST_CALL, asked_at__lt=now + AHEAD)
+
+
+def _by_day(message: Message, now: datetime) -> bool:
+    """What is not urgent wakes nobody because nobody wrote down what came of it."""
+    if message.urgency == Urgency.URGENT:
+        return True
+    try:
+        return policies.by_day(now, ZoneInfo(message.practice.zone)) == now
+    except (KeyError, ValueError):
+        return True
+
+
+def _remind(message: Message, now: datetime) -> bool:
+    """Make it due as a patient who was not reached is: told thrice, then for all."""
+    with transaction.atomic():
+        still = _locked(message.id)
+        if still.state != State.OWNED or still.owner is None or still.owned_at != message.owned_at:
+            return False
+        if not outcomes.unsettled(still, still.owner, now, now):
+            return False
+        audit.record(
+            still.practice_id, actor=ACTOR, action="message:untried", now=now, message=still.id,
+            detail={"owner": still.owner.login},
+        )  # fmt: skip
+    faults.point("reach.untried")
+    return True
 
 
 def _after_handing(alert: Alert, now: datetime) -> bool:
@@ -145,9 +205,11 @@ def _after_trying(reach: Reach, now: datetime) -> bool:
     with transaction.atomic():
         message = _locked(reach.message_id)
         held = Reach.objects.filter(pk=reach.pk, back_at=reach.back_at, told=reach.told)
-        newer = Reach.objects.filter(message=message).order_by("-at", "-id").first() != reach
-        if newer or message.state != State.OWNED or message.owner is None:
+        newer = Reach.objects.filter(message=message, number__gt=reach.number).exclude(back_at=None)
+        if message.state != State.OWNED or message.owner is None or newer.exists():
             return bool(held.update(back_at=None))
+        if _calls(now).filter(message=message).exists():
+            return bool(held.update(back_at=now + REMIND_EVERY))
         reachable = bool(contacts.ways(message.owner, now, True))
         if reach.told >= THRICE or not reachable:
             return bool(held.update(back_at=None)) and ring_anew(message, now, "patient not reached")

@@ -30,9 +30,10 @@ from nightbell.people.installation import By
 from nightbell.people.models import Practice, RiskAcceptance
 from nightbell.people.risk_rules import BadRisk, Standing, standing
 from nightbell.people.roles import Act
-from nightbell.sealing.errors import NoSuchKey
+from nightbell.sealing.errors import KeyUnavailable, SealError, StaleKeyring
 from nightbell.store import jobs
 from nightbell.store.models import Job
+from nightbell.store.vault import KeysAway
 
 KIND = "fhir"
 RISK = "fhir"  # of people.risks; subject: the practice
@@ -145,7 +146,9 @@ def run_one(store: Records, clock: Callable[[], datetime], log: Log) -> bool:
             jobs.postpone(claim, clock(), HELD, "the token was refused")
         else:
             _failed(found, claim, clock(), error, permanent=False)
-    except (RecordsRefused, NoSuchKey) as error:
+    except (KeysAway, KeyUnavailable, StaleKeyring):
+        jobs.postpone(claim, clock(), HELD, "the keys are away")
+    except (RecordsRefused, SealError) as error:
         _failed(found, claim, clock(), error, permanent=True)
     else:
         log("records.sent", message=found.message_id)

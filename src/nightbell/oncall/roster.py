@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, Max, OuterRef, Q
 
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
@@ -71,6 +71,25 @@ def main_schedule(practice: Practice) -> Schedule | None:
     return Schedule.objects.filter(practice=practice, main=True).select_related("fallback").first()
 
 
+def last_resort_of(schedule: Schedule | None) -> tuple[User | None, str]:
+    """Who is told when nobody answers, a person or an address: the schedule's own, else the main schedule's.
+
+    (None, '') where neither has any: then all managers are told.
+    """
+    if schedule is not None and not schedule.main and not (schedule.fallback_id or schedule.fallback_email):
+        schedule = main_schedule(schedule.practice)
+    return (schedule.fallback, schedule.fallback_email) if schedule is not None else (None, "")
+
+
+def next_number(schedule: Schedule) -> int:
+    """For an override that is made now: it covers all of before. The caller holds the schedule's row.
+
+    No clock has a say in it: one that ran ahead would make overrides that nothing covers again.
+    """
+    last = Override.objects.filter(schedule=schedule).aggregate(last=Max("number"))["last"]
+    return int(last or 0) + 1
+
+
 def rota_of(practice: Practice, schedule: Schedule | None, since: datetime, also: str = "") -> rules.Rota:
     """A schedule as values, true from `since` on; None is an empty one. Nobody who is locked out stands in it.
 
@@ -87,7 +106,7 @@ def rota_of(practice: Practice, schedule: Schedule | None, since: datetime, also
         zone,
         tuple(rules.WeeklyShift(s.id, s.user_id, s.weekday, s.start, s.minutes, s.rank) for s in shifts),
         tuple(layer_of(row, active) for row in Rotation.objects.filter(schedule=schedule)),
-        tuple(rules.Replacement(o.id, o.user_id, o.starts_at, o.ends_at) for o in overrides),
+        tuple(rules.Replacement(o.id, o.user_id, o.starts_at, o.ends_at, o.number) for o in overrides),
         frozenset(Holiday.objects.filter(schedule=schedule).values_list("day", flat=True)),
     )
 
@@ -139,15 +158,13 @@ def now_on_call(practice_id: str, now: datetime, schedule: Schedule | None = Non
     schedule = schedule or main_schedule(practice)
     change = rota_of(practice, schedule, now).handover(now)
     users = User.objects.in_bulk([user for user in (change.user, change.next_user) if user])
-    fallback = ""
-    if schedule:
-        fallback = schedule.fallback.name if schedule.fallback else schedule.fallback_email
+    last, address = last_resort_of(schedule)
     return OnCallView(
         person(users[change.user]) if change.user else None,
         change.until,
         person(users[change.next_user]) if change.next_user else None,
         change.next_from,
-        fallback,
+        last.name if last else address,
     )
 
 

@@ -80,6 +80,10 @@ def _served(route: Route, main: Schedule | None, urgency: str) -> Chosen:
     steps = policies.read_steps(route.policy.steps) if route.policy else ()
     if not steps and schedule is not None:
         steps = policies.read_steps(schedule.steps)
+    if not steps and main is not None:
+        steps = policies.read_steps(
+            main.steps
+        )  # a schedule says who, not how: the practice's usual steps stay
     quiet = route.quiet_until_morning and urgency != "urgent"
     return Chosen(schedule, steps, quiet, route.policy is not None)
 

@@ -31,12 +31,13 @@ class WeeklyShift:
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """An override: `user` is first on call from one instant (UTC) to another. `id` sorts by when it was made."""
+    """An override: `user` is first on call from one instant (UTC) to another. `number` counts up in a schedule."""
 
     id: str
     user: str
     starts_at: datetime
     ends_at: datetime
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,10 @@ class Duty:
     source: str
     override: bool
     rotation: bool = False
+
+    @property
+    def span(self) -> Span:
+        return self.starts_at, self.ends_at
 
 
 _Height = tuple[int, bool, int, str]  # of what covers one another in a rank
@@ -77,7 +82,7 @@ def duties(
             *((_SHIFTS, duty) for duty in _weekly(shifts, zone, since, until)),
             *_taken_in_turns(layers, holidays, zone, since, until),
             *(
-                ((2, False, 0, o.id), Duty(o.user, o.starts_at, o.ends_at, -1, o.id, True))
+                ((2, False, o.number, o.id), Duty(o.user, o.starts_at, o.ends_at, -1, o.id, True))
                 for o in overrides
                 if o.starts_at < until and o.ends_at > since
             ),

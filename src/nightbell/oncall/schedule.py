@@ -19,7 +19,16 @@ from nightbell.core.clock import iso
 from nightbell.oncall import gaps
 from nightbell.oncall.errors import BadShift, Uncovered
 from nightbell.oncall.models import Holiday, Override, Rotation, RotationUnit, Schedule, Shift
-from nightbell.oncall.roster import Lanes, OnCallView, WeekView, lanes_of, now_on_call, rota_of, week_of
+from nightbell.oncall.roster import (
+    Lanes,
+    OnCallView,
+    WeekView,
+    lanes_of,
+    next_number,
+    now_on_call,
+    rota_of,
+    week_of,
+)
 from nightbell.oncall.rotation import Window
 from nightbell.people.access import Actor, NotFound, demand, write
 from nightbell.people.models import User
@@ -120,11 +129,11 @@ def colleague(actor: Actor, user_id: str) -> User:
             f"{user.name} cannot be on call", "this role does not take messages", "choose somebody who does"
         )
     proved = Q(verified_at__isnull=False, ended_at=None)
-    if not user.email and not user.contacts.filter(proved).exists():
+    if not user.contacts.filter(proved).exists():
         raise BadShift(
             f"{user.name} cannot be on call",
-            "there is no way to wake them",
-            "have them prove a phone or email",
+            "they have proved no way to be told",
+            "have them prove a phone or email under How I am told",
         )
     return user
 
@@ -187,8 +196,9 @@ def add_override(
 
     def change(schedule: Schedule) -> tuple[str, Mapping[str, object]]:
         made = Override.objects.create(
-            schedule=schedule, user=user, starts_at=starts_at, ends_at=ends_at, made_by=actor.user
-        )
+            schedule=schedule, user=user, starts_at=starts_at, ends_at=ends_at, made_by=actor.user,
+            number=next_number(schedule),
+        )  # fmt: skip
         return made.id, {"override": made.id, "user": user.login}
 
     return changed(actor, schedule_id, "schedule:override", change, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -10,18 +11,20 @@ from django.db.models import Q
 
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
-from nightbell.oncall import gaps, line_test
-from nightbell.oncall.measures import wakings
+from nightbell.oncall import gaps, line_test, lost_ways
+from nightbell.oncall.measures import WAKING, wakings
 from nightbell.oncall.models import Attempt, AttemptState, Schedule, Swap, SwapState
-from nightbell.oncall.roster import main_schedule, rota_of
+from nightbell.oncall.roster import main_schedule, on_call_ids, rota_of
 from nightbell.oncall.rotation import Span, instant, union, without
 from nightbell.oncall.schedule import schedule_of
+from nightbell.people import contacts
 from nightbell.people.access import Actor, demand
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Act
 
 SWAPS_SHOWN, SWAPS_BACK = 12, timedelta(days=14)
 MOMENT = timedelta(minutes=1)
+SOON = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,15 @@ def parted(practice: Practice, found: list[Span]) -> Empty:
     here = union(gaps.staffed(practice, found[0][0], found[-1][1]))
     alone = without(found, here)
     return Empty(tuple(alone), tuple(without(found, alone)))
+
+
+def untold(actor: Actor, schedule: Schedule | None) -> list[str]:
+    """Names of those on duty within two weeks who have no proved way to be told (any more)."""
+    demand(actor, Act.SCHEDULE)
+    duties = rota_of(actor.user.practice, schedule, actor.now).duties(actor.now, actor.now + SOON)
+    users = User.objects.filter(pk__in={duty.user for duty in duties})
+    told = contacts.usable().filter(user__in=users).values("user_id")
+    return list(users.exclude(pk__in=told).order_by("name").values_list("name", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +105,7 @@ def _woken(practice: Practice, start: datetime, end: datetime, zone: ZoneInfo) -
     told = Attempt.objects.filter(
         alert__practice=practice,
         state=AttemptState.SENT,
+        channel__in=WAKING,
         user__isnull=False,
         sent_at__gte=start,
         sent_at__lt=end,
@@ -125,26 +138,31 @@ def asked_now(actor: Actor) -> list[Swap]:
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What is wrong with on call at this moment. nobody: no one is on call and the practice is closed; test: what failed
-    in the last evening test that ended, in words, '' when nothing did; tested_at: when that was."""
+    in the last evening test that ended, in words, '' when nothing did; tested_at: when that was; untellable: names of
+    those on call who have no proved way to be told."""
 
     nobody: bool
     test: str
     tested_at: datetime | None
+    untellable: tuple[str, ...] = ()
 
     @property
     def any(self) -> bool:
-        return self.nobody or bool(self.test)
+        return self.nobody or bool(self.test) or bool(self.untellable)
 
 
-def trouble(practice: Practice, now: datetime, somebody: bool = False) -> Trouble:
-    """For the red banner: nobody on call by the main schedule, or an evening test that failed.
+def trouble(
+    practice: Practice, now: datetime, somebody: bool = False, on_call: Sequence[str] | None = None
+) -> Trouble:
+    """For the red banner: nobody on call by the main schedule, somebody who cannot be told, or an evening test that failed.
 
-    somebody: whoever asks knows already that somebody is on call.
+    somebody: whoever asks knows already that somebody is on call; on_call: and who, by user id.
     """
     nobody = not somebody and _alone(practice, now)
     words = line_test.trouble(practice.id)
     last = line_test.latest(practice.id) if words else None
-    return Trouble(nobody, words, last.began_at if last else None)
+    silent = lost_ways.untellable(on_call_ids(practice, now) if on_call is None else on_call, now)
+    return Trouble(nobody, words, last.began_at if last else None, tuple(user.name for user in silent))
 
 
 def _alone(practice: Practice, now: datetime) -> bool:

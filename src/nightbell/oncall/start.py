@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
@@ -17,8 +17,10 @@ from nightbell.mailbox.joining import NOBODYS, together
 from nightbell.mailbox.models import Kind, Message, State, Urgency, Words
 from nightbell.oncall import policies, routes
 from nightbell.oncall.models import Alert, AlertState, Route
+from nightbell.oncall.roster import last_resort_of
 
 ACTOR = "system:worker"
+PAGE = 200
 CALM = (Urgency.ROUTINE, Urgency.REVIEW)
 CALM_BACK = timedelta(
     days=1
@@ -74,12 +76,8 @@ def begin(message: Message, now: datetime, why: str = "", keep_owner: bool = Fal
     """
     chosen = routes.choose(message)
     schedule = chosen.schedule
-    policy = policies.freeze(
-        chosen.steps,
-        (schedule.fallback_id or "") if schedule else "",
-        schedule.fallback_email if schedule else "",
-        chosen.quiet,
-    )
+    last, address = last_resort_of(schedule)
+    policy = policies.freeze(chosen.steps, last.id if last else "", address, chosen.quiet)
     state: dict[str, object] = {
         "urgency": message.urgency, "schedule": schedule, "policy": policy.to_text(), "handed_by": None,
         "handed_until": None, "next_at": _first_at(message, chosen, now),
@@ -104,7 +102,7 @@ def _first_at(message: Message, chosen: routes.Chosen, now: datetime) -> datetim
     if not chosen.quiet or message.urgency == Urgency.URGENT:
         return now
     try:
-        return policies.morning_after(now, ZoneInfo(message.practice.zone))
+        return policies.by_day(now, ZoneInfo(message.practice.zone))
     except (KeyError, ValueError):
         return now  # a zone that cannot be read has no morning
 
@@ -142,8 +140,16 @@ def start_calm(now: datetime, limit: int = 50, problems: list[Exception] | None 
         practice__in=practices, state=State.NEW, urgency__in=CALM, needs_alert=False, joins=None,
         stored_at__gt=now - CALM_BACK,
     ).exclude(kind=Kind.STATUS)  # fmt: skip
-    rows = waiting.select_related("practice").order_by("stored_at")[:200]
+    rows = _pages(waiting.select_related("practice"))
     return each((row for row in rows if "test" not in row.tags), _start_calm, now, limit, problems)
+
+
+def _pages(waiting: QuerySet[Message]) -> Iterator[Message]:
+    """All of them: those that no route tells of stay waiting, and must not stand in the way of those behind them."""
+    last = ""
+    while page := list(waiting.filter(pk__gt=last).order_by("pk")[:PAGE]):
+        yield from page
+        last = page[-1].pk
 
 
 def _start_calm(message: Message, now: datetime) -> bool:

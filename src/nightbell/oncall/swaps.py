@@ -17,12 +17,12 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from nightbell.audit import service as audit
-from nightbell.core.clock import iso, parse_iso
+from nightbell.core.clock import iso
 from nightbell.core.notice import NoticeKind
 from nightbell.oncall import notices
 from nightbell.oncall.errors import BadSwap
 from nightbell.oncall.models import Override, Schedule, Swap, SwapState
-from nightbell.oncall.roster import rota_of
+from nightbell.oncall.roster import next_number, rota_of
 from nightbell.oncall.rotation import instant, union, without
 from nightbell.oncall.rules import Duty
 from nightbell.people.access import Actor, Forbidden, NotFound, demand
@@ -249,7 +249,8 @@ def answer(
 ) -> Answered:
     """One who was asked answers, also after the next one was asked: as long as nobody has it, it is to be had.
 
-    how: 'page' or 'phone'. Whoever calls this has made sure that it is they.
+    how: 'page' or 'phone'. Whoever calls this has made sure that it is they. Raises BadSwap, and nothing was done,
+    where the schedule would not name whoever takes it.
     """
     with transaction.atomic():
         swap = _locked(swap_id)
@@ -287,8 +288,13 @@ def _take(swap: Swap, user: User, now: datetime, source: str) -> Answered:
     swap.taken_by = user
     _end(swap, SwapState.ACCEPTED, now)
     made = Override.objects.create(
-        schedule=swap.schedule, user=user, starts_at=start, ends_at=swap.ends_at, made_by=user, swap=swap
-    )
+        schedule=swap.schedule, user=user, starts_at=start, ends_at=swap.ends_at, made_by=user, swap=swap,
+        number=next_number(swap.schedule),
+    )  # fmt: skip
+    if not _is_theirs(swap.schedule, user, start, swap.ends_at):
+        raise BadSwap(
+            "The shift was not taken", "the schedule would not name them", "have it put on the calendar"
+        )
     detail = {"override": made.id, "from": swap.user.login, "to": user.login, "until": iso(swap.ends_at)}
     _record(swap, f"user:{user.login}", "swap:accept", now, source, detail)
     for told in (swap.user, user):
@@ -351,11 +357,6 @@ def asking() -> list[Asking]:
             if user is not None:
                 found.append(Asking(swap, user, len(swap.asked)))
     return found
-
-
-def rung_at(swap: Swap) -> datetime | None:
-    """When the last one was asked."""
-    return parse_iso(swap.asked[-1]["at"]) if swap.asked else None
 
 
 def _record(

@@ -14,8 +14,11 @@ from django.db import transaction
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
+from nightbell.core.dialling import allowed
 from nightbell.core.ids import new_ulid
-from nightbell.oncall import policies, receipts, sending, whom
+from nightbell.mailbox.joining import together
+from nightbell.mailbox.models import Message, State
+from nightbell.oncall import outcomes, policies, receipts, sending, whom
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, CallBack, Swap, VoiceCall
 from nightbell.oncall.turns import Facts
@@ -24,6 +27,8 @@ from nightbell.people.models import Contact, ContactKind, User
 from nightbell.people.roles import Act, Part, may, sees
 
 LISTENING = "phone_listening"  # the risk that a practice accepts: a message is heard over the phone network
+UNSETTLED_BACK = timedelta(minutes=5)
+SOON = timedelta(seconds=5)  # until an attempt is sent again that rang nowhere
 LOST_AFTER = timedelta(seconds=15)  # a call that no phone and no dialogue knows
 TELEPHONE = "telephone"
 WORDS = {
@@ -31,13 +36,16 @@ WORDS = {
     "unreachable": "the number could not be reached", "no_trunk": "no carrier to call by",
     "not_allowed": "this number cannot be called", "wrong_number": "somebody said: wrong number",
     "locked": "too many wrong PINs", "lost": "the call was cut off", "hung_up": "hung up before the PIN",
+    "no_leg": "no line of ours was free", "locked_out": "this person may not any more",
     "unproved": "no PIN was keyed: perhaps a machine", "not_needed": sending.NOT_NEEDED,
 }  # fmt: skip
 
 
 def number_of(user: User, now: datetime) -> Contact | None:
-    """The first telephone that this person proved."""
-    return next((one for one in contacts.ways(user, now, True) if one.kind == ContactKind.VOICE), None)
+    """The first telephone that this person proved and that may be dialled: one on this machine, or in the country."""
+    proved = [one for one in contacts.ways(user, now, True) if one.kind == ContactKind.VOICE]
+    own = user.practice.number
+    return next((one for one in proved if one.address.startswith("sip:") or allowed(one.address, own)), None)
 
 
 def may_listen(practice_id: str) -> bool:
@@ -99,9 +107,62 @@ def finish(call_id: str, why: str, now: datetime) -> bool:
             failed = Attempt.objects.filter(pk=row.attempt_id, receipt=receipts.UNDELIVERED)
             failed.exclude(state=AttemptState.PENDING).update(answer=WORDS.get(why, "not answered"))
         if row.callback_id and row.purpose != Purpose.PATIENT:
-            CallBack.objects.filter(pk=row.callback_id, ended_at=None).update(ended_at=now, why=why[:20])
+            end_callback(row.callback_id, why, now)
     faults.point("voice.finished")
     return True
+
+
+def end_callback(callback_id: str, why: str, now: datetime) -> bool:
+    """It is over, once. When nobody has said what came of it, the message comes back to its owner."""
+    with transaction.atomic():
+        if not CallBack.objects.filter(pk=callback_id, ended_at=None).update(ended_at=now, why=why[:20]):
+            return False
+        back = CallBack.objects.select_related("user").get(pk=callback_id)
+        message = Message.objects.select_for_update().get(pk=back.message_id)
+        if message.state == State.OWNED and message.owner_id == back.user_id and not hasattr(back, "reach"):
+            outcomes.unsettled(message, back.user, now, now + UNSETTLED_BACK)
+    return True
+
+
+def again(call_id: str, why: str, now: datetime) -> bool:
+    """It rang nowhere: over, and its attempt is sent again under another id. An attempt that still waits for its sender
+    is left to that."""
+    with transaction.atomic():
+        if not VoiceCall.objects.filter(pk=call_id, ended_at=None).update(ended_at=now, why=why[:20]):
+            return False
+        sent = Attempt.objects.filter(calls=call_id, state=AttemptState.SENT, receipt="")
+        sent.update(
+            state=AttemptState.PENDING, retry_at=now + SOON, reference="", sent=None, sent_at=None,
+            answer=WORDS.get(why, why),
+        )  # fmt: skip
+    faults.point("voice.again")
+    return True
+
+
+def lose(row: VoiceCall, now: datetime) -> bool:
+    """No phone has it. Whoever sent it and never wrote that it was sent was killed, perhaps before it was ordered: then
+    it is sent again."""
+    waits = Attempt.objects.filter(pk=row.attempt_id, state=AttemptState.PENDING, receipt="").exists()
+    return again(row.id, "lost", now) if waits else finish(row.id, "lost", now)
+
+
+def is_waiting(attempt_id: str) -> bool:
+    """Whether its sender has not written yet what became of it."""
+    return Attempt.objects.filter(pk=attempt_id, state=AttemptState.PENDING).exists()
+
+
+def is_engaged(attempt: Attempt) -> bool:
+    """Whether a call of ours, of anything else, is under way with this attempt's telephone."""
+    if attempt.contact_id is None:
+        return False
+    here = VoiceCall.objects.filter(contact=attempt.contact_id, ended_at=None)
+    return here.exclude(attempt=attempt).exists()
+
+
+def parts(message_id: str) -> list[Message]:
+    """A message and what was said later, the newest first."""
+    alive = together(message_id).exclude(state=State.DISPOSED)
+    return list(alive.order_by("-received_at", "-id"))
 
 
 def is_wanted(attempt_id: str) -> bool:
@@ -115,9 +176,11 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
     message, user = attempt.alert.message, attempt.user
     if user is None:
         return Facts(opening, passes=False)
-    plays = may(user.role, Act.PLAY) and sees(user.role, Part.AUDIO) and message.wav_bytes > 0
+    said = parts(message.id)
+    sounds = any(one.wav_bytes for one in said)
+    plays = may(user.role, Act.PLAY) and sees(user.role, Part.AUDIO) and sounds
     calls = may(user.role, Act.CALL) and sees(user.role, Part.NUMBER)
-    numbered = message.callback_sealed is not None or message.caller_sealed is not None
+    numbered = any(one.callback_sealed is not None or one.caller_sealed is not None for one in said)
     return Facts(
         opening,
         listens=plays and may_listen(message.practice_id),

@@ -8,9 +8,11 @@ many such months would have on average. One message is taken at a time, and whoe
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from statistics import median
 from zoneinfo import ZoneInfo
 
@@ -41,33 +43,52 @@ class Habit:
     tellings: int = 0
     answers: tuple[timedelta, ...] = ()
 
-    def within(self, wait: timedelta) -> int:
-        return sum(one <= wait for one in self.answers)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Habits:
-    """Of everybody who was told before, by user id."""
+    """Of everybody who was told before, by user id. What is reckoned of them is kept: it is asked for each step."""
 
     people: Mapping[str, Habit] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def tellings(self) -> int:
         return sum(one.tellings for one in self.people.values())
 
+    @cached_property
+    def _own(self) -> dict[str, list[timedelta]]:
+        """The answers of each, the quickest first."""
+        return {user: sorted(habit.answers) for user, habit in self.people.items()}
+
+    @cached_property
+    def _everybodys(self) -> list[timedelta]:
+        return sorted(one for habit in self.people.values() for one in habit.answers)
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, timedelta], tuple[float, timedelta]]:
+        return {}
+
     def chance(self, user: str, wait: timedelta) -> float:
         """How likely this person answers within `wait`: between 0 and 1, never either of them."""
-        told, answered = self.tellings, sum(one.within(wait) for one in self.people.values())
-        average = (answered + 2 * (1 - math.pow(0.5, wait / HALF))) / (told + 2)
-        own = self.people.get(user, Habit())
-        return (own.within(wait) + PRIOR * average) / (own.tellings + PRIOR)
+        return self._of(user, wait)[0]
 
     def takes(self, user: str, wait: timedelta) -> timedelta:
         """How long an answer within `wait` takes: the median of this person's, else of all, else half of the wait."""
-        own = [one for one in self.people.get(user, Habit()).answers if one <= wait]
-        everybody = [one for habit in self.people.values() for one in habit.answers if one <= wait]
-        known = own or everybody
-        return timedelta(seconds=median(one.total_seconds() for one in known)) if known else wait / 2
+        return self._of(user, wait)[1]
+
+    def _of(self, user: str, wait: timedelta) -> tuple[float, timedelta]:
+        found = self._known.get((user, wait))
+        if found is None:
+            found = self._known[user, wait] = self._reckoned(user, wait)
+        return found
+
+    def _reckoned(self, user: str, wait: timedelta) -> tuple[float, timedelta]:
+        answers, own = self._everybodys, self._own.get(user, [])
+        all_within, own_within = bisect_right(answers, wait), bisect_right(own, wait)
+        average = (all_within + 2 * (1 - math.pow(0.5, wait / HALF))) / (self.tellings + 2)
+        told = self.people.get(user, Habit()).tellings
+        known = own[:own_within] or answers[:all_within]
+        takes = timedelta(seconds=median(one.total_seconds() for one in known)) if known else wait / 2
+        return (own_within + PRIOR * average) / (told + PRIOR), takes
 
 
 @dataclass(frozen=True, slots=True)

@@ -189,7 +189,8 @@ def _policy(practice: Practice, schedule_id: str, policy_id: str) -> Policy:
         if chosen is None:
             raise NotFound("There is no such policy", "it was removed", "choose another")
         steps = read_steps(chosen.steps)
-    return freeze(steps, schedule.fallback_id or "", schedule.fallback_email)
+    last, address = roster.last_resort_of(schedule)
+    return freeze(steps, last.id if last else "", address)
 
 
 def _facts(

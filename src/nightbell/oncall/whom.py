@@ -111,16 +111,18 @@ def _active(ids: Sequence[str]) -> list[User]:
 
 
 def last_resort(alert: Alert, policy: Policy | None, now: datetime) -> Plan:
-    """Never nobody, as far as the practice has anybody: as frozen; else as set now; else all managers."""
+    """Never nobody, as far as the practice has anybody: as frozen; else as the schedule has it now; else as the main
+    schedule has it; else all managers."""
     frozen = _last(policy.last_user, policy.last_email, alert, now) if policy else Plan((), ())
     if frozen.is_somebody:
         return frozen
-    schedule = alert.schedule or Schedule.objects.filter(practice_id=alert.practice_id, main=True).first()
+    main = Schedule.objects.filter(practice_id=alert.practice_id, main=True).first()
     current = Plan((), ())
-    if schedule is not None:
-        current = _last(schedule.fallback_id or "", schedule.fallback_email, alert, now)
-    if current.is_somebody:
-        return current
+    for schedule in (alert.schedule, main):
+        if schedule is not None:
+            current = _last(schedule.fallback_id or "", schedule.fallback_email, alert, now)
+        if current.is_somebody:
+            return current
     led = of(managers(alert.practice_id), alert.urgency, now)
     return Plan(led.ways, led.untold or frozen.untold or current.untold)
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Exists, F, Max, OuterRef, QuerySet
+from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from nightbell.audit import service as audit
 from nightbell.core import other_ways
+from nightbell.core.clock import iso, parse_iso
+from nightbell.core.dialling import allowed, e164
 from nightbell.core.errors import NightbellError
 from nightbell.people.access import Actor, NotFound, write
 from nightbell.people.models import Contact, ContactKind, Practice, User
@@ -27,11 +29,20 @@ from nightbell.store import vault
 CODE_LIFE = timedelta(minutes=15)
 CODE_AGAIN = timedelta(minutes=1)
 CODE_TRIES = 5
+CODES_AN_HOUR, CODES_A_DAY = 5, 20  # to one person, and to one address whoever adds it
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MOST = 20  # contacts a person
 SEALED = "contact-code"
 NUMBERS = (ContactKind.SMS, ContactKind.VOICE)
-_NUMBER = re.compile(r"\+[1-9][0-9]{7,14}\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]{1,30}://[^\s]{1,560}\Z")
+
+
+def tell_nobody(_contact: Contact, _now: datetime) -> None:
+    """Until a room above tells people that a way has ended."""
+
+
+# Set by oncall.lost_ways: telling people belongs to a room above this one. In the transaction that ends the way.
+on_disowned: Callable[[Contact, datetime], None] = tell_nobody
 
 
 class BadContact(NightbellError):
@@ -77,7 +88,7 @@ def add(
     kind: of ContactKind; address: email, +E.164, push endpoint or Apprise URL; details: of push {"p256dh", "auth"}.
     A push endpoint is proved by being added: the browser gave it to the person who is logged in there.
     """
-    address, label = _address(kind, address), label.strip()
+    address, label = _address(kind, address, actor.user.practice.number), label.strip()
     if len(label) > 40 or not label.isprintable():
         raise _bad("its name is too long or broken", "use at most 40 characters")
     with transaction.atomic():
@@ -92,8 +103,8 @@ def add(
         fresh = {
             "details": details or {}, "label": label, "position": 0 if last is None else last + 1,
             "created_at": actor.now, "verified_at": actor.now if kind == ContactKind.PUSH else None,
-            "tested_at": None, "ended_at": None, "ended_why": "", "code_digest": "", "code_until": None,
-            "code_tries": 0, "code_sealed": "", "send_at": None, "quiet_from": None, "quiet_until": None,
+            "tested_at": None, "ended_at": None, "ended_why": "", "code_digest": "",
+            "code_sealed": "", "send_at": None, "quiet_from": None, "quiet_until": None,
         }  # fmt: skip
         made, _ = Contact.objects.update_or_create(
             user=actor.user, kind=kind, address=address, defaults=fresh
@@ -111,12 +122,15 @@ def enrol(user: User, now: datetime, verified: bool = False) -> None:
         )  # fmt: skip
 
 
-def _address(kind: str, address: str) -> str:
+def _address(kind: str, address: str, own: str) -> str:
+    """own: the practice's number, which tells its country."""
     address = address.strip()
     if kind in NUMBERS:
-        plain = re.sub(r"[\s().-]", "", address)
-        if not _NUMBER.match(plain):
+        plain = e164(address)
+        if not plain:
             raise _bad("that is no telephone number", "write it with its country: +1 503 555 0100")
+        if not allowed(plain, own):
+            raise _bad("that number is abroad", "use one in the country of your practice's own number")
         return plain
     if kind == ContactKind.EMAIL:
         try:
@@ -164,12 +178,35 @@ def send_code(actor: Actor, contact_id: str) -> None:
     code = f"{secrets.randbelow(10**6):06d}"
     sealed = vault.seal_secret(code, SEALED)
     with transaction.atomic():
+        times = _counted(contact, actor.now)
         won = Contact.objects.filter(pk=contact.pk, code_until=until, ended_at=None).update(
             code_digest=_digest(contact.id, code), code_until=actor.now + CODE_LIFE, code_tries=0,
-            code_sealed=sealed, send_at=actor.now,
+            code_sealed=sealed, send_at=actor.now, code_times=times,
         )  # fmt: skip
         if won:
             write(actor, "contact:code", detail={"contact": contact.id})
+
+
+def _counted(contact: Contact, now: datetime) -> list[str]:
+    """When codes went to this contact within a day, with the one of now. Raises BadContact when there were too many.
+
+    Each may ring a stranger, and costs money: taken away and added anew, a contact still has its codes of before.
+    """
+    User.objects.select_for_update().get(pk=contact.user_id)
+    same = Q(user_id=contact.user_id) | Q(address=contact.address)
+    rows = list(Contact.objects.select_for_update().filter(same).order_by("pk"))
+    mine = _spent([row for row in rows if row.user_id == contact.user_id], now)
+    there = _spent([row for row in rows if row.address == contact.address], now)
+    for found in (mine, there):
+        if len(found) >= CODES_A_DAY or sum(abs(now - at) < HOUR for at in found) >= CODES_AN_HOUR:
+            raise BadContact("No code was sent", "too many were sent lately", "try again later")
+    return [iso(at) for at in _spent([row for row in rows if row.pk == contact.pk], now)] + [iso(now)]
+
+
+def _spent(rows: Sequence[Contact], now: datetime) -> list[datetime]:
+    """What was sent within a day; what lies further ahead was written by a clock that ran ahead."""
+    times = [parse_iso(text) for row in rows for text in row.code_times]
+    return [at for at in times if abs(now - at) < DAY]
 
 
 def code_of(contact: Contact) -> str:
@@ -260,13 +297,14 @@ def disown(contact_id: str, why: str, now: datetime) -> bool:
             contact.user.practice_id, actor="system:worker", action="contact:disowned", now=now,
             detail={"contact": contact_id, "user": contact.user.login, "why": why[:40]},
         )  # fmt: skip
+        on_disowned(contact, now)
     return True
 
 
 def _end(contact_id: str, why: str, now: datetime) -> bool:
     return bool(
         Contact.objects.filter(pk=contact_id, ended_at=None).update(
-            ended_at=now, ended_why=why[:40], code_digest="", code_until=None, code_sealed="", send_at=None
+            ended_at=now, ended_why=why[:40], code_digest="", code_sealed="", send_at=None
         )
     )
 

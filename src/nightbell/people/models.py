@@ -102,6 +102,7 @@ class Contact(models.Model):
     code_until = models.DateTimeField(null=True)
     code_tries = models.PositiveSmallIntegerField(default=0)
     code_sealed = models.TextField(blank=True, default="")  # the code, until it has left
+    code_times = models.JSONField(default=list)  # when codes were sent, of the last day: ISO 8601
     send_at = models.DateTimeField(null=True)  # when the code, or without one a test, is to leave (again)
     quiet_from = models.PositiveSmallIntegerField(
         null=True
@@ -120,6 +121,10 @@ class Pin(models.Model):
     set_at = models.DateTimeField()
     tries = models.PositiveSmallIntegerField(default=0)
     locked_until = models.DateTimeField(null=True)
+    in_tries = models.PositiveSmallIntegerField(
+        default=0
+    )  # in calls that rang in, whose number anybody can forge
+    in_locked_until = models.DateTimeField(null=True)
 
 
 class ApiToken(models.Model):

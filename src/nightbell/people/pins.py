@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -26,6 +27,14 @@ class PinAnswer(StrEnum):
     NONE = "none"  # the person has set none, or is locked out
 
 
+def tell_nobody(_user: User, _now: datetime) -> None:
+    """Until a room above tells the owner of a lock."""
+
+
+# Set by oncall.lost_ways: telling people belongs to a room above this one. In the transaction that locks.
+on_lock: Callable[[User, datetime], None] = tell_nobody
+
+
 class BadPin(NightbellError):
     """A PIN that is too easy to guess."""
 
@@ -40,7 +49,14 @@ def set_pin(actor: Actor, pin: str) -> None:
     with transaction.atomic():
         Pin.objects.update_or_create(
             user=actor.user,
-            defaults={"digest": digest, "set_at": actor.now, "tries": 0, "locked_until": None},
+            defaults={
+                "digest": digest,
+                "set_at": actor.now,
+                "tries": 0,
+                "locked_until": None,
+                "in_tries": 0,
+                "in_locked_until": None,
+            },
         )
         write(actor, "pin:set")
 
@@ -49,39 +65,48 @@ def has_pin(user: User) -> bool:
     return Pin.objects.filter(user=user).exists()
 
 
-def check_pin(user: User, pin: str, now: datetime) -> PinAnswer:
+def check_pin(user: User, pin: str, now: datetime, rang_in: bool = False) -> PinAnswer:
     """Compare what was keyed. Five wrong ones in a row lock for 15 minutes, over restarts and from many telephones.
 
-    The try is counted before it is compared: a kill, or two calls at once, give none for nothing.
+    The try is counted before it is compared: a kill, or two calls at once, give none for nothing. rang_in: in a call that
+    came in. Anybody can show another's number, so those are counted apart: they lock ringing in, and never the answer to
+    a call of ours to a proved number.
     """
     row = Pin.objects.filter(user=user, user__is_active=True).first()
     if row is None:
         make_password(pin)  # as long as a comparison takes
         return PinAnswer.NONE
-    counted = _counted(row, now)
+    counted = _counted(row, now, rang_in)
     if counted is None:
-        _write(user, "pin:check", now, "refused", PinAnswer.LOCKED)
+        _write(user, "pin:check", now, "refused", PinAnswer.LOCKED, rang_in=rang_in)
         return PinAnswer.LOCKED
     if check_password(pin, row.digest):
         with transaction.atomic():
             # A PIN that was changed meanwhile is not this one.
-            if not Pin.objects.filter(user=user, digest=row.digest).update(tries=0, locked_until=None):
+            good = {"in_tries": 0, "in_locked_until": None} if rang_in else {"tries": 0, "locked_until": None}
+            if not Pin.objects.filter(user=user, digest=row.digest).update(**good):
                 return PinAnswer.WRONG
-            _write(user, "pin:check", now, "ok", PinAnswer.OK)
+            _write(user, "pin:check", now, "ok", PinAnswer.OK, rang_in=rang_in)
         return PinAnswer.OK
-    _write(user, "pin:check", now, "refused", PinAnswer.WRONG, counted)
-    return PinAnswer.LOCKED if counted >= TRIES else PinAnswer.WRONG
+    locked = counted >= TRIES
+    with transaction.atomic():
+        _write(user, "pin:check", now, "refused", PinAnswer.WRONG, counted, rang_in)
+        if locked:
+            on_lock(user, now)
+    return PinAnswer.LOCKED if locked else PinAnswer.WRONG
 
 
-def _counted(row: Pin, now: datetime) -> int | None:
+def _counted(row: Pin, now: datetime, rang_in: bool = False) -> int | None:
     """Count one try by compare-and-set; None when it is locked, or others try at this very moment."""
-    if is_locked(row.locked_until, now):
+    before, until = (row.in_tries, row.in_locked_until) if rang_in else (row.tries, row.locked_until)
+    if is_locked(until, now):
         return None
     # A lock that ran out begins a new count, as does one that a clock set far ahead.
-    tries = 1 if row.locked_until is not None else row.tries + 1
-    won = Pin.objects.filter(
-        user_id=row.user_id, tries=row.tries, locked_until=row.locked_until, digest=row.digest
-    ).update(tries=tries, locked_until=now + LOCK if tries >= TRIES else None)
+    tries = 1 if until is not None else before + 1
+    prefix = "in_" if rang_in else ""
+    held = {f"{prefix}tries": before, f"{prefix}locked_until": until}
+    new = {f"{prefix}tries": tries, f"{prefix}locked_until": now + LOCK if tries >= TRIES else None}
+    won = Pin.objects.filter(user_id=row.user_id, digest=row.digest, **held).update(**new)
     return tries if won else None
 
 
@@ -90,8 +115,16 @@ def is_locked(until: datetime | None, now: datetime) -> bool:
     return until is not None and timedelta() < until - now <= LOCK
 
 
-def _write(user: User, action: str, now: datetime, outcome: str, answer: PinAnswer, tries: int = 0) -> None:
-    detail: dict[str, object] = {"answer": answer.value}
+def _write(
+    user: User,
+    action: str,
+    now: datetime,
+    outcome: str,
+    answer: PinAnswer,
+    tries: int = 0,
+    rang_in: bool = False,
+) -> None:
+    detail: dict[str, object] = {"answer": answer.value} | ({"rang_in": True} if rang_in else {})
     if tries:
         detail["tries"] = tries
     audit.record(

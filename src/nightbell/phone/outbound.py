@@ -32,7 +32,10 @@ MAX_S, MOST_S = 3_600, 14_400
 RINGING = 180
 _NUMBER = re.compile(r"\+[1-9][0-9]{6,14}\Z")
 _CALLER = re.compile(r"[A-Za-z0-9+._-]{1,40}\Z")
-_BUSY, _NO_ANSWER, _REFUSED = (486, 600), (408, 480, 487), (401, 402, 403, 407, 433, 603, 607, 608)
+_BUSY, _NO_ANSWER, _REFUSED = (486, 600), (408, 480, 487), (433, 603, 607, 608)
+
+# The account, not the person: nothing paid for, this number or this caller not for us, a password that is wrong.
+NOT_BY_THIS_CARRIER = (401, 402, 403, 407)
 
 
 class NotPlaced(NightbellError):
@@ -50,6 +53,11 @@ def why(code: int) -> str:
     if code in _NO_ANSWER:
         return "no_answer"
     return "refused" if code in _REFUSED else "unreachable"
+
+
+def is_passed_over(code: int) -> bool:
+    """Whether a final status speaks of the carrier and not of the person, so that another way is tried. Pure."""
+    return 500 <= code < 600 or code in NOT_BY_THIS_CARRIER
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +108,7 @@ class Way:
     keying: Keying | None = None
     required: bool = True
     credentials: Callable[[str], Credentials] | None = None
+    trunk: str = ""
 
 
 class Ways(Protocol):
@@ -163,19 +172,32 @@ class Dialler:
         """The answered call. opened(peer): address and port of our sound for that server; made(call): one is under way;
         rings(): the other telephone does. Raises NotPlaced, NoPort. Cancel the task to give up.
 
-        Who does not answer, or says that he cannot now, is passed over while there is another way (RFC 3263 §4.3).
+        Who does not answer, or says that he cannot now, is passed over for the next server (RFC 3263 §4.3); a carrier that
+        does not take the call, for the next carrier. What the person's own telephone said stands: once it has rung, no
+        other way is tried.
         """
         failed = NotPlaced("no_answer", 408)
+        rung, refusing = False, set[str]()
+
+        def ringing() -> None:
+            nonlocal rung
+            rung = True
+            rings()
+
         try:
             async with asyncio.timeout(order.ring_s):
                 for way in await self.ways(order):
+                    if way.trunk and way.trunk in refusing:
+                        continue
                     try:
-                        return await self._try(way, order, codecs, opened(way.peer), made, rings)
+                        return await self._try(way, order, codecs, opened(way.peer), made, ringing)
                     except CallFailed as error:
                         silent = error.code == 408 and error.reason in ("no answer", "silent")
                         failed = NotPlaced("unreachable" if silent else why(error.code), error.code)
-                        if not silent and error.code != 503:
+                        if not silent and (rung or not is_passed_over(error.code)):
                             break
+                        if error.code in NOT_BY_THIS_CARRIER:
+                            refusing.add(way.trunk)
                         self._endpoint.counters["failed_over"] += 1
         except TimeoutError:
             failed = NotPlaced("no_answer", 408)
@@ -245,4 +267,5 @@ def by_trunk(trunk: Trunk, peer: Peer, order: Order) -> Way:
         keying=Keying.SDES if peer.transport == "tls" else Keying.NONE,
         required=not trunk.plain,
         credentials=credentials,
+        trunk=trunk.id,
     )

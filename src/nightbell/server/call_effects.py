@@ -6,24 +6,27 @@ Everything by name: `do` finds the method of an order of the dialogue ('take' is
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nightbell.core import clock
 from nightbell.core.capture import Codec
+from nightbell.core.dialling import shown
 from nightbell.core.errors import NightbellError
 from nightbell.mailbox import playing, stored
 from nightbell.oncall import callback, service, swaps, voice
-from nightbell.oncall.dialling import shown
 from nightbell.oncall.dialogue import Purpose
+from nightbell.oncall.errors import BadSwap
 from nightbell.oncall.models import Attempt, CallBack, Swap, SwapState, VoiceCall
 from nightbell.oncall.turns import ME, PATIENT, Told
 from nightbell.people import contacts, pins
 from nightbell.people.models import User
-from nightbell.server.conversation import MOST_S, RING_S, Conversation, Leg
+from nightbell.server.conversation import MOST_S, NO_LEG, RING_S, Conversation, Leg
 from nightbell.sip import g711
 
 PIECE = 56_000  # bytes of µ-law in one order: seven seconds
+SENDER_S = 3.0  # how long the answer of a phone may be quicker than its sender
 PART_S = 30  # seconds of a message that are opened at once
 
 
@@ -34,7 +37,17 @@ class Plain:
         act: Callable[[Conversation, str], str | None] | None = getattr(
             self, "_" + what.replace(" ", "_"), None
         )
-        return act(talk, value) if act is not None else None
+        if act is None:
+            return None
+        if what != "patient ended" and not self.still():
+            talk.outcome = talk.outcome or "locked_out"
+            talk.end("ended")
+            return None
+        return act(talk, value)
+
+    def still(self) -> bool:
+        """Whether its person may still do anything."""
+        return True
 
     def is_wanted(self, talk: Conversation) -> bool:
         return True
@@ -60,7 +73,23 @@ class Telling(Plain):
         return None
 
 
-class WithPatient(Plain):
+def _anew(user: User) -> User | None:
+    """As they are now; None when they are locked out."""
+    return User.objects.select_related("practice").filter(pk=user.pk, is_active=True).first()
+
+
+class Somebodys(Plain):
+    """Of one person, whose role may change while they speak."""
+
+    user: User
+
+    def still(self) -> bool:
+        found = _anew(self.user)
+        self.user = found or self.user
+        return found is not None
+
+
+class WithPatient(Somebodys):
     """Somebody of ours whom the dialogue may bring together with a patient. callback: None until it is asked for."""
 
     def __init__(self, user: User, row: VoiceCall, back: CallBack | None = None) -> None:
@@ -106,7 +135,11 @@ class WithPatient(Plain):
     def _outcome(self, talk: Conversation, value: str) -> str | None:
         if self.back is None:
             return "no"
-        return callback.settle(self.back.id, value, talk.call, clock.utc_now())
+        return callback.settle(self.back.id, value, talk.call, clock.utc_now(), self.seen())
+
+    def seen(self) -> set[str] | None:
+        """What of a message they have heard in this call; None where they came from its page."""
+        return None
 
     def answered(self, talk: Conversation, side: str) -> None:
         super().answered(talk, side)
@@ -117,15 +150,18 @@ class WithPatient(Plain):
         now, leg = clock.utc_now(), talk.patient
         if leg is not None:
             voice.finish(leg.call, leg.ended or "ended", now)
-        voice.finish(talk.call, why, now)
-        if self.back is not None:
-            callback.unanswered(self.back.id, talk.call, now)
+        try:
+            if self.back is not None:
+                callback.unanswered(self.back.id, talk.call, now)
+        finally:
+            voice.finish(talk.call, why, now)
 
 
 @dataclass
 class Heard:
-    """A message that is being played: since when (monotonic), and how long it is."""
+    """A message that is being played: which, since when (monotonic), and how long it is."""
 
+    message: str
     since: float
     seconds: float
 
@@ -137,6 +173,8 @@ class Waking(WithPatient):
         super().__init__(user, row)
         self.attempt, self.proved = attempt, False
         self._playing: Heard | None = None
+        self._left: list[str] = []  # what is still to be played
+        self._played: set[str] = set()
 
     @property
     def message(self) -> str:
@@ -180,25 +218,37 @@ class Waking(WithPatient):
         return "ok"
 
     def _listen(self, talk: Conversation, value: str) -> str | None:
-        """The audit row first; then as much as there is, as sound in the phone's memory."""
+        """What was said last comes first. It got worse, and that is what they must know."""
+        self._left = [one.id for one in voice.parts(self.message) if one.wav_bytes]
+        return self._more(talk, value)
+
+    def _more(self, talk: Conversation, value: str) -> str | None:
+        """The next one: its audit row first, and then as much as there is, as sound in the phone's memory."""
         if not (self.proved and voice.may_listen(self.attempt.alert.practice_id)):
             return "no"
-        try:
-            sound = self._opened(talk)
-        except (NightbellError, OSError) as error:
-            talk.log.failure("call.listen", error)
-            return "no"
-        pieces = [sound[at : at + PIECE] for at in range(0, len(sound), PIECE)]
-        self._playing = Heard(clock.monotonic(), len(sound) / 8000)
-        talk.sound([base64.b64encode(piece).decode() for piece in pieces], len(sound) / 8000)
-        return "ok"
+        while self._left:
+            message = self._left.pop(0)
+            try:
+                sound = self._opened(talk, message)
+            except (NightbellError, OSError) as error:
+                talk.log.failure("call.listen", error, message=message)
+                continue
+            pieces = [sound[at : at + PIECE] for at in range(0, len(sound), PIECE)]
+            self._playing = Heard(message, clock.monotonic(), len(sound) / 8000)
+            self._played.add(message)
+            talk.sound([base64.b64encode(piece).decode() for piece in pieces], len(sound) / 8000)
+            return "ok"
+        return "no"
 
-    def _opened(self, talk: Conversation) -> bytes:
+    def seen(self) -> set[str] | None:
+        return self._played
+
+    def _opened(self, talk: Conversation, message: str) -> bytes:
         """The whole message as µ-law, 8000 a second."""
         actor = callback.by_telephone(self.user, talk.call, clock.utc_now())
-        size, at, wav = playing.length(actor, self.message), 0, b""
+        size, at, wav = playing.length(actor, message), 0, b""
         while at < size:
-            part = playing.sound(actor, self.message, at, PART_S * 16_000).data
+            part = playing.sound(actor, message, at, PART_S * 16_000).data
             wav, at = wav + part, at + len(part)
             if not part:
                 break
@@ -210,12 +260,22 @@ class Waking(WithPatient):
         if heard is not None:
             seconds = min(clock.monotonic() - heard.since, heard.seconds)
             actor = callback.by_telephone(self.user, talk.call, clock.utc_now())
-            playing.close_play(actor, self.message, seconds)
+            playing.close_play(actor, heard.message, seconds)
 
     def over(self, talk: Conversation, why: str) -> None:
+        if why == NO_LEG:
+            self._again(talk)
+            return
         if not talk.outcome and not self.proved and talk.legs[ME].up:
             why = "unproved"
         super().over(talk, why)
+
+    def _again(self, talk: Conversation) -> None:
+        """Nobody was rung. Whoever gave the order writes first that it was given."""
+        until = clock.monotonic() + SENDER_S
+        while voice.is_waiting(self.attempt.id) and clock.monotonic() < until:
+            time.sleep(0.05)
+        voice.again(talk.call, NO_LEG, clock.utc_now())
 
 
 def narrow(pcm: bytes, rate: int) -> bytes:
@@ -227,7 +287,7 @@ def narrow(pcm: bytes, rate: int) -> bytes:
     return b"".join(one.to_bytes(2, "little", signed=True) for one in halves)
 
 
-class Asking(Plain):
+class Asking(Somebodys):
     """A colleague is offered a shift."""
 
     def __init__(self, user: User, swap: Swap, number: int) -> None:
@@ -243,7 +303,11 @@ class Asking(Plain):
         return pins.check_pin(self.user, value, clock.utc_now()).value
 
     def _answer(self, talk: Conversation, value: str) -> str | None:
-        return swaps.answer(self.swap.id, self.user, value == "yes", clock.utc_now(), "phone").value
+        try:
+            found = swaps.answer(self.swap.id, self.user, value == "yes", clock.utc_now(), "phone")
+        except BadSwap:
+            found = swaps.Answered.OVER
+        return found.value
 
     def over(self, talk: Conversation, why: str) -> None:
         now = clock.utc_now()
@@ -264,9 +328,15 @@ class Staff(Plain):
     swap: Swap | None = None
     told: tuple[str, int] = ("", 0)
 
+    def still(self) -> bool:
+        found = _anew(self.user) if self.user is not None else None
+        locked_out = self.user is not None and found is None
+        self.user = found or self.user
+        return not locked_out
+
     def _pin(self, talk: Conversation, value: str) -> str | None:
         if self.user is not None:
-            return pins.check_pin(self.user, value, clock.utc_now()).value
+            return pins.check_pin(self.user, value, clock.utc_now(), rang_in=True).value
         self.tries += 1
         return "wrong" if self.tries < pins.TRIES else "locked"
 

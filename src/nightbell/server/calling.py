@@ -15,25 +15,27 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from nightbell.core import clock
+from nightbell.core.dialling import e164, shown
 from nightbell.core.log import Log
-from nightbell.core.notice import Channel, ChannelError, Receipt, Rendered
+from nightbell.core.notice import ChannelError, Receipt, Rendered
 from nightbell.flow import phrases
-from nightbell.line.models import Trunk
 from nightbell.oncall import callback, swaps, voice
-from nightbell.oncall.dialling import e164, shown
 from nightbell.oncall.dialogue import Purpose
-from nightbell.oncall.models import Attempt, CallBack, VoiceCall
+from nightbell.oncall.models import Attempt, CallBack, Notice, VoiceCall
 from nightbell.oncall.sending import Sender
 from nightbell.oncall.swaps import Asking
 from nightbell.oncall.turns import ME, PATIENT, Facts
 from nightbell.people import contacts
-from nightbell.people.models import Contact, ContactKind, Practice, User
+from nightbell.people.models import ContactKind, Practice, User
 from nightbell.server import call_effects as effects
-from nightbell.server.conversation import MOST_S, RING_S, Conversation, Effects, Leg, Order
+from nightbell.server.conversation import LATE_S, MOST_S, RING_S, Conversation, Effects, Leg, Order
+from nightbell.server.loop import each
+from nightbell.server.voice_channel import VoiceChannel, dials, whose
 
 NOTICE_S = 75.0  # how long a notice waits until it was heard: ringing, and its words
 SWAP_AGAIN = timedelta(seconds=60)
 REMEMBERED = 200
+ENGAGED_S = 20.0  # until a telephone that we are calling already is tried again
 SWAP_CALLS = 2  # times that one colleague is rung for one shift
 
 
@@ -48,7 +50,7 @@ class Calling:
         self._sound: dict[str, int] = {}  # packets that each call heard, of the last that have ended
         self._rung: list[dict[str, Any]] = []
         self._lock = threading.Lock()
-        self.began = clock.utc_now()
+        self.began = clock.monotonic()
 
     # From the phones: must not wait.
 
@@ -64,6 +66,7 @@ class Calling:
                 (mine.discard if event["state"] == "ended" else mine.add)(ids[0])
             talk = next((self._talks[one] for one in ids if one in self._talks), None)
             if name == "leg" and event["state"] == "ended":
+                self._rung = [one for one in self._rung if one["call"] != ids[0]]
                 self._sound[ids[0]] = int(event.get("heard", 0))
                 while len(self._sound) > REMEMBERED:
                     self._sound.pop(next(iter(self._sound)))
@@ -125,6 +128,7 @@ class Calling:
         self, talk: Conversation, to: str, practice: Practice, ring_s: int = RING_S, max_s: int = MOST_S
     ) -> bool:
         """Order the call; False, and its row forgotten, when no phone is there."""
+        talk.until = clock.monotonic() + ring_s + max_s + LATE_S
         data = {
             "call": talk.call, "to": to, "caller": shown(practice.number), "trunk": "", "practice": practice.id,
             "language": talk.language, "ring_s": ring_s, "max_s": max_s,
@@ -145,29 +149,55 @@ class Calling:
     def step(self) -> bool:
         """One look: who rang in, what is due, what nobody drives. Returns whether there was anything."""
         with self._lock:
-            rung, self._rung = self._rung, []
-            strays, self._strays = self._strays - set(self._talks), set()
             over = [one for one in self._talks.values() if one.over.is_set()]
         for talk in over:
             self._drop(talk)
-        for event in rung:
-            self._take(event)
-        for stray in strays:
-            self._adopt(stray)
-        begun = sum([self._call_back(row) for row in callback.due(clock.utc_now())])
-        begun += sum([self._offer(one) for one in swaps.asking()])
-        return bool(rung or begun or self._find_lost())
-
-    def _find_lost(self) -> int:
+        problems: list[Exception] = []
+        done = self._take_all(problems) + self._adopt_all(problems)
         now = clock.utc_now()
-        if now - self.began < voice.LOST_AFTER:  # the phones come first, to tell what they have
-            return 0
+        done += each(lambda: callback.due(now), self._call_back, problems)
+        done += each(swaps.asking, self._offer, problems)
+        done += each(self._lost, self._finish_lost, problems)
+        if problems:
+            raise problems[0]  # all had their turn; now the loop may tell of it
+        return bool(done)
+
+    def _take_all(self, problems: list[Exception]) -> int:
+        """Whoever rings and could not be seen to is seen to at the next look, as long as they ring."""
+        with self._lock:
+            rung, self._rung = self._rung, []
+        return each(lambda: rung, self._take, problems, self._put_back)
+
+    def _put_back(self, event: dict[str, Any]) -> None:
+        with self._lock:
+            if event["call"] in self._known_here() and event["call"] not in self._talks:
+                self._rung.append(event)
+
+    def _adopt_all(self, problems: list[Exception]) -> int:
+        with self._lock:
+            strays, self._strays = self._strays - set(self._talks), set()
+
+        def put_back(call: str) -> None:
+            with self._lock:
+                self._strays |= {call} & self._known_here()
+
+        return each(lambda: sorted(strays), self._adopt, problems, put_back)
+
+    def _lost(self) -> list[VoiceCall]:
+        if clock.monotonic() - self.began < voice.LOST_AFTER.total_seconds():
+            return []  # the phones come first, to tell what they have
         with self._lock:
             known = set(self._talks) | self._known_here()
-        return sum(voice.finish(row.id, "lost", now) for row in voice.lost(known, now))
+        return voice.lost(known, clock.utc_now())
 
-    def _adopt(self, call: str) -> None:
+    def _finish_lost(self, row: VoiceCall) -> bool:
+        return voice.lose(row, clock.utc_now())
+
+    def _adopt(self, call: str) -> bool:
         """A phone has a call that nobody drives: of before a restart. Two who may be speaking are left in peace."""
+        with self._lock:
+            if call in self._talks:  # begun since
+                return False
         row = (
             VoiceCall.objects.filter(pk=call)
             .select_related("callback__user__practice", "callback__message")
@@ -176,10 +206,11 @@ class Calling:
         back = row.callback if row is not None else None
         if row is not None and back is not None and back.answered_at is not None and back.ended_at is None:
             self._resume(row, back)
-            return
+            return True
         self._order("hang_up", {"call": call})
         if row is not None:
             voice.finish(call, "lost", clock.utc_now())
+        return True
 
     def _resume(self, row: VoiceCall, back: CallBack) -> None:
         """They were brought together: when one hangs up, what came of it is asked for as ever."""
@@ -226,14 +257,14 @@ class Calling:
         return placed
 
     def _offer(self, asking: Asking) -> bool:
-        """Ring a colleague who is asked: once, and once more when nobody answered and time is left."""
-        now = clock.utc_now()
-        rung_at = swaps.rung_at(asking.swap) or now
-        calls = VoiceCall.objects.filter(swap=asking.swap, user=asking.user, started_at__gte=rung_at)
-        last = calls.order_by("-started_at").first()
-        if last is not None and (
-            last.ended_at is None or now - last.ended_at < SWAP_AGAIN or calls.count() >= SWAP_CALLS
-        ):
+        """Ring a colleague who is asked: once, and once more when nobody answered and time is left. The calls are
+        counted, whatever the clock says."""
+        now, swap = clock.utc_now(), asking.swap
+        ended = list(VoiceCall.objects.filter(swap=swap, user=asking.user).values_list("ended_at", flat=True))
+        times = sum(one.get("user") == asking.user.id for one in swap.asked)
+        if len(ended) >= SWAP_CALLS * times:
+            return False
+        if any(at is None or abs(now - at) < SWAP_AGAIN for at in ended):
             return False
         contact = voice.number_of(asking.user, now)
         if contact is None:
@@ -256,7 +287,7 @@ class Calling:
         words += ["~150", "shift-ends", *_when(end, now, language)]
         return Facts(("alert-hello", "practice-name"), shift=tuple(words), running=running)
 
-    def _take(self, event: Mapping[str, Any]) -> None:
+    def _take(self, event: Mapping[str, Any]) -> bool:
         """Somebody rings the staff line. Who it is, the number says that they proved, and then the PIN."""
         now, practice = clock.utc_now(), str(event["practice"])
         caller, found = e164(str(event["caller"])), []
@@ -269,17 +300,18 @@ class Calling:
         user = found[0].user if len(found) == 1 else None
         if not Practice.objects.filter(pk=practice).exists():
             self._order("hang_up", {"call": event["call"]})
-            return
-        row = voice.plan(
-            practice, Purpose.STAFF, now, user=user, contact=found[0] if user else None, id=str(event["call"])
-        )
+            return True
         whom, language = (
             self._colleagues(user),
             user.language if user else Practice.objects.get(pk=practice).language,
         )
+        row = voice.plan(
+            practice, Purpose.STAFF, now, user=user, contact=found[0] if user else None, id=str(event["call"])
+        )
         talk = self.begin(row, user, language, Facts(choices=len(whom)), effects.Staff(user, whom))
         talk.events.put(dict(event))
         talk.start()
+        return True
 
     def _colleagues(self, user: User | None) -> list[str]:
         now = clock.utc_now()
@@ -302,6 +334,8 @@ class Calling:
         now, user = clock.utc_now(), attempt.user
         if user is None:
             raise ChannelError("a telephone belongs to a person", permanent=True)
+        if voice.is_engaged(attempt):
+            raise ChannelError("a call of ours to this telephone is under way", after_s=ENGAGED_S)
         row = voice.plan(
             attempt.alert.practice_id, Purpose.ALERT, now, user=user, contact=attempt.contact, attempt=attempt
         )
@@ -316,14 +350,11 @@ class Calling:
             raise ChannelError("the phone process is not there")
         return receipt
 
-    def notice(self, rendered: Rendered, address: str) -> Receipt:
-        """Tell somebody something, and wait until they have heard it."""
+    def notice(self, rendered: Rendered, address: str, reference: str) -> Receipt:
+        """Tell somebody something, and wait until they have heard it. reference: a Notice's id, or of a code or test."""
         now = clock.utc_now()
-        contact = (
-            Contact.objects.filter(kind=ContactKind.VOICE, address=address, ended_at=None)
-            .select_related("user__practice")
-            .first()
-        )
+        planned = Notice.objects.filter(pk=reference).first()
+        contact = whose(planned, address)
         if contact is None:
             raise ChannelError("this number is nobody's", permanent=True)
         user, doing = contact.user, effects.Telling()
@@ -335,7 +366,9 @@ class Calling:
         while not (doing.heard or talk.over.wait(0.1)) and clock.monotonic() < deadline:
             pass
         if not doing.heard:
-            raise ChannelError(voice.WORDS.get(talk.why, "nobody listened to it"), permanent=True)
+            # What was planned is tried again; whose number is not proved yet must not be rung again and again.
+            never = planned is None or talk.why == "not_allowed"
+            raise ChannelError(voice.WORDS.get(talk.why, "nobody listened to it"), permanent=never)
         return Receipt(
             b"(a call) " + " ".join(one for one in rendered.voice if "digit-" not in one).encode(),
             "heard",
@@ -352,37 +385,3 @@ def replace_purpose(row: VoiceCall) -> VoiceCall:
 def _when(at: Any, now: Any, language: str) -> list[str]:
     language = language if language in ("en", "es") else "en"
     return phrases.day_and_time(at, now, language) or phrases.clock(at, language)
-
-
-class VoiceChannel:
-    """Implements `core.notice.Channel` for telephones. demo: the channel for numbers that a demo does not ring; dials: whether
-    somebody set up a way to the phone network."""
-
-    name = "voice"
-
-    def __init__(self, calling: Calling, demo: Channel | None = None) -> None:
-        self._calling, self._demo = calling, demo
-
-    def send(self, rendered: Rendered, address: str, reference: str) -> Receipt:
-        attempt = (
-            Attempt.objects.filter(pk=reference)
-            .select_related("alert__practice", "alert__message", "user__practice", "contact")
-            .first()
-        )
-        if self._demo is not None and not _is_here(address) and not dials():
-            return self._demo.send(rendered, address, reference)
-        if not _is_here(address) and e164(address) != address:
-            raise ChannelError(voice.WORDS["not_allowed"], permanent=True)
-        if attempt is not None:
-            return self._calling.attempt(attempt, rendered, address)
-        return self._calling.notice(rendered, address)
-
-
-def _is_here(address: str) -> bool:
-    """A telephone on this machine, of a demo or a test."""
-    return address.startswith("sip:")
-
-
-def dials() -> bool:
-    """Whether there is a carrier at all."""
-    return Trunk.objects.filter(removed_at=None).exists()

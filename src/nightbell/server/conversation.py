@@ -26,6 +26,9 @@ LOOK_S = 1.0  # between two looks at whether the call is still wanted
 SLACK_S = 6.0  # beyond the length of what is said, when the phone does not tell that it was heard
 GONE_S = 12.0  # how long a phone may be away before its calls are lost: it ends them after ten
 RING_S, MOST_S = 25, 3600
+LATE_S = 30.0  # after the longest that a phone may ring and talk: then it has forgotten to tell of the end
+
+NO_LEG = "no_leg"
 
 Order = Callable[..., bool]  # (command, data, beside): as ControlServer.order_call
 
@@ -90,6 +93,8 @@ class Conversation:
         self.state = dialogue.start(self.purpose)
         self._gone_at: float | None = None
         self._looked = clock.monotonic()
+        self.until = clock.monotonic() + RING_S + MOST_S + LATE_S
+        self.known = False  # a phone has told of its call
 
     # Its thread.
 
@@ -106,12 +111,18 @@ class Conversation:
                 else:
                     self.take(event)
                     self.tick(clock.monotonic())
+                self.end_late(clock.monotonic())
         except Exception as error:
             # Whatever it was: nobody is left on a silent line, and the alert goes on.
             self.log.failure("call.broke", error, kind=self.purpose.value)
             self.end("lost")
         finally:
             connection.close()
+
+    def end_late(self, now: float) -> None:
+        """Whatever the phone tells or does not: no call lasts longer than it may."""
+        if now > self.until:
+            self.end("lost")
 
     def _pause(self) -> float:
         soonest = min((leg.deadline for leg in self.legs.values() if leg.deadline is not None), default=None)
@@ -139,9 +150,11 @@ class Conversation:
 
     def _of_leg(self, side: str, event: Mapping[str, Any]) -> None:
         leg = self.legs[side]
+        if side == ME and event.get("state") in ("trying", "ringing", "answered", "incoming"):
+            self.known = True
         if event["event"] == "key":
             if side == ME:
-                self.effects.cut(self)
+                self._cut()
             self.step(turns.Key(event["key"], side))
         elif event["event"] == "said":
             if event["token"] == leg.token and leg.wait is not None:
@@ -152,7 +165,10 @@ class Conversation:
             self.step(turns.Answered(side))
         elif event["state"] == "ended":
             leg.heard = int(event.get("heard", 0))
-            self._ended(side, str(event["why"]) or "ended")
+            why = str(event["why"]) or "ended"
+            # Our own phone had no place for it, and nobody was dialled.
+            full = side == ME and not self.known and event.get("code") == 503
+            self._ended(side, NO_LEG if full and why == "unreachable" else why)
 
     def _ended(self, side: str, why: str) -> None:
         leg = self.legs[side]
@@ -183,7 +199,7 @@ class Conversation:
             if leg.deadline is not None and now >= leg.deadline and not self.over.is_set():
                 leg.deadline = leg.wait = None
                 if side == ME:
-                    self.effects.cut(self)
+                    self._cut()
                 self.step(turns.Silence(side))
         if now - self._looked >= LOOK_S and not self.over.is_set():
             self._looked = now
@@ -261,11 +277,21 @@ class Conversation:
             return
         self.why = why
         self.over.set()
-        self.effects.cut(self)
-        for leg in self.legs.values():
-            if not leg.ended:
-                self.order("hang_up", {"call": leg.call})
-        self.effects.over(self, self.outcome or why)
+        try:
+            for leg in list(self.legs.values()):
+                if not leg.ended:
+                    self.order("hang_up", {"call": leg.call})
+            self._cut()
+        finally:
+            self.effects.over(self, self.outcome or why)
+
+    def _cut(self) -> None:
+        """How much was heard could not be written: the worker's round closes that play, and the call goes on."""
+        try:
+            self.effects.cut(self)
+        except Exception as error:
+            self.log.failure("call.cut", error, kind=self.purpose.value)
+            connection.close()
 
     @property
     def patient(self) -> Leg | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nightbell.core import clock, durable
 from nightbell.core.capture import EndReason
+from nightbell.core.dialling import e164
 from nightbell.core.ids import new_ulid
 from nightbell.flow.clips import CLIPS
 from nightbell.flow.graph import Part
@@ -15,7 +16,6 @@ from nightbell.line import carrier_capture
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Mailbox, Message, Number
 from nightbell.oncall import line_test, voice, whom
-from nightbell.oncall.dialling import e164
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import LineTest, VoiceCall
 from nightbell.oncall.roster import on_call_ids
@@ -24,11 +24,18 @@ from nightbell.people import contacts
 from nightbell.people.models import ContactKind, Practice
 from nightbell.sealing import spool
 from nightbell.server.call_effects import Plain
-from nightbell.server.calling import Calling, dials
+from nightbell.server.calling import Calling
 from nightbell.server.conversation import Conversation
+from nightbell.server.voice_channel import dials
 
 LINE_MOST_S = 200
 RECORD = "record"
+WAKES = (ContactKind.PUSH, ContactKind.SMS, ContactKind.OTHER)  # besides a call; a mail wakes nobody
+NOT_RUNG, NO_WAY = (
+    "not rung: has proved no telephone here, but another way that wakes",
+    "has no way that wakes",
+)
+LEFT = "left"  # noted of a drill when its capture lies in the spool
 INVENTED = "5555550100"  # a number that nobody has (NANP 555-01XX), shown as the drill's caller
 
 
@@ -124,7 +131,8 @@ class LineTests:
             return
         contact = voice.number_of(user, now)
         if contact is None:
-            line_test.note(row.id, "on_call", True, now, "has no telephone here: not rung")
+            wakes = any(one.kind in WAKES for one in contacts.ways(user, now, True))
+            line_test.note(row.id, "on_call", wakes, now, NOT_RUNG if wakes else NO_WAY)
             return
         asked = VoiceCall.objects.filter(
             practice=row.practice, purpose=Purpose.READY.value, started_at__gte=row.began_at
@@ -154,7 +162,7 @@ class LineTests:
 
     def _drill(self, row: LineTest, now: datetime) -> bool:
         path = self._folder / (row.id + spool.CAP)
-        if not path.exists() and not Message.objects.filter(pk=row.id).exists():
+        if LEFT not in row.checks and not path.exists() and not Message.objects.filter(pk=row.id).exists():
             return self._leave(row, path, now)
         return line_test.watch_drill(row, now)
 
@@ -165,7 +173,7 @@ class LineTests:
         mailbox = Mailbox.objects.filter(practice=row.practice).order_by("position", "id").first()
         if epoch is None or mailbox is None:
             return line_test.watch_drill(row, now)
-        number = Number.objects.filter(mailbox=mailbox).order_by("dialled").first()
+        number = Number.objects.filter(mailbox=mailbox, staff=False).order_by("dialled").first()
         sound = (CLIPS / row.practice.language / "test-message.ulaw").read_bytes()
         call = carrier_capture.Call(
             capture=row.id, practice=row.practice_id, mailbox=mailbox.id, dialled=number.dialled if number else "",
@@ -175,4 +183,7 @@ class LineTests:
             ended=(len(sound) // 8, EndReason.HANG_UP), sounds={0: sound},
         )  # fmt: skip
         durable.write_file(path, carrier_capture.sealed(carrier_capture.compose(call), epoch))
+        line_test.note(
+            row.id, LEFT, True, now
+        )  # a capture that intake could not read is not left again and again
         return True

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 from django.db import DatabaseError, close_old_connections, connection
 
@@ -11,6 +12,7 @@ from nightbell.audit.errors import AuditClosed
 from nightbell.core import clock
 from nightbell.core.log import Log
 
+T = TypeVar("T")
 IDLE = 0.2  # seconds between two looks when nothing was announced
 TELL_AGAIN = 60.0  # seconds until the log hears of the same trouble again
 
@@ -63,3 +65,26 @@ class Loop(threading.Thread):
         if isinstance(error, (DatabaseError, AuditClosed)):
             connection.close()
         close_old_connections()
+
+
+def each(
+    rows: Callable[[], Iterable[T]],
+    act: Callable[[T], bool],
+    problems: list[Exception],
+    put_back: Callable[[T], None] | None = None,
+) -> int:
+    """One after another: one that fails costs no other its turn. Returns how many did something."""
+    done = 0
+    try:
+        found = list(rows())
+    except Exception as error:
+        problems.append(error)
+        return 0
+    for row in found:
+        try:
+            done += act(row)
+        except Exception as error:
+            problems.append(error)
+            if put_back is not None:
+                put_back(row)
+    return done

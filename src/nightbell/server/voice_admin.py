@@ -126,6 +126,10 @@ def _staff_number(config: Config, options: argparse.Namespace) -> int:
         )
         transaction.on_commit(touch)
     print(f"{practice.name}: {plain} is {'no number any more' if options.off else 'the staff line'}.")
+    if not options.off and (config.twilio_account or config.telnyx_public_key):
+        print(
+            "It answers calls that come by a SIP trunk; one that comes by a provider's webhook is told so and ends."
+        )
     return 0
 
 

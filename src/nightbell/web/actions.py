@@ -26,6 +26,7 @@ ACTIONS = {
     "message:hand_over": "Handed a message over",
     "message:returned": "A message came back: it was not opened",
     "message:taken_back": "A message was taken from its owner, and rings",
+    "message:untried": "The owner was told again: no try was noted",
     "message:unreached": "The owner was told again: the patient was not reached",
     "notice:failed": "A notice could not be given",
     "notice:sent": "A notice was given",

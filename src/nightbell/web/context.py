@@ -106,7 +106,9 @@ class Shell:
         """What is wrong with on call right now, for a banner; None when nothing is."""
         if not self.actor.may(Act.SCHEDULE):
             return None
-        found = standing.trouble(self.practice, self.actor.now, self.on_call["now"] is not None)
+        first = self.on_call["now"]
+        known = [first.id] if first is not None else []
+        found = standing.trouble(self.practice, self.actor.now, first is not None, known)
         return found if found.any else None
 
     @property

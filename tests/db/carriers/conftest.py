@@ -91,7 +91,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+def _migrated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test database is: to find that out again takes half a second, and a hundred tests would do so.
+    tests/db/line/test_snapshot.py and others prepare a database with all that belongs to it."""
+    monkeypatch.setattr("django.core.management.call_command", lambda *name, **how: None)
+
+
+@pytest.fixture
+def desk(house: House, _migrated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     config = load()
     for path in config.spool.glob("*"):
         path.unlink()

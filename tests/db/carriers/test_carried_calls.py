@@ -18,7 +18,7 @@ from nightbell.flow.plan import MenuKey, Plan
 from nightbell.line import carrier_calls
 from nightbell.line.carrier_models import CarrierCall, Stage
 from nightbell.mailbox import service as mailbox
-from nightbell.mailbox.models import Message
+from nightbell.mailbox.models import Message, Number
 from nightbell.people.roles import Role
 from nightbell.server import routing
 from nightbell.store import vault
@@ -93,6 +93,23 @@ def test_a_number_that_is_keyed_in_is_read_back_and_kept(desk: Desk) -> None:
     desk.work()
     view = mailbox.message(desk.house.actor(Role.CLINICIAN), Message.objects.get().id)
     assert view.row.callback_number == "5035550177"
+
+
+@pytest.mark.parametrize("provider", ["twilio", "telnyx"])
+@pytest.mark.parametrize("by", ["called", "first"])
+def test_the_staff_line_is_for_the_phone_alone_and_nothing_of_it_is_kept(
+    desk: Desk, provider: str, by: str
+) -> None:
+    Number.objects.create(dialled="5035550177", mailbox=desk.house.mailbox, staff=True)
+    routing.publish(load(), utc_now())
+    call = desk.call(provider, speeches=[Speech(SPOKEN)], **{by: "+15035550177"}).run()
+    assert call.heard[0] == "en/staff-hello" and "es/emergency-911" in call.heard and call.over
+    assert not any(word in one for one in call.heard for word in ("pin", "tone", "notice", "record"))
+    call.hang_up(9)
+    call.tell()
+    desk.work(seconds=400)
+    assert not CarrierCall.objects.exists() and not Message.objects.exists()
+    assert not desk.api.recordings
 
 
 def test_who_hangs_up_during_the_greeting_is_a_missed_patient(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Message, Number, State
-from nightbell.oncall import auditor, escalation, policies, receipts, routes
+from nightbell.oncall import auditor, escalation, policies, receipts, routes, start
 from nightbell.oncall import service as oncall
 from nightbell.oncall.models import (
     Alert,
@@ -246,6 +246,29 @@ def test_what_is_quiet_waits_for_the_morning_and_what_is_urgent_does_not(house: 
     night.tick(1)
     assert night.told("email") == ["clinician@ab12.example"]
     assert Alert.objects.get().urgency == "urgent"
+
+
+def test_what_is_quiet_at_night_is_told_at_once_by_day(house: House) -> None:
+    route(house, {"who": "on_call", "wait_s": 60}, quiet_until_morning=True)
+    make_message(house.mailbox)
+    night = Phones()
+    night.now = datetime(2026, 11, 24, 15, 0, tzinfo=UTC)  # 10:00 in New York
+    Message.objects.update(words="ready", stored_at=night.now)
+    night.tick()
+    assert night.told("email") == ["clinician@ab12.example"]
+
+
+def test_messages_that_no_route_tells_of_hide_none_behind_them(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "PAGE", 2)
+    route(house, {"who": "on_call", "wait_s": 60}, mailbox=house.second)
+    for _ in range(4):
+        make_message(house.mailbox)
+    told = make_message(house.second)
+    Message.objects.update(words="ready")
+    Phones().tick()
+    assert Alert.objects.get().message == told
 
 
 def test_silent_hours_hold_up_routine_and_nothing_else(house: House) -> None:

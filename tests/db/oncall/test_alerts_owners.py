@@ -15,7 +15,7 @@ from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, State
 from nightbell.oncall import auditor, outcomes, owners
 from nightbell.oncall import service as oncall
-from nightbell.oncall.models import Alert, AlertState, Attempt, Reach
+from nightbell.oncall.models import Alert, AlertState, Attempt, CallBack, Reach
 from nightbell.people.models import Contact, User
 from nightbell.people.roles import Role
 
@@ -235,3 +235,88 @@ def test_two_workers_bring_it_back_once(house: House, night: Phones, monkeypatch
     night.tick()
     assert Reach.objects.get().told == 1
     assert night.told("email") == ["clinician@ab12.example"]
+
+
+def test_what_is_owned_and_never_tried_comes_back_thrice_and_then_to_all(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    night.tick(14 * 60)
+    assert night.told("email") == []
+    for count in (1, 2, 3):
+        night.tick(301)
+        assert night.told("email") == ["clinician@ab12.example"] * count
+    assert set(Attempt.objects.filter(alone=True).values_list("kind", flat=True)) == {"unreached"}
+    assert (now_of(message).state, outcomes.history(message.id)) == (State.OWNED, ()), "it is no try"
+    night.tick(301)
+    assert now_of(message).state == State.NEW
+    assert Alert.objects.get().state == AlertState.OPEN
+
+
+def test_a_try_is_worth_its_own_time_and_nobody_is_rung_while_they_speak_with_the_patient(
+    house: House, night: Phones
+) -> None:
+    message = owned(house, night)
+    call = CallBack.objects.create(
+        message=message, user=house.people[Role.CLINICIAN], asked_at=night.now + 14 * MINUTES
+    )
+    night.tick(25 * 60)
+    assert night.told("email") == []
+    CallBack.objects.filter(pk=call.pk).update(ended_at=night.now)
+    night.tick(1)
+    assert night.told("email") == ["clinician@ab12.example"]
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "left_word", call=call, after=0)
+    night.tick(14 * 60)
+    assert len(night.told("email")) == 1, "the newest word counts"
+    night.tick(61)
+    assert len(night.told("email")) == 2
+
+
+def test_the_next_owner_has_their_own_quarter_of_an_hour(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
+    for _ in range(5):
+        night.tick(301)
+    assert now_of(message).state == State.NEW
+    mailbox.acknowledge(house.actor(Role.MANAGER, night.now), message.id)
+    night.pager.told.clear()
+    night.tick(14 * 60)
+    assert night.told("email") == []
+    night.tick(61)
+    assert night.told("email") == ["manager@ab12.example"]
+
+
+def test_what_is_not_urgent_comes_back_by_day_alone(
+    house: House, night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route(house, {"who": "all", "wait_s": 60})
+    night.now = night.now.replace(hour=2, minute=0) + timedelta(days=1)  # evening in New York
+    message = owned(house, night, urgent=False)
+    for hours in range(1, 9):
+        night.tick(3600)
+        assert night.told("email") == [], hours
+    night.tick(3 * 3600)
+    assert night.told("email") == ["clinician@ab12.example"]
+    assert now_of(message).state == State.OWNED
+
+
+def test_a_clock_that_was_set_back_does_not_make_an_older_try_the_newest(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    actor = house.actor(Role.CLINICIAN, night.now)
+    outcomes.record(actor, message.id, "left_word")
+    back = house.actor(Role.CLINICIAN, night.now - 10 * MINUTES)
+    outcomes.record(back, message.id, "no_answer")  # back in five minutes, by a clock ten minutes behind
+    assert [one.outcome for one in outcomes.history(message.id)] == ["left_word", "no_answer"]
+    night.tick(1)
+    assert night.told("email") == ["clinician@ab12.example"]
+    assert Reach.objects.exclude(back_at=None).count() == 1
+
+
+def test_a_drill_that_was_handed_over_says_so_and_is_not_asked_for_again(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    Message.objects.update(tags=["drill"])
+    hand(house, night, message)
+    assert Attempt.objects.get(alone=True).kind == "drill"
+    mailbox.message(house.actor(Role.FRONT_DESK, night.now), message.id)
+    night.tick(1)
+    night.pager.told.clear()
+    night.tick(20 * 60)
+    assert night.told("email") == []

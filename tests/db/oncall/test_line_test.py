@@ -13,7 +13,7 @@ from tests.factories import House, make_message
 from nightbell.core.clock import utc_now
 from nightbell.mailbox import epochs, intake, service
 from nightbell.mailbox.errors import NotNow
-from nightbell.mailbox.models import Message, State
+from nightbell.mailbox.models import Message, Number, State
 from nightbell.oncall import line_test
 from nightbell.oncall.models import Alert, Attempt, LineTest, Notice, Shift, VoiceCall
 from nightbell.people.access import Forbidden
@@ -175,6 +175,7 @@ def test_a_test_that_a_dead_worker_left_comes_to_its_end(
 
 def _drill(house: House, tests: LineTests) -> tuple[LineTest, Message]:
     epochs.begin(utc_now(), "system:test")
+    Number.objects.create(dialled="0000", mailbox=house.mailbox, staff=True)  # the first by order
     row = line_test.ask_drill(house.actor(Role.MANAGER))
     with pytest.raises(NotNow):
         line_test.ask_drill(house.actor(Role.MANAGER))
@@ -188,11 +189,37 @@ def _drill(house: House, tests: LineTests) -> tuple[LineTest, Message]:
     return row, Message.objects.get(pk=row.id)
 
 
+def test_a_drill_whose_capture_cannot_be_read_is_left_once(house: House, tests: LineTests) -> None:
+    epochs.begin(utc_now(), "system:test")
+    row = line_test.ask_drill(house.actor(Role.MANAGER))
+    Practice.objects.update(line_test_at=None)
+    tests.step()
+    [path] = tests._folder.glob("*.cap")
+    path.unlink()  # as intake does with what it cannot read
+    tests.step()
+    assert not list(tests._folder.glob("*.cap"))
+    LineTest.objects.update(began_at=utc_now() - line_test.DRILL_SLACK * 2)
+    tests.step()
+    row.refresh_from_db()
+    assert row.state == "failed"
+
+
+def test_a_clock_that_is_put_right_by_seconds_ends_no_test(
+    house: House, phone: Phone, tests: LineTests
+) -> None:
+    tests.step()
+    LineTest.objects.update(began_at=utc_now() + timedelta(seconds=20))
+    row = LineTest.objects.get()
+    assert not line_test.end_when_done(row, utc_now())
+    LineTest.objects.update(began_at=utc_now() + timedelta(hours=1))
+    assert line_test.end_when_done(row, utc_now())
+
+
 def test_a_drill_wakes_the_real_ladder_and_says_so(
     house: House, phone: Phone, tests: LineTests, clinician: User
 ) -> None:
     row, message = _drill(house, tests)
-    assert message.tags == ["drill"]
+    assert (message.tags, message.dialled) == (["drill"], house.mailbox.numbers.get(staff=False).dialled)
     night = _night(phone)
     night.tick()
     assert Attempt.objects.get().kind == "drill"
@@ -240,3 +267,18 @@ def test_no_conversation_is_left_behind(
     phone.calling.step()
     assert call not in phone.calling._talks
     service.find(house.actor(Role.MANAGER), _left(house).id, Act.VIEW)
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("sms", True), ("push", True), ("email", False), ("", False)])
+def test_whoever_has_no_telephone_passes_only_with_another_way_that_wakes(
+    house: House, phone: Phone, tests: LineTests, clinician: User, kind: str, passes: bool
+) -> None:
+    way = {"kind": kind, "address": "+15035550177"} if kind else {"verified_at": None}
+    clinician.contacts.filter(kind="voice").update(**way)
+    call = _called(phone, tests)
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    check = LineTest.objects.get().checks["on_call"]
+    assert check["ok"] is passes
+    assert check["why"].startswith("not rung" if passes else "has no way that wakes")

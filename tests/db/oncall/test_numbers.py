@@ -230,3 +230,25 @@ def test_the_weekly_mail_is_planned_once_for_each_manager(house: House, other: H
     assert (notice.user_id, notice.kind) == (house.people[Role.MANAGER].id, NoticeKind.WEEKLY)
     assert weekly.plan_due(monday + timedelta(days=3)) == 0
     assert weekly.plan_due(monday + timedelta(days=7)) == 1
+
+
+def test_a_mail_at_night_wakes_nobody(house: House) -> None:
+    ann, message = house.people[Role.CLINICIAN], arrives(house, START)
+    for n, channel in enumerate(("email", "other", "push", "sms", "voice")):
+        told(message, ann, START + n * timedelta(hours=1), step=n, channel=channel)
+    found = numbers.of(house.practice, START - timedelta(days=1), START + timedelta(days=1))
+    assert [(one.user, one.wakings) for one in found.nights] == [(ann.id, 3)]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reached"), [("reached", True), ("emergency", True), ("left_word", False)]
+)
+def test_what_was_closed_before_each_try_had_a_row_counts_by_its_close(
+    house: House, outcome: str, reached: bool
+) -> None:
+    ann = house.people[Role.CLINICIAN]
+    arrives(
+        house, START, state=State.CLOSED, outcome=outcome, owner=ann, owned_at=START + MINUTE, closed_at=START + 9 * MINUTE
+    )  # fmt: skip
+    [case] = numbers.cases(house.practice, START, START + MINUTE)
+    assert (case.reached, case.reached_by) == ((9 * MINUTE, ann.id) if reached else (None, ""))

@@ -28,7 +28,9 @@ from nightbell.oncall import outcomes, phone_notes, records
 from nightbell.people.access import Forbidden
 from nightbell.people.risk_rules import BadRisk
 from nightbell.people.roles import Role
+from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, StaleKeyring, Tampered
 from nightbell.store.models import Job
+from nightbell.store.vault import KeysAway
 
 WHY = "Business associate agreement of 3 May 2026"
 
@@ -242,3 +244,23 @@ def test_what_the_far_side_says_is_not_repeated(fake: FakeFhir) -> None:
     with pytest.raises(RecordsAway):
         FhirRecords(load().fhir_url, lambda: "right").create(resource, "identifier=a|b")  # no such authority
     assert json.dumps(fake.kept) == "[]"
+
+
+@pytest.mark.parametrize(
+    ("error", "ended"),
+    [
+        (KeysAway("away"), False), (KeyUnavailable("away"), False), (StaleKeyring("old"), False),
+        (Tampered("damaged"), True), (NoSuchKey("gone"), True),
+    ],
+)  # fmt: skip
+def test_without_its_keys_a_note_waits_and_a_damaged_one_is_given_up(
+    house: House, fake: FakeFhir, monkeypatch: pytest.MonkeyPatch, error: Exception, ended: bool
+) -> None:
+    allow(house)
+    signed(house)
+    with monkeypatch.context() as patched:
+        patched.setattr(records, "_resources", mock.Mock(side_effect=error))
+        assert run(store(fake))
+    assert (job().outcome == "dead", job().ended_at is not None, fake.kept) == (ended, ended, [])
+    assert run(store(fake), 1) is not ended
+    assert len(fake.kept) == (0 if ended else 2)

@@ -31,8 +31,9 @@ from nightbell.people.installation import By
 from nightbell.people.models import Contact, User
 from nightbell.people.roles import Role
 from nightbell.server import calling as calls
-from nightbell.server.calling import Calling, VoiceChannel
+from nightbell.server.calling import Calling
 from nightbell.server.conversation import Conversation
+from nightbell.server.voice_channel import VoiceChannel
 from nightbell.sip import g711
 
 PIN, CELL, OTHER_CELL = "295817", "+16175550123", "+16175550124"
@@ -202,7 +203,7 @@ def test_a_guessed_pin_locks_and_the_next_comes_at_once(house: House, phone: Pho
 def test_a_wrong_number_is_never_rung_again(house: House, phone: Phone, clinician: User) -> None:
     _, night, call = _woken(house, phone)
     phone.leg(call, "answered")
-    phone.keys(call, "9")
+    phone.keys(call, "99")
     phone.silence(call)
     contact = Contact.objects.get(address=CELL)
     assert (contact.ended_why, Attempt.objects.get().answer) == ("key 9", voice.WORDS["wrong_number"])
@@ -444,7 +445,7 @@ def test_after_a_crash_what_nobody_drives_is_ended_and_the_alert_goes_on(
 def test_a_call_that_no_phone_knows_is_lost(house: House, phone: Phone, clinician: User) -> None:
     _, _, call = _woken(house, phone)
     after = Phone()
-    after.calling.began -= voice.LOST_AFTER
+    after.calling.began -= voice.LOST_AFTER.total_seconds()
     after.calling.step()
     assert VoiceCall.objects.get(pk=call).ended_at is None, "it was begun a moment ago"
     VoiceCall.objects.update(started_at=utc_now() - 2 * voice.LOST_AFTER)
@@ -537,6 +538,7 @@ def test_a_code_is_told_once_it_was_heard_and_not_kept(
     house: House, phone: Phone, clinician: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     channel = VoiceChannel(phone.calling)
+    Contact.objects.filter(address=CELL).update(send_at=utc_now())
 
     def listens(talk: Conversation) -> None:
         phone.leg(talk.call, "answered")

@@ -10,6 +10,7 @@ from tests.factories import House
 
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
+from nightbell.oncall.models import Notice
 from nightbell.people import contacts
 from nightbell.people.access import NotFound
 from nightbell.people.contacts import BadContact
@@ -150,6 +151,16 @@ def test_what_is_not_theirs_is_never_used_again(house: House, person: User) -> N
     assert Event.objects.filter(action="contact:disowned").count() == 1
 
 
+def test_that_a_way_has_ended_is_told_to_its_owner_and_to_the_managers(house: House, person: User) -> None:
+    contact = _add(house)
+    Contact.objects.filter(pk=contact.pk).update(verified_at=NOW)
+    for _ in range(2):
+        contacts.disown(contact.id, "key 9", NOW)
+    told = sorted(Notice.objects.values_list("user__login", "kind"))
+    managers = User.objects.filter(practice=person.practice, role=Role.MANAGER.value)
+    assert told == sorted((one.login, "ways") for one in (person, *managers))
+
+
 def test_who_is_locked_out_is_told_nothing(house: House, person: User) -> None:
     _add(house)
     Contact.objects.update(verified_at=NOW)
@@ -162,7 +173,7 @@ def test_who_is_locked_out_is_told_nothing(house: House, person: User) -> None:
 @pytest.mark.parametrize(
     ("kind", "address"),
     [
-        ("sms", "5035550177"), ("voice", "+1"), ("voice", "911"), ("email", "nobody"), ("push", "http://push.example/x"),
+        ("sms", "035550177"), ("voice", "+1"), ("voice", "911"), ("email", "nobody"), ("push", "http://push.example/x"),
         ("fax", "+15035550177"), ("other", "mailto"), ("sms", "+1503555017\u0667"), ("email", "a@b.example\nBcc: x@y.example"),
     ],
 )  # fmt: skip
@@ -183,11 +194,71 @@ def test_everybody_had_an_email_and_keeps_it(house: House) -> None:
     from importlib import import_module
 
     from django.apps import apps
+    from django.db import connection
 
     Contact.objects.all().delete()
     bare = User.objects.create(login="bare", name="B", role=Role.CLINICIAN, practice=house.practice)
-    import_module("nightbell.people.migrations.0006_emails_in_use").take_over(apps, None)
+    import_module("nightbell.people.migrations.0006_emails_in_use").take_over(
+        apps, connection.schema_editor()
+    )
     assert Practice.objects.count() == 1
     with_mail = User.objects.exclude(email="")
     assert {(c.user_id, c.address) for c in contacts.usable()} == {(u.id, u.email) for u in with_mail}
     assert contacts.ways(bare, utc_now(), True) == []
+
+
+def test_taken_away_and_added_anew_a_contact_keeps_its_tries(house: House, person: User) -> None:
+    actor, contact = house.actor(Role.CLINICIAN, NOW), _add(house)
+    contacts.send_code(actor, contact.id)
+    wrong = f"{(int(_code(contact)) + 1) % 10**6:06d}"
+    for _ in range(contacts.CODE_TRIES):
+        contacts.remove(actor, contact.id)
+        assert _add(house).id == contact.id
+        with pytest.raises(BadContact, match="not the code"):
+            contacts.prove(actor, contact.id, wrong)
+    with pytest.raises(BadContact, match="Too many"):
+        contacts.prove(actor, contact.id, wrong)
+    contacts.remove(actor, contact.id)
+    _add(house)
+    with pytest.raises(BadContact, match="less than a minute"):
+        contacts.send_code(actor, contact.id)
+
+
+def _send(house: House, contact: Contact, minutes: int, role: Role = Role.CLINICIAN) -> None:
+    contacts.send_code(house.actor(role, NOW + timedelta(minutes=minutes)), contact.id)
+
+
+def test_codes_are_few_an_hour_and_a_day_to_a_person_and_to_a_number(house: House, person: User) -> None:
+    ours = [_add(house, kind, f"+1503555010{n}") for n, kind in enumerate(("sms", "voice"))]
+    for n in range(5):
+        _send(house, ours[n % 2], 3 * n)
+    with pytest.raises(BadContact, match="too many"):
+        _send(house, ours[0], 15)
+    theirs = contacts.add(house.actor(Role.MANAGER, NOW), "voice", ours[0].address)
+    for n in range(2):  # three went to this number from somebody else
+        _send(house, theirs, 16 + n * 2, Role.MANAGER)
+    with pytest.raises(BadContact, match="too many"):
+        _send(house, theirs, 21, Role.MANAGER)
+    for n in range(15):
+        _send(house, ours[1], 90 + 30 * n)
+    with pytest.raises(BadContact, match="too many"):
+        _send(house, ours[1], 90 + 30 * 15)
+    _send(house, ours[1], 60 * 30)
+    assert len(Contact.objects.get(pk=ours[1].pk).code_times) <= contacts.CODES_A_DAY
+
+
+@pytest.mark.parametrize(
+    "number", ["+18765550100", "+12425550100", "+442079460000", "+881612345678", "+19005550142", "911"]
+)
+def test_no_number_is_added_that_would_not_be_dialled(house: House, person: User, number: str) -> None:
+    for kind in ("sms", "voice"):
+        with pytest.raises(BadContact):
+            _add(house, kind, number)
+
+
+def test_a_practice_abroad_has_its_own_countrys_numbers(house: House, person: User) -> None:
+    Practice.objects.update(number="+442079460000")
+    house.people[Role.CLINICIAN].practice.refresh_from_db()
+    assert _add(house, "voice", "+44 20 7946 0001").address == "+442079460001"
+    with pytest.raises(BadContact, match="abroad"):
+        _add(house, "voice", "+1 503 555 0177")

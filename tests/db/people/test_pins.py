@@ -8,6 +8,7 @@ import pytest
 from tests.factories import House
 
 from nightbell.audit.models import Event
+from nightbell.oncall.models import Notice
 from nightbell.people import pins
 from nightbell.people.models import Pin, User
 from nightbell.people.pins import BadPin, PinAnswer, check_pin, set_pin
@@ -75,6 +76,24 @@ def test_a_clock_that_ran_ahead_locks_nobody_out_for_a_year(person: User) -> Non
     for _ in range(5):
         check_pin(person, WRONG, NOW + timedelta(days=365))
     assert check_pin(person, PIN, NOW) == PinAnswer.OK
+
+
+def test_whoever_shows_our_number_locks_ringing_in_alone(person: User) -> None:
+    """A caller's number can be forged: that must not take the PIN from who answers our own call."""
+    answers = [check_pin(person, WRONG, NOW, rang_in=True) for _ in range(5)]
+    assert answers[-1] == PinAnswer.LOCKED
+    assert check_pin(person, PIN, NOW, rang_in=True) == PinAnswer.LOCKED
+    assert check_pin(person, PIN, NOW) == PinAnswer.OK
+    assert check_pin(person, PIN, NOW, rang_in=True) == PinAnswer.LOCKED, "nor does that give new tries"
+    assert check_pin(person, PIN, NOW + timedelta(minutes=15), rang_in=True) == PinAnswer.OK
+    told = Notice.objects.get()
+    assert (told.user, told.kind) == (person, "ways")
+
+
+def test_a_lock_is_told_to_its_owner_once(person: User) -> None:
+    for _ in range(7):
+        check_pin(person, WRONG, NOW)
+    assert Notice.objects.filter(user=person, kind="ways").count() == 1
 
 
 def test_who_has_none_or_is_locked_out_has_none(house: House, person: User) -> None:

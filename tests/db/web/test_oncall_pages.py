@@ -151,6 +151,13 @@ def test_an_open_practice_is_no_gap(house: House, manager: Https, monkeypatch: p
     assert standing.trouble(house.practice, utc_now()).nobody is False
 
 
+def test_who_is_on_call_and_cannot_be_told_is_red(house: House, manager: Https) -> None:
+    assert "cannot be told" not in body(manager.get("/oncall/"))
+    Contact.objects.filter(user=house.people[Role.CLINICIAN]).update(ended_at=utc_now())
+    assert f"{house.people[Role.CLINICIAN].name} cannot be told" in body(manager.get("/oncall/"))
+    assert standing.trouble(house.practice, utc_now()).untellable == (house.people[Role.CLINICIAN].name,)
+
+
 def test_a_practice_without_any_schedule_has_its_pages(house: House, manager: Https) -> None:
     Schedule.objects.all().delete()
     for path in ("", "plan", "policies", "swap", "tests", "import", "rotation/new", "policy/new"):

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nightbell.core.dialling import allowed, e164, shown
 from nightbell.core.notice import NoticeKind, Notification
 from nightbell.flow.clips import manifest
 from nightbell.oncall import dialogue
-from nightbell.oncall.dialling import e164, shown
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.notifications import render
 from nightbell.oncall.turns import (
@@ -39,7 +39,7 @@ class Talk:
 
     def __init__(self, purpose: Purpose, facts: Facts = FULL, **answers: str) -> None:
         self.purpose, self.facts = purpose, facts
-        self.answers = {"pin": "ok", "take": "mine", "pass": "next", "connect": "ok", "listen": "ok", "ring": "ok",
+        self.answers = {"pin": "ok", "take": "mine", "pass": "next", "connect": "ok", "listen": "ok", "more": "no", "ring": "ok",
                         "outcome": "closed", "ask": "ok", "answer": "taken"} | answers  # fmt: skip
         self.state = dialogue.start(purpose)
         self.done: list[tuple[str, str]] = []
@@ -121,7 +121,10 @@ def test_a_machine_hears_one_sentence_and_is_no_answer() -> None:
 
 def test_a_wrong_number_is_disowned_before_the_pin_alone() -> None:
     talk = Talk(Purpose.ALERT).answer("9")
+    assert (talk.acts(), talk.said[-2:]) == ([], ["alert-wrong", "press-9"]), "a slip is no word"
+    talk.press("9")
     assert (talk.acts(), talk.said[-1]) == (["disown"], "alert-wrong-ok")
+    assert "disown" not in Talk(Purpose.ALERT).answer("9", "5", "9").acts()
     assert "disown" not in Talk(Purpose.ALERT).answer("1", "135792#", "9").acts()
 
 
@@ -329,6 +332,20 @@ def test_left_alone_every_call_comes_to_its_end(purpose: Purpose, events: list[E
 )  # fmt: skip
 def test_only_plain_numbers_are_dialled(written: str, dialled: str) -> None:
     assert e164(written) == dialled
+
+
+@pytest.mark.parametrize(
+    ("number", "own", "may"),
+    [
+        ("+16175550142", "5035550100", True), ("+15145550142", "+15035550100", True), ("+17875550142", "", True),
+        ("+18765550142", "5035550100", False), ("+18765550142", "8765550100", True), ("+16495550142", "8765550100", False),
+        ("+4915112345678", "5035550100", False), ("+4915112345678", "+49301234567", True), ("+16175550142", "+49301234567", False),
+        ("+35312345678", "+35361234567", True), ("+35312345678", "+35161234567", False), ("+881612345678", "+881612345670", False),
+        ("+97912345678", "desk1", False), ("", "5035550100", False),
+    ],
+)  # fmt: skip
+def test_only_numbers_of_the_practices_own_country_are_dialled(number: str, own: str, may: bool) -> None:
+    assert allowed(number, own) is may
 
 
 def test_what_the_other_telephone_shows() -> None:

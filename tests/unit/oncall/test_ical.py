@@ -245,3 +245,15 @@ def test_no_damage_makes_it_fail_otherwise_than_by_refusing(data: st.DataObject)
     except BadCalendar as refused:
         result = refused
     assert isinstance(result, BadCalendar) or all(isinstance(one, Entry) for one in result)
+
+
+def test_tables_of_zones_are_cut_out_in_one_pass() -> None:
+    event = b"BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nSUMMARY:ann\r\nDTSTART:20261026T120000Z\r\nDURATION:PT1H\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    table = b"BEGIN:VTIMEZONE \r\nTZID:x\r\nBEGIN:DAYLIGHT\r\nRRULE:FREQ=SECONDLY\r\nEND:DAYLIGHT\r\nend:vtimezone\t\r\n"
+    assert [
+        one.summary for one in read(event.replace(b"BEGIN:VEVENT", table + b"BEGIN:VEVENT"), NEW_YORK, NOW)
+    ] == ["ann"]
+    # A regular expression that looks for each end from each beginning takes minutes for this.
+    endless = b"BEGIN:VCALENDAR\r\n" + b"BEGIN:VTIMEZONE\r\n" * 30_000
+    with pytest.raises(BadCalendar, match="no end"):
+        read(endless, NEW_YORK, NOW)

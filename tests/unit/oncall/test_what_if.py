@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import random
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from nightbell.oncall import what_if
 from nightbell.oncall.policies import Facts, Policy, Step, Who, freeze, tell
 from nightbell.oncall.what_if import LAST_ADDRESS, Change, Habit, Habits, Past, changed, replay, with_waits
 
@@ -121,3 +124,27 @@ def test_a_chance_is_never_certain_and_a_longer_wait_never_smaller() -> None:
 def test_nothing_came() -> None:
     found = replay([], there, POLICY, HABITS, ZONE)
     assert (found.messages, found.p50, found.people) == (0, None, {})
+
+
+def test_habits_are_reckoned_once_for_each_person_and_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def counted(answers: list[timedelta], wait: timedelta) -> int:
+        asked.append(wait)
+        return bisect.bisect_right(answers, wait)
+
+    monkeypatch.setattr(what_if, "bisect_right", counted)
+    habits = Habits(HABITS.people)
+    for wait in (0 * SECOND, 14 * SECOND, 15 * SECOND, 60 * SECOND, 90 * SECOND):
+        every = [one for habit in habits.people.values() for one in habit.answers if one <= wait]
+        for user in (A, B, C, "nobody"):
+            own = [one for one in habits.people.get(user, Habit()).answers if one <= wait]
+            known = own or every
+            expected = timedelta(seconds=median(k.total_seconds() for k in known)) if known else wait / 2
+            assert habits.takes(user, wait) == expected
+            told = habits.people.get(user, Habit()).tellings
+            average = (len(every) + 2 * (1 - 0.5 ** (wait / (120 * SECOND)))) / (habits.tellings + 2)
+            assert habits.chance(user, wait) == pytest.approx((len(own) + 4 * average) / (told + 4))
+    assert len(asked) == 2 * 5 * 4
+    replay(past(), there, POLICY, habits, ZoneInfo("UTC"))
+    assert len(asked) <= 2 * (5 * 4 + 3 * 4), "each message asked anew"

@@ -7,6 +7,21 @@ from django.conf import settings
 from django.db import migrations, models
 
 
+def number_overrides(apps, schema_editor):
+    """In the order in which they were made, as far as their ids tell it."""
+    overrides = apps.get_model("oncall", "Override").objects.using(schema_editor.connection.alias)
+    last = {}
+    for pk, schedule in list(overrides.order_by("schedule_id", "id").values_list("pk", "schedule_id")):
+        last[schedule] = last.get(schedule, 0) + 1
+        overrides.filter(pk=pk).update(number=last[schedule])
+
+
+def name_channels(apps, schema_editor):
+    """Before there were others, every attempt was an email: one that still waits must find its sender."""
+    attempts = apps.get_model("oncall", "Attempt").objects.using(schema_editor.connection.alias)
+    attempts.filter(channel="").update(channel="email")
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -89,6 +104,7 @@ class Migration(migrations.Migration):
                 ('outcome', models.CharField(max_length=16)),
                 ('back_at', models.DateTimeField(null=True)),
                 ('told', models.PositiveSmallIntegerField(default=0)),
+                ('number', models.PositiveIntegerField(default=0)),
             ],
         ),
         migrations.CreateModel(
@@ -405,4 +421,11 @@ class Migration(migrations.Migration):
             model_name='voicecall',
             index=models.Index(fields=['ended_at'], name='voice_call_open'),
         ),
+        migrations.AddField(
+            model_name='override',
+            name='number',
+            field=models.PositiveIntegerField(default=0),
+        ),
+        migrations.RunPython(number_overrides, migrations.RunPython.noop),
+        migrations.RunPython(name_channels, migrations.RunPython.noop),
     ]

@@ -22,6 +22,8 @@ class Migration(migrations.Migration):
                 ('set_at', models.DateTimeField()),
                 ('tries', models.PositiveSmallIntegerField(default=0)),
                 ('locked_until', models.DateTimeField(null=True)),
+                ('in_tries', models.PositiveSmallIntegerField(default=0)),
+                ('in_locked_until', models.DateTimeField(null=True)),
             ],
         ),
         migrations.CreateModel(

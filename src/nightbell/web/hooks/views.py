@@ -104,6 +104,9 @@ def voice(request: HttpRequest, hook: Hook) -> HttpResponse:
     def answer() -> str:
         ring = _ring(request)
         writer = _writer(hook, ring)
+        if carrier_lines.find(ring).staff:
+            log("hook.staff_line", kind=hook.name)
+            return writer.staff()
         return (
             carrier_calls.begin(hook.name, ring, hook.abilities, clock.utc_now(), writer.script)
             or writer.nothing()

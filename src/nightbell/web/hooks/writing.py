@@ -62,5 +62,14 @@ class Writer:
         """The end of such a call. "Saved" is not said: nothing of ours has it yet."""
         return self._hook.document((*(PlayClip(url) for url in self._urls(("en/goodbye",))), EndCall()))
 
+    def staff(self) -> str:
+        """For whoever rings the staff line: a PIN is asked for by the phone alone, so nothing is asked, nor recorded. A
+        patient who misdialled hears that nobody listens, and whom to call."""
+        words = ("staff-hello", "~300", "emergency-911", "~300", "sorry", "~200", "goodbye", "~600")
+        urls = self._urls(
+            tuple(word if word[0] == "~" else f"{tongue}/{word}" for tongue in ("en", "es") for word in words)
+        )
+        return self._hook.document((*(PlayClip(url) for url in urls), EndCall()))
+
     def nothing(self) -> str:
         return self._hook.document(())

@@ -9,13 +9,13 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_GET, require_POST
 
+from nightbell.core.dialling import allowed, e164
 from nightbell.core.ids import is_ulid
 from nightbell.line.models import Trunk
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.values import MessageView
 from nightbell.oncall import callback, voice
 from nightbell.oncall.callback import News
-from nightbell.oncall.dialling import e164
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act
 from nightbell.web.doors import actor_of, allows
@@ -43,7 +43,9 @@ def context(actor: Actor, view: MessageView) -> dict[str, Any]:
     mine = row.state == "acknowledged" and row.owner is not None and row.owner.id == actor.user.id
     if not (mine and actor.may(Act.CALL)):
         return {"masked": False, "call": None}
-    able = bool(e164(practice.number)) and any(e164(one.number) for one in view.numbers)
+    able = bool(e164(practice.number)) and any(
+        allowed(e164(one.number), practice.number) for one in view.numbers
+    )
     masked = able and voice.number_of(actor.user, actor.now) is not None and _carrier()
     return {"masked": masked, "call": _shown(callback.news(actor, row.id), practice.zone, actor)}
 

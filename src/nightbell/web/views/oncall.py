@@ -18,7 +18,7 @@ from nightbell.oncall import standing
 from nightbell.oncall.errors import BadShift, Uncovered
 from nightbell.oncall.models import Override, Schedule
 from nightbell.oncall.policy_admin import takers
-from nightbell.oncall.roster import now_on_call
+from nightbell.oncall.roster import last_resort_of, now_on_call
 from nightbell.oncall.rotation import Span
 from nightbell.people import contacts
 from nightbell.people.access import Actor
@@ -66,7 +66,7 @@ def page(request: HttpRequest, trouble: NightbellError | None = None, form: bool
         "gaps_more": max(0, len(gaps) - GAPS_SHOWN), "o": typed,
         "may_edit": actor.may(Act.EDIT_SCHEDULE), "may_swap": actor.may(Act.TAKE),
         "people": takers(actor) if actor.may(Act.EDIT_SCHEDULE) else [],
-        "changes": _changes(actor, chosen), "trouble": trouble, "confirm": confirming(request, trouble),
+        "untold": standing.untold(actor, chosen), "changes": _changes(actor, chosen), "trouble": trouble, "confirm": confirming(request, trouble),
         "toast": _toast(request),
     }  # fmt: skip
     return render(
@@ -124,6 +124,7 @@ def _now(actor: Actor, chosen: Schedule | None, here: Sequence[Span]) -> dict[st
     zone, tones = actor.user.practice.zone, tones_of(actor)
     view = now_on_call(actor.practice, actor.now, chosen)
     backup = oncall.there(actor, schedule_id=chosen.id if chosen else "").order[1:2]
+    last, _address = last_resort_of(chosen)
     return {
         "now": toned(view.now, tones),
         "open": view.now is None and any(a <= actor.now < b for a, b in here),
@@ -134,7 +135,7 @@ def _now(actor: Actor, chosen: Schedule | None, here: Sequence[Span]) -> dict[st
         "next_from": clock_time(view.next_from, zone, actor.now) if view.next_from else "",
         "backup": backup[0][0].name if backup else "",
         "fallback": view.fallback,
-        "fallback_ways": _ways(chosen.fallback_id) if chosen and chosen.fallback_id else "",
+        "fallback_ways": _ways(last.id) if last else "",
     }
 
 

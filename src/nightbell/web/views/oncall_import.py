@@ -24,6 +24,7 @@ from nightbell.web.doors import actor_of, allows, ulid_or_nothing
 from nightbell.web.views.oncall import clock_day, schedule_here
 
 SHOWN = 60
+MOST_ASKED = 200  # titles of which a person may say who they are
 MOST_CARRIED = 180_000  # characters of the packed file that a form brings back
 _DAMAGED = BadCalendar("Nothing was taken over", "the file was lost on the way", "choose the file again")
 
@@ -39,9 +40,9 @@ def take_over(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         try:
             data = _file(request)
-            found = ical_import.preview(actor_of(request), data, names)
+            chosen = schedule_here(request)
+            found = ical_import.preview(actor_of(request), data, names, chosen.id if chosen else "")
             if "confirm_import" in request.POST:
-                chosen = schedule_here(request)
                 count = ical_import.take_over(
                     actor_of(request), data, chosen.id if chosen else "", names, "leave_out" in request.POST
                 )
@@ -54,7 +55,8 @@ def take_over(request: HttpRequest) -> HttpResponse:
 
 def _names(request: HttpRequest) -> dict[str, str]:
     """Who the unknown names are, as a person said."""
-    said = zip(request.POST.getlist("summary")[:200], request.POST.getlist("person")[:200], strict=False)
+    summaries, people = (request.POST.getlist(name)[:MOST_ASKED] for name in ("summary", "person"))
+    said = zip(summaries, people, strict=False)
     return {summary: user for summary, text in said if (user := ulid_or_nothing(text))}
 
 
@@ -85,6 +87,8 @@ def _page(
         trouble = BadCalendar("The file was not read", "it is too long for one go", "export a shorter time")
         found, packed = None, ""
     said = _names(request)
+    known = [(summary, user) for summary, user in said.items() if found and summary not in found.unknown]
+    unknown = found.unknown[: MOST_ASKED - len(known)] if found else ()
     context: dict[str, Any] = {
         "here": "oncall",
         "chosen": schedule_here(request),
@@ -102,9 +106,9 @@ def _page(
             for one in (found.stretches[:SHOWN] if found else ())
         ],
         "more": max(0, len(found.stretches) - SHOWN) if found else 0,
-        "known": [
-            (summary, user) for summary, user in said.items() if found and summary not in found.unknown
-        ],
+        "known": known,
+        "unknown": unknown,
+        "unknown_more": len(found.unknown) - len(unknown) if found else 0,
         "people": takers(actor),
         "zone": zone,
     }

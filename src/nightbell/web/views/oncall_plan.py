@@ -17,6 +17,7 @@ from nightbell.oncall import schedule_admin as admin
 from nightbell.oncall.errors import BadShift, Uncovered
 from nightbell.oncall.models import Holiday, Rotation, Schedule, Shift
 from nightbell.oncall.policy_admin import takers
+from nightbell.oncall.roster import last_resort_of
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.models import User
 from nightbell.people.roles import Act
@@ -59,10 +60,16 @@ def plan_page(
         "confirm": confirming(request, trouble), "rotations": _rotations(chosen), "shifts": _shifts(chosen),
         "holidays": _holidays(chosen, today), "s": typed if form == "shift" else _SHIFT,
         "h": typed if form == "holiday" else {}, "weekdays": [(str(n), name) for n, name in enumerate(DAYS)],
-        "ranks": RANKS, "feed": _feed_address(secret) if secret else "", "today": today,
+        "last_of_main": _last_of_main(chosen), "ranks": RANKS, "feed": _feed_address(secret) if secret else "", "today": today,
         "toast": {"text": DID[request.GET["did"]]} if request.GET.get("did", "") in DID else None,
     }  # fmt: skip
     return render(request, "pages/oncall_plan.html", context, status=422 if trouble else 200)
+
+
+def _last_of_main(chosen: Schedule | None) -> str:
+    """Who is told in place of a last resort that this schedule has none of."""
+    person, address = last_resort_of(chosen)
+    return person.name if person else address
 
 
 def _feed_address(secret: str) -> str:

@@ -18,6 +18,7 @@ from nightbell.oncall import schedule as oncall
 from nightbell.oncall.models import EscalationPolicy, Route
 from nightbell.oncall.policies import Step, Who
 from nightbell.oncall.policy_admin import BadPolicy, Rule, Setup
+from nightbell.oncall.roster import last_resort_of
 from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Act
@@ -97,6 +98,9 @@ def _route(one: Route) -> dict[str, Any]:
     then = []
     if one.schedule:
         then.append(f"who is on call by {one.schedule.name}")
+        person, address = last_resort_of(one.schedule)
+        last = short_name(person.name) if person else address
+        then.append(f"at last {last or 'the managers'}")
     if one.policy:
         then.append(f"the policy {one.policy.name}")
     elif one.urgency not in ("", "urgent"):

@@ -9,6 +9,14 @@ _E164 = re.compile(r"\+[1-9][0-9]{7,14}\Z")
 _NORTH_AMERICA = re.compile(r"[2-9][0-9]{2}[2-9][0-9]{6}\Z")
 _SHOWN = re.compile(r"[A-Za-z0-9+._-]{1,40}\Z")
 _DEAR = re.compile(r"\+1(?:900|976|[2-9][0-9]{2}976)")  # whoever is called there is paid for it
+_SATELLITE = re.compile(r"\+(?:870|878|88[123]|979)")  # dear networks of no country
+# Area codes that look like those of the United States and Canada, and are islands with prices of their own (NANPA).
+_ISLANDS = re.compile(
+    r"\+1(?:242|246|264|268|284|345|441|473|649|658|664|721|758|767|784|809|829|849|868|869|876)"
+)
+# Country codes as ITU-T E.164 assigns them: those of one digit and of two; the others have three.
+_COUNTRY = re.compile(r"\+(1|7|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|[0-9]{3})")
+HOME = "1"  # the country code of a practice whose own number does not tell
 
 
 def e164(number: str) -> str:
@@ -23,6 +31,25 @@ def e164(number: str) -> str:
     if plain.startswith("+1") and not _NORTH_AMERICA.match(plain[2:]):
         return ""
     return plain
+
+
+def allowed(number: str, own: str) -> bool:
+    """Whether a number (E.164) may be dialled for a practice with this number of its own: within its country alone.
+
+    Who gets us to ring far away is paid for it. Islands with a +1 only where the practice is there itself.
+    """
+    if not number or _SATELLITE.match(number):
+        return False
+    home = e164(own)
+    if _country(number) != (_country(home) or HOME):
+        return False
+    return not _ISLANDS.match(number) or number[:5] == home[:5]
+
+
+def _country(number: str) -> str:
+    """Its country code; '' of none."""
+    found = _COUNTRY.match(number)
+    return found[1] if found else ""
 
 
 def shown(number: str) -> str:
