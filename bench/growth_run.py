@@ -263,14 +263,17 @@ class Callers:
             await client.response()
             await asyncio.sleep(self._wait)
 
+    async def _acknowledged(self, client: Any, named: dict[str, str]) -> str:
+        """A call up to its ACK; the tag of the other side."""
+        client.send(message("INVITE", client.port, body=offer(self._port), **named))
+        tag: str = (await client.response()).to.tag
+        client.send(message("ACK", client.port, to_tag=tag, **(named | {"branch": named["branch"] + "a"})))
+        return tag
+
     async def _half_a_new_offer(self) -> None:
         async with phone(self._house.port) as client:
             named = self._named()
-            client.send(message("INVITE", client.port, body=offer(self._port), **named))
-            tag = (await client.response()).to.tag
-            client.send(
-                message("ACK", client.port, to_tag=tag, **(named | {"branch": named["branch"] + "a"}))
-            )
+            tag = await self._acknowledged(client, named)
             again = named | {"branch": named["branch"] + "b"}
             client.send(message("INVITE", client.port, 2, to_tag=tag, body=offer(self._port), **again))
             await asyncio.sleep(self._wait)
@@ -278,12 +281,7 @@ class Callers:
     async def _vanished(self) -> None:
         """Acknowledged, then nothing more: neither sound nor an answer to BYE."""
         async with phone(self._house.port) as client:
-            named = self._named()
-            client.send(message("INVITE", client.port, body=offer(self._port), **named))
-            tag = (await client.response()).to.tag
-            client.send(
-                message("ACK", client.port, to_tag=tag, **(named | {"branch": named["branch"] + "a"}))
-            )
+            await self._acknowledged(client, self._named())
             await asyncio.sleep(self._wait)
 
     async def _refused(self) -> None:

@@ -18,12 +18,13 @@ import pytest
 from tests.interop import aiortc_caller, kamailio
 from tests.interop.aiortc_caller import Made
 from tests.interop.rtpengine import engine
-from tests.interop.test_encrypted_sound import ENOUGH, HERE, SECONDS, Street, alike, noise, of_file
+from tests.interop.test_encrypted_sound import ENOUGH, HERE, SECONDS, Street, noise, of_file
 from tests.interop.test_kamailio_calls import DOMAIN, ha1, registered
 from tests.interop.test_matrix import LONGEST, long_enough, samples
 from tests.phone.endpoints import run
 from tests.phone.house import spoken_of
 from tests.phone.registrar import USER, trunk
+from tests.sound import alike
 
 from nightbell.core.capture import EndReason
 from nightbell.phone import voice

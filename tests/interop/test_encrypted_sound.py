@@ -21,7 +21,7 @@ import pytest
 from tests.interop.linphone import Linphone
 from tests.phone.certs import Authority
 from tests.phone.house import DIALLED, House, spoken_of, write_wav
-from tests.sound import Samples, correlation
+from tests.sound import Samples, alike
 
 from nightbell.core.capture import Capture
 from nightbell.phone import voice
@@ -60,13 +60,6 @@ def of_file(path: Path) -> Samples:
     with wave.open(str(path)) as file:
         data = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float64)
         return data[:: file.getnchannels() * file.getframerate() // 8000]
-
-
-def alike(sound: Samples, within: Samples) -> float:
-    """The median correlation of some eighths of a second, each at its own best place: a telephone that a busy machine does not
-    give its turn drops or adds a frame here and there, which is not ours to be judged by."""
-    pieces = [sound[at : at + 1000] for at in range(0, len(sound) - 999, 3000)]
-    return float(np.median([correlation(piece, within)[0] for piece in pieces if np.abs(piece).mean() > 200]))
 
 
 @dataclass

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.interop import kamailio, sipp
-from tests.interop.test_encrypted_sound import HERE, Street, alike, noise
+from tests.interop.test_encrypted_sound import HERE, Street, noise
 from tests.interop.test_matrix import ENOUGH, LONGEST, long_enough, samples, sipp_caller
 from tests.phone.certs import Authority
 from tests.phone.endpoints import CODECS, LOCAL, Line, line, run, until
@@ -24,6 +24,7 @@ from tests.phone.house import CALLER, PRACTICE, House, spoken_of
 from tests.phone.registrar import PASSWORD, USER, trunk, trunks_of
 from tests.phone.test_control import Worker
 from tests.ports import free_port
+from tests.sound import alike
 
 from nightbell.core.capture import EndReason
 from nightbell.phone.transport import Peer

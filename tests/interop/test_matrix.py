@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.interop.linphone import Linphone
-from tests.interop.test_encrypted_sound import ENOUGH, HERE, Street, alike, noise, of_file
+from tests.interop.test_encrypted_sound import ENOUGH, HERE, Street, noise, of_file
 from tests.phone.house import DIALLED, PRACTICE, spoken_of
 from tests.phone.test_sipp import SCENARIO, pcap, spoken
 from tests.ports import free_port
-from tests.sound import Samples
+from tests.sound import Samples, alike
 
 from nightbell.core.capture import Capture, Codec, EndReason
 from nightbell.phone import voice

@@ -117,9 +117,7 @@ class Call:
         self._answered = clock.monotonic()
         local = self._house.local_address(self._leg), self._session.local[1]
         quick = self._house.recorder.quick
-        if (
-            not quick
-        ):  # while the disk is waited for, this call can still be refused, or given to another engine
+        if not quick:  # while the disk is waited for, another engine can still have the call
             self._recording = self._open_recording()
         try:
             self._leg.answer(local, self._codec, identity().fingerprint)

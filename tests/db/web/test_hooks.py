@@ -145,4 +145,4 @@ def test_half_a_provider_is_no_provider(half: dict[str, str]) -> None:
     for build in (wiring.hooks, wiring.carriers):
         with pytest.raises(RefusedStart) as refused:
             build(load({"NIGHTBELL_HOME": "/tmp/h", "NIGHTBELL_KEYS": "/tmp/k"} | half))
-        assert str(refused.value).count(f"NIGHTBELL_{provider}_") == 2, "both are named"
+        assert f" and NIGHTBELL_{provider}_" in str(refused.value), "both are named"
