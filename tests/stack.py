@@ -60,7 +60,8 @@ class Stack:
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "nightbell.server.cli", "serve", "--demo"],
-                env=self.environment, stdout=out, stderr=out, cwd=self.root, start_new_session=True,
+                env=self.environment, stdout=out, stderr=out, cwd=self.root,
+                process_group=0,  # not a session: Linux shares a machine out by session, whatever their niceness
             )  # fmt: skip
         wait_for("'is ready'", lambda: b"is ready" in self.log.read_bytes()[before:] or self._dead(), seconds)
 

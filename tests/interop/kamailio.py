@@ -117,7 +117,7 @@ class Kamailio:
             self._process = await asyncio.create_subprocess_exec(
                 "kamailio", "-DD", "-E", "-f", str(self._folder / "kamailio.cfg"), "-m", "32", "-M", "4",
                 "-Y", str(self._folder), "-w", str(self._folder), "-P", str(self._folder / "pid"),
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, process_group=0,
             )  # fmt: skip
         for _ in range(200):
             if self._process.returncode is not None:

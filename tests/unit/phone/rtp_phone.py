@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import select
 import socket
 import time
 from collections.abc import Callable
@@ -62,9 +63,12 @@ def until(true: Callable[[], bool], seconds: float = 2) -> None:
 
 
 def quiet(session: Session, seconds: float = 0.1) -> None:
-    """Until no more packets are being taken."""
+    """Until no more packets are being taken, or wait for a media thread that a busy machine holds up."""
     last = -1
-    while last != session.counters.received + session.counters.strangers + session.counters.bad:
+    while (
+        last != session.counters.received + session.counters.strangers + session.counters.bad
+        or select.select([session.socket], [], [], 0)[0]
+    ):
         last = session.counters.received + session.counters.strangers + session.counters.bad
         time.sleep(seconds)
 
