@@ -22,6 +22,7 @@ from nightbell.core.notice import Hearing, Word
 from nightbell.mailbox import epochs, intake, service, transcribe
 from nightbell.mailbox.models import Message, Note, Number, SealingEpoch, Words
 from nightbell.oncall.models import Schedule, Shift
+from nightbell.people.models import Contact
 from nightbell.people.roles import Role
 from nightbell.sealing import spool
 from nightbell.server import health, home, routing, tls
@@ -187,6 +188,8 @@ def test_the_line_promises_a_team_only_when_somebody_can_be_told(house: House) -
     Schedule.objects.update(fallback=None)
     assert promised()
     Shift.objects.all().delete()
+    assert promised()  # a manager is told when nobody else can be
+    Contact.objects.update(ended_at=utc_now())
     assert not promised()
     Schedule.objects.update(fallback_email="boss@ab12.example")
     assert promised()

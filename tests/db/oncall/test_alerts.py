@@ -263,9 +263,9 @@ def test_messages_that_no_route_tells_of_hide_none_behind_them(
 ) -> None:
     monkeypatch.setattr(start, "PAGE", 2)
     route(house, {"who": "on_call", "wait_s": 60}, mailbox=house.second)
-    for _ in range(4):
-        make_message(house.mailbox)
-    told = make_message(house.second)
+    for number in range(4):
+        make_message(house.mailbox, caller=f"503555010{number}")  # nobody who calls again and again
+    told = make_message(house.second, caller="5035550105")
     Message.objects.update(words="ready")
     Phones().tick()
     assert Alert.objects.get().message == told

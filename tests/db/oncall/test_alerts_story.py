@@ -23,7 +23,7 @@ from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, Receipt, Rendered
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Kind, Message, State, Urgency, Words
-from nightbell.oncall import auditor, escalation, policies, receipts
+from nightbell.oncall import auditor, escalation, outcomes, policies, receipts
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Shift
 from nightbell.people.access import Actor
 from nightbell.people.models import User
@@ -134,7 +134,13 @@ class Story:
 
     def takes(self, user: User, message_id: str) -> None:
         if Message.objects.get(pk=message_id).state == State.NEW:
-            self.acks += mailbox.acknowledge(Actor(user, "192.0.2.7", "s", self.now), message_id).mine
+            mine = mailbox.acknowledge(Actor(user, "192.0.2.7", "s", self.now), message_id).mine
+            self.acks += mine
+            if mine:  # and the patient is called before it rings again
+                self.at(self.now + 5 * MINUTE, lambda: self.reaches(user, message_id))
+
+    def reaches(self, user: User, message_id: str) -> None:
+        outcomes.record(Actor(user, "192.0.2.7", "s", self.now), message_id, "reached")
 
     def kill(self) -> None:
         """An alert is made to stand still: by a hand in the tables, or by loops that are dead for a while."""

@@ -152,9 +152,11 @@ def test_an_open_practice_is_no_gap(house: House, manager: Https, monkeypatch: p
 
 
 def test_who_is_on_call_and_cannot_be_told_is_red(house: House, manager: Https) -> None:
-    assert "cannot be told" not in body(manager.get("/oncall/"))
+    name = house.people[Role.CLINICIAN].name
+    assert "cannot be told" not in body(manager.get("/")) + body(manager.get("/oncall/"))
     Contact.objects.filter(user=house.people[Role.CLINICIAN]).update(ended_at=utc_now())
-    assert f"{house.people[Role.CLINICIAN].name} cannot be told" in body(manager.get("/oncall/"))
+    assert f"{name} cannot be told" in body(manager.get("/"))
+    assert "proved no way to be told" in body(manager.get("/oncall/"))
     assert standing.trouble(house.practice, utc_now()).untellable == (house.people[Role.CLINICIAN].name,)
 
 
