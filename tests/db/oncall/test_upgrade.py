@@ -32,6 +32,7 @@ def _empty() -> Iterator[MigrationExecutor]:
     there.close()
     there.settings_dict["NAME"] = name
     yield MigrationExecutor(there)
+    there.close()
     there.creation._destroy_test_db(name, verbosity=0)
     there.close()
     del connections[ALIAS], connections.databases[ALIAS]
