@@ -37,9 +37,9 @@ with warnings.catch_warnings():
 TOLD_S, RINGS_S = 1.0, 5.0  # limits: hang-up to the channel at p99, and to the ringing telephone
 SPOKE_S = 2.0
 SENDERS = 3  # as many letters at once as the worker sends
-COMMITS = (
-    5  # durable ones on a message's way: key, row, alert, step, lease; the letter's sixth comes after it left
-)
+# Durable ones on a message's way: key, row, alert, step, lease; the letter's sixth comes after it left. Messages that
+# come at once share them; the peer is what they would cost one after the other.
+COMMITS = 5
 SETTLE_S = 120.0
 
 
@@ -85,7 +85,7 @@ class Line:
         """Captures appear in the spool, as fast as they can be moved: (id, when) of the urgent ones. where: 0 the practice
         that is told by mail, 1 the one whose telephone rings."""
         folder, code = self.stack.root / "made", ("MS01", "HL02")[where]
-        more = ("--practice", code, "--silent")
+        more = ("--practice", code, "--silent", "--apart")
         made = [(path, True) for path in fill(self.stack, folder, urgent, SPOKE_S, "--urgent", *more)]
         if count > urgent:
             calm = [(path, False) for path in fill(self.stack, folder, count - urgent, SPOKE_S, *more)]
@@ -226,6 +226,9 @@ def _figures(line: Line, messages: int, alone: int) -> dict[str, Any]:
             "all_urgent_stages": {name: _spread(took) for name, took in line.stages(left).items()},
             "peers": peers,
             "all_urgent_p99_of_bare": round(quantile(every, 0.99) / bare, 2),
+            "all_urgent_p99_of_bare_commits": round(
+                quantile(every, 0.99) / peers["bare_commits_s"]["p99"], 2
+            ),
         },
         "rings_s": {
             "from_hang_up": _spread([one for one, _ in rings]) | {"limit": RINGS_S},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
-from tests.browser.conftest import Site
+from tests.browser.conftest import ROOT, Site
 from tests.browser.test_oncall_pages import leave_out
 from tests.browser.test_trunks import phone_says
 
@@ -99,6 +101,33 @@ def test_take_on_call(site: Site, signed_in: Callable[..., Page]) -> None:
     views(page, "policy", at(page, site.url + "/oncall/policy/new"))
     own = signed_in("patel")
     views(own, "my-ways", at(own, site.url + "/account/ways/"))
+
+
+def live_a_month(site: Site) -> None:
+    keys, paths = site.home.parent / "keys", os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    env = os.environ | {
+        "NIGHTBELL_HOME": str(site.home), "NIGHTBELL_KEYS": str(keys), "NIGHTBELL_URL": site.url, "PYTHONPATH": paths,
+    }  # fmt: skip
+    subprocess.run(
+        [sys.executable, "-m", "tests.browser.month"], env=env, cwd=site.home, check=True, timeout=120
+    )
+
+
+def test_take_what_followed(site: Site, signed_in: Callable[..., Page]) -> None:
+    """A message with its owner, who can call back; the same while the telephone rings; and the month in numbers."""
+    live_a_month(site)
+    owner = signed_in("patel")
+    owner.goto(site.url + "/?view=mine")
+    address = owner.locator("a.go, h3 a").first.evaluate("found => found.href")
+    views(owner, "message-owned", at(owner, address))
+    colleague = signed_in("rivera")
+    views(colleague, "message-of-a-colleague", at(colleague, address))
+    manager = signed_in("okafor")
+    views(manager, "numbers", at(manager, site.url + "/numbers/"))
+    owner.goto(address)
+    owner.locator("button:visible", has_text="Call (").first.click()
+    expect(owner.locator("#call-live")).to_contain_text("Your phone is about to ring")
+    views(owner, "call-back", at(owner, address))
 
 
 def test_take_the_carriers(site: Site, signed_in: Callable[..., Page]) -> None:

@@ -17,6 +17,16 @@ MANAGER, CLINICIAN = "okafor", "patel"
 
 
 WIDE, NARROW = (1280, False), (390, True)
+# What is pressed, but links within a sentence and words of a transcript; a box counts with its label.
+UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, input, select, textarea')].filter(one => {
+    const own = one.getBoundingClientRect()
+    if (!own.width || !one.checkVisibility({ visibilityProperty: true })) return false
+    if (one.closest('.nb-skip, .sr-only, .nb-words, .modal-backdrop')) return false
+    if (one.tagName === 'A' && getComputedStyle(one).display === 'inline') return false
+    const label = /checkbox|radio/.test(one.type) && one.labels[0]
+    const { width, height } = label ? label.getBoundingClientRect() : own
+    return width < 43.5 || height < 43.5
+}).map(one => (one.textContent.trim() || one.ariaLabel || one.name).slice(0, 40))"""
 
 
 def both(page: Page, what: str, views: tuple[tuple[int, bool], ...] = (WIDE, NARROW)) -> None:
@@ -25,6 +35,8 @@ def both(page: Page, what: str, views: tuple[tuple[int, bool], ...] = (WIDE, NAR
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
         check(page, f"{what} {width}")
+        if width < 600:
+            assert page.evaluate(UNDER_A_THUMB) == [], what
     page.set_viewport_size({"width": 320, "height": 800})
     level(page, what + " 320")
     page.set_viewport_size({"width": 1280, "height": 900})
@@ -186,3 +198,34 @@ def test_an_empty_push_shows_the_same_words_always(site: Site, chromium: Browser
         assert page.evaluate(SHOWN) == [list(PUSHED["en"])]
     finally:
         trusting.close()
+
+
+def test_a_clinician_of_another_practice_covers(site: Site, signed_in: Callable[..., Page]) -> None:
+    """Asked by keyboard, accepted on a phone, put on call, gone there and back, and ended."""
+    boss, doctor = signed_in(MANAGER), signed_in("kim")
+    boss.goto(site.url + "/oncall/plan")
+    press_until(boss, "Tab", "#c-who")
+    boss.keyboard.type("grace kim")
+    boss.keyboard.press("Enter")
+    expect(boss.locator(".nb-alert")).to_contain_text("no clinician of another practice")
+    assert boss.input_value("#c-who") == "grace kim"
+    boss.fill("#c-who", "dr. grace kim")
+    boss.keyboard.press("Enter")
+    expect(boss.locator("#cover")).to_contain_text("asked")
+    both(boss, "asked to cover", (NARROW,))
+    doctor.goto(site.url + "/")
+    doctor.get_by_role("link", name="Look").click()
+    both(doctor, "who asks", (NARROW,))
+    doctor.get_by_role("button", name="Accept").click()
+    expect(doctor.locator("[data-toast]")).to_contain_text("Accepted")
+    both(doctor, "where one covers", (WIDE,))
+    doctor.get_by_role("button", name="Go there").click()
+    expect(doctor.locator(".nb-covering")).to_contain_text("Maple Street Family Medicine")
+    expect(doctor.locator("main")).not_to_contain_text("(503) 555")
+    both(doctor, "at the practice that is covered")
+    doctor.locator(".nb-covering button").click()
+    expect(doctor.locator(".nb-covering")).to_have_count(0)
+    boss.goto(site.url + "/oncall/plan")
+    expect(boss.locator("#cover")).to_contain_text("Has a proved way to be told")
+    boss.locator("#cover form[action*='/end'] button").click()
+    expect(boss.locator("[data-toast]")).to_contain_text("Ended")

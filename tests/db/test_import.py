@@ -15,6 +15,7 @@ import pytest
 import soundfile
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.db.oncall.test_alerts import route
 from tests.factories import House, make_message, tone
 
 from nightbell.audit.models import Event
@@ -185,6 +186,8 @@ def test_nobody_is_woken_by_what_is_imported(house: House, tmp_path: Path) -> No
     imported = Message.objects.exclude(pk=tonight.id)
     assert set(imported.values_list("urgency", "needs_alert")) == {("review", False)}
     assert Message.objects.get(pk=tonight.id).needs_alert
+    route(house, {"who": "on_call", "wait_s": 60})
+    assert escalation.start_calm(utc_now()) == 0, "a route for what is not urgent is for what comes in"
     escalation.find_forgotten(utc_now() + timedelta(days=1))
     assert not imported.filter(needs_alert=True).exists()
 

@@ -1,6 +1,7 @@
 """Seals captures as the phone does, into any folder: sound for the worker without a call.
 
-python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words | --silent] [--practice CODE] prints one path a line.
+python -m tests.faults.fill FOLDER COUNT SECONDS [--urgent] [--words | --silent] [--apart] [--practice CODE] prints one path a
+line. --apart: each from a caller of its own; else one person calls again and again, whose third call is urgent by that alone.
 Runs in the environment of an installation; its public sealing key is all it takes from there.
 """
 
@@ -35,7 +36,7 @@ def main() -> int:
     from nightbell.server.django_setup import setup
 
     setup()
-    from tests.factories import make_capture
+    from tests.factories import CALLER, make_capture
     from tests.sound import of_file
 
     from nightbell.mailbox.models import Mailbox
@@ -51,7 +52,8 @@ def main() -> int:
         if "--silent" in sys.argv:
             noise = bytes(len(noise))
         pcm = words[: int(seconds * 16000)] if "--words" in sys.argv else noise
-        print(make_capture(mailbox, pcm=pcm, urgent="--urgent" in sys.argv, folder=folder))
+        caller = f"+1503{random.randrange(10**7):07}" if "--apart" in sys.argv else CALLER
+        print(make_capture(mailbox, pcm=pcm, urgent="--urgent" in sys.argv, caller=caller, folder=folder))
     return 0
 
 

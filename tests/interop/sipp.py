@@ -121,11 +121,45 @@ PLAIN = invite() + ANSWERED + ack() + pause(300) + bye()
 SLOW = invite() + ANSWERED + ack() + pause(2200) + bye()
 
 
-class Sipp:
-    """One SIPp process. `await done()` fails with SIPp's own words unless every call went by the script."""
+def patient(caller: str, sound: Path, then: str) -> str:
+    """Somebody whom a carrier rings for us: looks at the number that is shown, answers, plays a pcap file, and then goes by
+    `then`. caller: a pattern for the user of From and P-Asserted-Identity; any other number fails the script."""
+    shown = [("From", 1), ("P-Asserted-Identity", 3)]
+    looks = "".join(
+        f'<ereg regexp="sip:{caller}@" search_in="hdr" header="{name}:" check_it="true" assign_to="{number}"/>\n'
+        for name, number in shown
+    )
+    return (
+        f'<recv request="INVITE" rrs="true"><action>\n{looks}'
+        '<ereg regexp=".*" search_in="hdr" header="From:" assign_to="2"/><log message="[$1][$2][$3]"/>\n'
+        "</action></recv>\n" + answer(180, body=False) + answer().replace("m=audio 41000", "m=audio [media_port]")
+        + recv_request("ACK") + f'<nop><action><exec play_pcap_audio="{sound}"/></action></nop>\n' + then
+    )  # fmt: skip
 
-    def __init__(self, process: asyncio.subprocess.Process, port: int, folder: Path) -> None:
-        self._process, self.port, self._folder = process, port, folder
+
+# Of `patient`, whose $2 is the caller's From.
+HANGS_UP = send(
+    """BYE [next_url] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: <sip:x@127.0.0.1>;tag=[pid]U[call_number]
+To:[$2]
+Call-ID: [call_id]
+CSeq: 1 BYE
+Max-Forwards: 70
+Content-Length: 0
+
+""",
+    'retrans="500"',
+) + recv(200)  # fmt: skip
+IS_HUNG_UP_ON = recv_request("BYE") + reply_200()
+
+
+class Sipp:
+    """One SIPp process. `await done()` fails with SIPp's own words unless every call went by the script. media: the UDP port
+    of its sound."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int, media: int, folder: Path) -> None:
+        self._process, self.port, self.media, self._folder = process, port, media, folder
 
     async def done(self, seconds: float = 30.0) -> None:
         try:
@@ -143,19 +177,27 @@ class Sipp:
             self._process.kill()
 
 
-async def start(
+def prepared(
     folder: Path, name: str, script: str, to: int, transport: str = "u1", *extra: str, calls: int = 1
-) -> Sipp:
-    """Start SIPp with a script. to: UDP or TCP port that it calls, 0 for a callee. name: unique in `folder`."""
+) -> tuple[list[str], int, int, Path]:
+    """The command for a script, its SIP port and its port for sound, and the folder to run it in. As `start`."""
     folder = folder / name
     folder.mkdir()
     (folder / "s.xml").write_text(
         f'<?xml version="1.0" encoding="ISO-8859-1" ?>\n<scenario name="{name}">\n{script}</scenario>\n'
     )
-    port = free_port()
+    port, media = free_port(), free_port()
     command = ["sipp", "-sf", "s.xml", "-m", str(calls), "-i", "127.0.0.1", "-p", str(port), "-t", transport]
-    command += ["-mp", str(free_port()), "-nostdin", "-trace_err", "-timeout", "25", "-timeout_error"]
+    command += ["-mp", str(media), "-nostdin", "-trace_err", "-timeout", "25", "-timeout_error"]
     command += [*extra, *([f"127.0.0.1:{to}"] if to else [])]
+    return command, port, media, folder
+
+
+async def start(
+    folder: Path, name: str, script: str, to: int, transport: str = "u1", *extra: str, calls: int = 1
+) -> Sipp:
+    """Start SIPp with a script. to: UDP or TCP port that it calls, 0 for a callee. name: unique in `folder`."""
+    command, port, media, folder = prepared(folder, name, script, to, transport, *extra, calls=calls)
     process = await asyncio.create_subprocess_exec(
         *command,
         cwd=folder,
@@ -163,7 +205,7 @@ async def start(
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    return Sipp(process, port, folder)
+    return Sipp(process, port, media, folder)
 
 
 async def caller(folder: Path, name: str, script: str, to: int, transport: str = "u1", *extra: str) -> None:

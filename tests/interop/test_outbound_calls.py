@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 from tests.interop import sipp
 from tests.interop.test_encrypted_sound import alike, of_file
+from tests.interop.wire import Wire, voice_of
 from tests.phone.certs import Authority
 from tests.phone.desks import Stand, person, stand
-from tests.phone.endpoints import run
+from tests.phone.endpoints import run, until
 from tests.phone.house import CALLER, DIALLED, PRACTICE, House
 from tests.phone.registrar import secrets_of, trunk
 from tests.phone.test_control import Worker
@@ -33,7 +34,7 @@ from nightbell.sip.trunk import Kind
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
-OFFICE, CLINICIAN = "+15552014567", "+16175550123"
+OFFICE, CLINICIAN, PATIENT = "+15552014567", "+16175550123", "+16175550142"
 
 
 def noise(seed: int) -> Samples:
@@ -204,10 +205,6 @@ def test_a_clinician_by_tls_and_a_patient_are_brought_together(street: Street, t
 
 
 RINGING = sipp.answer(180, body=False)
-FROM = (
-    '<recv request="INVITE" rrs="true"><action><ereg regexp="sip:.15552014567@" search_in="hdr" header="From:" check_it="true" '
-    'assign_to="1"/><ereg regexp=".*" search_in="hdr" header="From:" assign_to="2"/><log message="[$1]"/></action></recv>\n'
-)
 ACK = sipp.recv_request("ACK")
 REFUSED = {
     code: sipp.recv_request("INVITE") + RINGING + sipp.answer(code, body=False) + ACK for code in (486, 603)
@@ -227,22 +224,6 @@ Content-Length: 0
 """
     + ACK
 )  # fmt: skip
-ECHO = FROM + RINGING + sipp.answer().replace("m=audio 41000", "m=audio [media_port]") + ACK
-THEIR_BYE = ECHO + sipp.pause(1500) + sipp.send(
-    """BYE [next_url] SIP/2.0
-Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
-From: <sip:x@127.0.0.1>;tag=[pid]U[call_number]
-To:[$2]
-Call-ID: [call_id]
-CSeq: 1 BYE
-Max-Forwards: 70
-Content-Length: 0
-
-""",
-    'retrans="500"',
-) + sipp.recv(200)  # fmt: skip
-
-
 CHALLENGE = """<send><![CDATA[
 SIP/2.0 401 Unauthorized
 [last_Via:]
@@ -270,24 +251,39 @@ ASKS = (
 )  # fmt: skip
 
 
-def test_a_patient_at_sipp_sees_the_office_and_hears_what_the_clinician_says(tmp_path: Path) -> None:
-    """SIPp sends back what it hears: so the clinician hears himself, by both ways of the bridge. Then SIPp hangs up."""
+@pytest.mark.parametrize("leaves", ["patient", "clinician"])
+def test_a_patient_at_sipp_sees_the_office_and_both_hear_each_other(tmp_path: Path, leaves: str) -> None:
+    """SIPp speaks from a file, and what it hears is taken off the wire. Either of them hangs up first."""
+    theirs, mine = noise(6)[:16_000], noise(5)[:16_000]
+    speech = voice_of(tmp_path / "patient.pcap", theirs, 0.4)
+    then = sipp.pause(3600) + sipp.HANGS_UP if leaves == "patient" else sipp.IS_HUNG_UP_ON
 
     async def story() -> None:
         async with stand(tmp_path) as it, person() as clinician:
-            patient = await sipp.start(tmp_path, "patient", THEIR_BYE, 0, "u1", "-rtp_echo")
-            mine = await it.up(clinician)
+            script = sipp.patient(f".{OFFICE[1:]}", speech, then)
+            patient = await sipp.start(tmp_path, "patient", script, 0)
+            it.trunks.follow(
+                [trunk(patient.port, kind=Kind.ADDRESS, sources=("127.0.0.1",), keep_alive=0, ha1={})]
+            )
+            calls = {"clinician": await it.up(clinician)}
             await asyncio.sleep(0.3)
-            theirs = it.place(f"sip:patient@127.0.0.1:{patient.port}")
-            await it.hear("leg", call=theirs, state="answered")
-            it.desk.order("join", {"a": mine, "b": theirs})
-            await it.hear("joined")
-            said = noise(5)[:8000]
-            clinician.sound.say(encode.frames(said.astype("<i2").tobytes(), Codec.PCMU))
-            assert (await it.hear("leg", call=theirs, state="ended"))["why"] == "hung_up"
-            await it.hear("parted")
-            assert correlation(said[800:7200], clinician.sound.samples)[0] >= 0.99
-            await patient.done()
+            with Wire(patient.media) as wire:
+                calls["patient"] = it.place(PATIENT)
+                await it.hear("leg", call=calls["patient"], state="answered")
+                it.desk.order("join", {"a": calls["clinician"], "b": calls["patient"]})
+                await it.hear("joined")
+                clinician.sound.say(encode.frames(mine.astype("<i2").tobytes(), Codec.PCMU))
+                if leaves == "clinician":
+                    await until(lambda: len(wire.heard) >= 100 and len(clinician.sound.heard) >= 125, 8)
+                    assert clinician.call is not None
+                    clinician.call.hangup()
+                assert (await it.hear("leg", 8, call=calls[leaves], state="ended"))["why"] == "hung_up"
+                await it.hear("parted")
+                if leaves == "clinician":
+                    it.desk.order("hang_up", {"call": calls["patient"]})
+                await patient.done()
+            assert correlation(theirs[800:15_200], clinician.sound.samples)[0] >= 0.99
+            assert correlation(mine[800:15_200], wire.samples)[0] >= 0.99
 
     run(story())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,5 +73,12 @@ def sweep(folder: Path, before: float) -> int:
 
 def remove_file(path: Path) -> None:
     """Unlink `path` durably; a file that is not there is fine."""
-    path.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    remove_files([path])
+
+
+def remove_files(paths: Collection[Path]) -> None:
+    """As `remove_file`, for several: each folder is synced once."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in {path.parent for path in paths}:
+        sync_folder(folder)

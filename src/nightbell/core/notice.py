@@ -127,7 +127,8 @@ class ChannelError(Exception):
 
     permanent: trying the same again is of no use; gone: this address will never work again (its contact ends);
     unsure: it may have left all the same, so that another try can be a second one; after_s: the far side asks not to
-    be tried again before so many seconds.
+    be tried again before so many seconds; not_yet: nothing was tried, since a part of ours that has just started is
+    not ready: that is no try in vain.
     """
 
     def __init__(
@@ -138,9 +139,10 @@ class ChannelError(Exception):
         gone: bool = False,
         unsure: bool = False,
         after_s: float = 0.0,
+        not_yet: bool = False,
     ) -> None:
         self.answer, self.permanent, self.gone = answer, permanent or gone, gone
-        self.unsure, self.after_s = unsure, after_s
+        self.unsure, self.after_s, self.not_yet = unsure, after_s, not_yet
         super().__init__(answer)
 
 

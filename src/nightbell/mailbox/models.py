@@ -153,6 +153,17 @@ class Hearing(models.Model):
         constraints = [models.UniqueConstraint(fields=["message", "user"], name="one_hearing_a_person")]
 
 
+class Shown(models.Model):
+    """A message that a covering clinician may open: they were told of it, or on call when it rang. Nobody else needs one."""
+
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="shown_to")
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    since = models.DateTimeField()
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["message", "user"], name="one_showing_a_person")]
+
+
 class NoteKind(models.TextChoices):
     NOTE = "note"
     PHONE = "phone-note"  # signed; its text is JSON, see oncall.phone_note

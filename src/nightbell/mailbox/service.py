@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Case, Count, Exists, IntegerField, OuterRef, Q, QuerySet, Value, When
+from django.db.models import Case, Count, Exists, IntegerField, Max, OuterRef, Q, QuerySet, Value, When
 
 from nightbell.audit import service as audit
 from nightbell.core.ids import is_ulid, new_ulid
@@ -15,7 +15,18 @@ from nightbell.core.phi import Warrant
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.joining import together
-from nightbell.mailbox.models import SETTLED, Hearing, Message, Note, NoteKind, Outcome, State, Urgency, Words
+from nightbell.mailbox.models import (
+    SETTLED,
+    Hearing,
+    Message,
+    Note,
+    NoteKind,
+    Outcome,
+    Shown,
+    State,
+    Urgency,
+    Words,
+)
 from nightbell.mailbox.opening import Opener, kinds_of_reasons, person
 from nightbell.mailbox.values import Mark, MessageView, Page, Person
 from nightbell.people.access import Actor, NotFound, demand, reveal, write
@@ -45,6 +56,9 @@ def missing() -> NotFound:
 def _visible(actor: Actor) -> QuerySet[Message]:
     """Messages that exist for this person. The one place that says so."""
     found = Message.objects.filter(practice_id=actor.practice).exclude(state=State.DISPOSED)
+    if actor.covers:
+        told = Shown.objects.filter(user=actor.user).values("message_id")
+        found = found.filter(Q(pk__in=told) | Q(joins_id__in=told))
     return found if actor.may(Act.UNROUTED) else found.exclude(mailbox=None)
 
 
@@ -357,6 +371,15 @@ def give_back_all(owner: User, actor: str, now: datetime) -> int:
                 detail={"owner": owner.login},
             )  # fmt: skip
     return len(ids)
+
+
+def pulse(actor: Actor) -> dict[str, object]:
+    """Figures that change when something happens to a message that exists for this person, and only then. No PHI."""
+    return _visible(actor).aggregate(
+        all=Count("id"), stored=Max("stored_at"), owned=Max("owned_at"), closed=Max("closed_at"),
+        pending=Count("id", filter=Q(words=Words.PENDING)), unowned=Count("id", filter=Q(state=State.NEW)),
+        urgent=Count("id", filter=Q(urgency=Urgency.URGENT)),
+    )  # fmt: skip
 
 
 def counts(actor: Actor) -> dict[str, int]:

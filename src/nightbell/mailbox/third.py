@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-
-from django.db.models import Q
 
 from nightbell.audit import service as audit
 from nightbell.core.phi import Warrant
@@ -28,30 +27,56 @@ _known: dict[str, tuple[datetime, bytes]] = {}
 _SLACK = timedelta(hours=1)  # between the clock of the phone and ours
 
 
-def thirds(message: Message, caller: str) -> set[str]:
-    """Ids of third and later calls from this caller around a message that is about to be stored; it may be one itself.
+def thirds(new: Sequence[tuple[Message, str]]) -> dict[str, set[str]]:
+    """By the id of each message that is about to be stored, with its caller: ids of third and later calls from this
+    caller around it; it may be one itself. Several are looked at as if they were stored one after the other.
 
     Opens numbers, to compare them and for nothing else: call it outside of the transaction. An earlier call may be
     taken in after a later one, and make that one the third.
     """
-    number = rules.digits(caller)
-    if not number or message.kind == Kind.STATUS or "test" in message.tags:
-        return set()
-    near = Message.objects.filter(
-        practice_id=message.practice_id,
-        state__in=[State.NEW, State.OWNED, State.CLOSED],
-        received_at__gt=message.answered_at - rules.THIRD_WITHIN - _SLACK,  # the index knows this time
-        answered_at__gte=message.answered_at - rules.THIRD_WITHIN,
-        answered_at__lte=message.answered_at + rules.THIRD_WITHIN,
-    ).exclude(Q(kind=Kind.STATUS) | Q(pk=message.id))
-    calls = dict(near.values_list("id", "answered_at"))
-    _learn(calls)
-    same = _digest(number)
-    found = [pk for pk in calls if _known.get(pk, (None, b""))[1] == same]
-    tests = {pk for pk, tags in near.filter(pk__in=found).values_list("id", "tags") if "test" in tags}
-    return rules.third_calls(
-        [(message.answered_at, message.id), *((calls[pk], pk) for pk in found if pk not in tests)]
-    )
+    asked = [
+        (message, _digest(rules.digits(caller)))
+        for message, caller in new
+        if rules.digits(caller) and message.kind != Kind.STATUS and "test" not in message.tags
+    ]
+    found: dict[str, set[str]] = {message.id: set() for message, _ in new}
+    calls = _near([message for message, _ in asked])
+    for message, same in asked:
+        first, last = message.answered_at - rules.THIRD_WITHIN, message.answered_at + rules.THIRD_WITHIN
+        beside = [
+            (at, pk)
+            for pk, (practice, at, digest) in calls.items()
+            if digest == same and practice == message.practice_id and first <= at <= last and pk != message.id
+        ]
+        found[message.id] = rules.third_calls([(message.answered_at, message.id), *beside])
+        calls[message.id] = (message.practice_id, message.answered_at, same)
+    return found
+
+
+def _near(new: Sequence[Message]) -> dict[str, tuple[str, datetime, bytes]]:
+    """Stored calls around these: practice, when it was answered, and the digest of its caller."""
+    near: dict[str, tuple[str, datetime, bytes]] = {}
+    for practice in {message.practice_id for message in new}:
+        answered = [message.answered_at for message in new if message.practice_id == practice]
+        first, last = min(answered) - rules.THIRD_WITHIN, max(answered) + rules.THIRD_WITHIN
+        rows = Message.objects.filter(
+            practice_id=practice,
+            state__in=[State.NEW, State.OWNED, State.CLOSED],
+            received_at__gt=first - _SLACK,  # the index knows this time
+            answered_at__gte=first,
+            answered_at__lte=last,
+        ).exclude(kind=Kind.STATUS)
+        calls = {
+            pk: at for pk, at, tags in rows.values_list("id", "answered_at", "tags") if "test" not in tags
+        }
+        _learn(calls)
+        near |= {pk: (practice, at, _known[pk][1]) for pk, at in calls.items() if pk in _known}
+    return near
+
+
+def remember(message: Message, caller: str) -> None:
+    """A call that was just stored: its number need not be opened anew to be compared with the next."""
+    _known[message.id] = (message.answered_at, _digest(rules.digits(caller)))
 
 
 def _learn(calls: dict[str, datetime]) -> None:
@@ -90,6 +115,8 @@ def mark(message: Message) -> None:
 def mark_stored(ids: set[str], now: datetime) -> int:
     """Calls that were stored before. Returns how many ring for it. In the caller's transaction."""
     ringing = 0
+    if not ids:
+        return ringing
     for row in Message.objects.filter(pk__in=ids).exclude(state=State.DISPOSED).order_by("id"):
         if TAG in row.tags:
             continue

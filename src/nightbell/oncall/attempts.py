@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from django.db.models import Q
 
+from nightbell.mailbox import shown
 from nightbell.oncall import policies
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
 from nightbell.oncall.whom import Way
@@ -23,6 +25,25 @@ def record(alert: Alert, way: Way, kind: str, now: datetime, alone: bool = False
             "alone": alone,
         },
     )  # fmt: skip
+    if way.user is not None:
+        shown.show(alert.message_id, way.user, now)
+
+
+def record_all(told: Sequence[tuple[Alert, Way, str]], now: datetime) -> None:
+    """As `record`, for several: alert, way and kind of each. They leave in this order, which their times keep."""
+    Attempt.objects.bulk_create(
+        [
+            Attempt(
+                alert=alert, step=alert.step, channel=way.channel, address=way.address, user=way.user,
+                contact=way.contact, kind=kind, recorded_at=now + timedelta(microseconds=number), retry_at=now,
+            )
+            for number, (alert, way, kind) in enumerate(told)
+        ],
+        ignore_conflicts=True,
+    )  # fmt: skip
+    for alert, way, _ in told:
+        if way.user is not None:
+            shown.show(alert.message_id, way.user, now)
 
 
 def untold(alert: Alert, user: User | None, kind: str, why: str, now: datetime) -> None:

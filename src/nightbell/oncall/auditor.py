@@ -51,9 +51,16 @@ class Watch:
         """What stands still. What can be made due again is; each is on record once."""
         seen = search(now)
         found = [one for one in seen if one in self._seen]
+        told, problems = set(found), list[Exception]()
         for one in found:
-            _raise(one, now, one not in self._told)
-        self._seen, self._told = set(seen), set(found)
+            try:
+                _raise(one, now, one not in self._told)
+            except Exception as error:  # it holds up none of the others
+                problems.append(error)
+                told.discard(one)
+        self._seen, self._told = set(seen), told
+        if problems:
+            raise problems[0]
         return found
 
 

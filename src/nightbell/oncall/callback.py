@@ -93,8 +93,8 @@ def ask(
 
 def _telephone(actor: Actor, contact_id: str) -> Contact:
     if contact_id:
-        mine = Contact.objects.filter(pk=contact_id, user=actor.user, kind=ContactKind.VOICE, ended_at=None)
-        found = mine.filter(verified_at__isnull=False).first()
+        mine = Contact.objects.filter(user_id=actor.user.person_id, kind=ContactKind.VOICE, ended_at=None)
+        found = mine.filter(pk=contact_id, verified_at__isnull=False).first()
     else:
         found = voice.number_of(actor.user, actor.now)
     if found is None:

@@ -24,11 +24,11 @@ def on(
 ) -> Turn:
     """good, locked, none: what follows on the right PIN, on too many wrong ones, and where there is none or nobody keys it."""
     if isinstance(event, Key):
-        return _keyed(state, event.key)
+        return _keyed(state, event.key, none)
     if isinstance(event, Silence):
         if len(state.digits) >= SHORTEST:
             return _check(state)
-        return say(replace(state, left=state.left - 1, digits=""), "pin-enter") if state.left else none(state)
+        return _anew(state, none)
     if isinstance(event, Told) and event.what == "pin":
         if event.answer == "ok":
             return good(state)
@@ -38,13 +38,20 @@ def on(
     return Turn(state)
 
 
-def _keyed(state: State, key: str) -> Turn:
+def _anew(state: State, none: Callable[[State], Turn]) -> Turn:
+    return say(replace(state, left=state.left - 1, digits=""), "pin-enter") if state.left else none(state)
+
+
+def _keyed(state: State, key: str, none: Callable[[State], Turn]) -> Turn:
     if state.then:
         return Turn(state)  # it is being compared
     if key == "*":
-        return Turn(replace(state, digits=""), (Say((), DIGIT_S),))
+        # Costs what silence does, or a stranger who presses it now and then would hold the line.
+        if not state.left:
+            return none(state)
+        return Turn(replace(state, left=state.left - 1, digits=""), (Say((), DIGIT_S),))
     if key == "#":
-        return _check(state) if state.digits else say(state, "pin-enter")
+        return _check(state) if state.digits else _anew(state, none)
     if not key.isdigit():
         return Turn(state)
     state = replace(state, digits=state.digits + key)

@@ -80,16 +80,28 @@ def find_gaps(now: datetime) -> int:
     """Have managers told of each empty stretch: a week and a day before it begins, or at once if that is over.
 
     What a practice covers by being open is none. A schedule with nobody in it at all was not begun: the page is
-    red, and no letter is of use. Each stretch is told once at each time. Returns how many notices were planned.
+    red, and no letter is of use. Each stretch is told once at each time. Returns how many notices were planned. A
+    schedule that cannot be read holds up no other: its error is raised when all had their turn.
     """
-    planned = 0
+    planned, problems = 0, list[Exception]()
     for schedule in Schedule.objects.select_related("practice").order_by("id"):
-        if not _begun(schedule):
-            continue
-        keys = [_key(schedule, start, now) for start, _ in _soon(schedule, now)]
-        for user in _leading(schedule.practice) if keys else ():
-            planned += notices.plan_one(user, NoticeKind.GAP, [f"{key}:{user.id}" for key in keys], now)
+        try:
+            planned += _tell(schedule, now)
+        except Exception as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
     return planned
+
+
+def _tell(schedule: Schedule, now: datetime) -> int:
+    if not _begun(schedule):
+        return 0
+    keys = [_key(schedule, start, now) for start, _ in _soon(schedule, now)]
+    told = _leading(schedule.practice) if keys else ()
+    return sum(
+        notices.plan_one(user, NoticeKind.GAP, [f"{key}:{user.id}" for key in keys], now) for user in told
+    )
 
 
 def _begun(schedule: Schedule) -> bool:

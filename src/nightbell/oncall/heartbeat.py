@@ -15,6 +15,7 @@ SLOW_S = 900.0  # others may decode, transcribe or compact for minutes
 LOOK_S = 30.0  # the auditor looks each few seconds
 CALLS_S = 300.0  # who tells a notice by telephone waits until it was heard, and then there are the other ways
 QUICK = ("alerts", "intake", "auditor")
+CALLS = ("notices", "codes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ def silent(loops: Iterable[Going]) -> list[str]:
 
 
 def _longest(name: str) -> float:
-    if name == "notices":
+    if name in CALLS:
         return CALLS_S
     return QUICK_S if name in QUICK or name.startswith("send-") else SLOW_S
 

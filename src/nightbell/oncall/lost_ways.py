@@ -22,7 +22,10 @@ def watch() -> None:
 
 def way_ended(contact: Contact, now: datetime) -> None:
     """In the transaction that ends it, which ends it once."""
-    told = {user.id: user for user in (contact.user, *whom.managers(contact.user.practice_id))}
+    guests = User.objects.filter(home=contact.user_id, is_active=True)
+    practices = [contact.user.practice_id, *guests.order_by("id").values_list("practice_id", flat=True)]
+    led = [user for practice in practices for user in whom.managers(practice)]
+    told = {user.id: user for user in (contact.user, *led)}
     for user in told.values():
         notices.plan(user, NoticeKind.WAYS, f"ways:{contact.id}:{iso(now)}:{user.id}", now)
 

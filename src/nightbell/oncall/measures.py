@@ -1,8 +1,8 @@
-"""Spans of waiting and wakings at night, as numbers. Pure."""
+"""Spans of waiting, wakings at night and what each shift was like, as numbers. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -68,3 +68,106 @@ def wakings(told: Iterable[tuple[str, datetime]], zone: ZoneInfo) -> tuple[Night
         nights[night] = nights.get(night, 0) + 1
     found = (Nights(user, len(n), sum(n.values()), max(n.values())) for user, n in by_user.items())
     return tuple(sorted(found, key=lambda one: (-one.wakings, one.user)))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A shift of duty: a person on call by a schedule between two instants (UTC)."""
+
+    user: str
+    schedule: str
+    starts_at: datetime
+    ends_at: datetime
+    backup: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A notification of an alert that left, to a person. wakes: by a channel that wakes."""
+
+    user: str
+    schedule: str
+    at: datetime
+    alert: str
+    urgent: bool
+    wakes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShiftNumbers:
+    """One shift. turn None: what came to this person outside of their shifts (last resort, named by a policy).
+
+    alerts: that they were told of; taken: of those, from their first notification of it until they took it.
+    """
+
+    user: str
+    turn: Turn | None
+    alerts: int
+    wakings: int
+    urgent: int
+    taken: Spans
+
+
+def by_shift(
+    turns: Iterable[Turn],
+    told: Iterable[Told],
+    taken: Mapping[str, tuple[str, datetime]],
+    zone: ZoneInfo,
+) -> tuple[ShiftNumbers, ...]:
+    """Newest shift first, then what came outside of any. taken: who took an alert's message first, and when. Pure.
+
+    A waking is counted as in `wakings`, in the shift in which it began; it is urgent if anything in it was.
+    """
+    theirs: dict[str, list[Turn]] = {}
+    for turn in turns:
+        theirs.setdefault(turn.user, []).append(turn)
+    found: dict[tuple[str, Turn | None], list[Told]] = {
+        (user, turn): [] for user, those in theirs.items() for turn in those
+    }
+    for one in sorted(told, key=lambda t: t.at):
+        found.setdefault((one.user, _turn_of(one, theirs.get(one.user, []))), []).append(one)
+    rows = [_shift(user, turn, those, taken, zone) for (user, turn), those in found.items()]
+    placed = [(row.turn.starts_at, row.user, row) for row in rows if row.turn is not None]
+    placed.sort(key=lambda one: one[:2], reverse=True)
+    outside = [row for row in rows if row.turn is None]
+    return (*(row for _, _, row in placed), *sorted(outside, key=lambda row: (-row.wakings, row.user)))
+
+
+def _turn_of(one: Told, turns: Sequence[Turn]) -> Turn | None:
+    """The shift that lies around a notification: of the schedule that it came by before others, first before backup."""
+    there = [turn for turn in turns if turn.starts_at <= one.at < turn.ends_at]
+    return min(there, key=lambda t: (t.schedule != one.schedule, t.backup, t.starts_at), default=None)
+
+
+def _shift(
+    user: str,
+    turn: Turn | None,
+    told: Sequence[Told],
+    taken: Mapping[str, tuple[str, datetime]],
+    zone: ZoneInfo,
+) -> ShiftNumbers:
+    first: dict[str, datetime] = {}
+    for one in told:
+        first.setdefault(one.alert, one.at)
+    known = [(at, taken[alert]) for alert, at in first.items() if alert in taken]
+    woke = _wakings([one for one in told if one.wakes], zone)
+    return ShiftNumbers(
+        user, turn, len(first), len(woke), sum(woke),
+        spans(when - at for at, (who, when) in known if who == user),
+    )  # fmt: skip
+
+
+def _wakings(told: Sequence[Told], zone: ZoneInfo) -> list[bool]:
+    """Each waking at night, and whether anything in it was urgent."""
+    found: list[bool] = []
+    before: datetime | None = None
+    for one in told:
+        follows = before is not None and one.at - before < ONE_WAKING and is_night(before, zone)
+        before = one.at
+        if not is_night(one.at, zone):
+            continue
+        if follows:
+            found[-1] = found[-1] or one.urgent
+        else:
+            found.append(one.urgent)
+    return found

@@ -121,6 +121,21 @@ class Override(models.Model):
     number = models.PositiveIntegerField(default=0)  # counts up in its schedule: the higher covers the lower
 
 
+class Change(models.Model):
+    """A change that a person made to a plan, with what was there before: the last one can be taken back (oncall.undo)."""
+
+    id = UlidField()
+    schedule = models.ForeignKey(Schedule, on_delete=models.CASCADE, related_name="changes")
+    by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField()
+    number = models.PositiveIntegerField()  # counts up in its schedule: no clock says which is newest
+    kind = models.CharField(max_length=8)  # see oncall.kept
+    row = models.CharField(max_length=26)  # an id, of a holiday its day
+    before = models.JSONField(null=True)  # its columns; null: there was none
+    after = models.JSONField(null=True)
+    undone_at = models.DateTimeField(null=True)
+
+
 class Group(models.Model):
     """People who are told together, by name ("nurses")."""
 

@@ -6,14 +6,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from nightbell.audit.models import Event
 from nightbell.mailbox.models import Hearing, Kind, Message, State
-from nightbell.oncall.measures import WAKING, Nights, Spans, spans, wakings
-from nightbell.oncall.models import Attempt, AttemptState, Reach
+from nightbell.oncall.measures import (
+    WAKING,
+    Nights,
+    ShiftNumbers,
+    Spans,
+    Told,
+    Turn,
+    by_shift,
+    spans,
+    wakings,
+)
+from nightbell.oncall.models import Attempt, AttemptState, Reach, Schedule
+from nightbell.oncall.roster import rota_of
 from nightbell.people.access import Actor, demand, write
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Act
@@ -48,13 +59,15 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """All of it. by_person: of who took or reached (the spans of each that are theirs); by_hour: 24, local hours."""
+    """All of it. by_person: of who took or reached (the spans of each that are theirs); by_hour: 24, local hours;
+    shifts: newest first, those of schedules as they stand now."""
 
     all: Times
     by_urgency: tuple[tuple[str, Times], ...]
     by_person: tuple[tuple[str, Spans, Spans], ...]
     by_hour: tuple[Times, ...]
     nights: tuple[Nights, ...]
+    shifts: tuple[ShiftNumbers, ...] = ()
 
 
 def _times(cases: Sequence[Case]) -> Times:
@@ -107,16 +120,39 @@ def gather(actor: Actor, first: date, last: date) -> Numbers:
 
 def of(practice: Practice, start: datetime, end: datetime) -> Numbers:
     """The numbers of messages that came in [start, end). For who may have them."""
-    told = Attempt.objects.filter(
-        alert__practice=practice,
-        state=AttemptState.SENT,
-        channel__in=WAKING,
-        user__isnull=False,
-        sent_at__gte=start,
-        sent_at__lt=end,
-    )
-    pairs = ((str(user), at) for user, at in told.values_list("user_id", "sent_at") if at is not None)
-    return count(cases(practice, start, end), pairs, ZoneInfo(practice.zone))
+    zone, told = ZoneInfo(practice.zone), _told(practice, start, end)
+    taken = _first_taken(practice, {one.alert for one in told}, start)
+    logins = _logins(practice)
+    known = {message: (logins.get(actor, ""), at) for message, (actor, at) in taken.items()}
+    shifts = by_shift(_turns(practice, start, end), told, known, zone)
+    pairs = ((one.user, one.at) for one in told if one.wakes)
+    return replace(count(cases(practice, start, end), pairs, zone), shifts=shifts)
+
+
+def _told(practice: Practice, start: datetime, end: datetime) -> list[Told]:
+    """Notifications of alerts that left to people. `alert` is the message's id: that is what is taken."""
+    rows = Attempt.objects.filter(
+        alert__practice=practice, state=AttemptState.SENT, user__isnull=False, sent_at__gte=start, sent_at__lt=end
+    )  # fmt: skip
+    columns = ("user_id", "alert__schedule_id", "sent_at", "alert__message_id", "alert__urgency", "channel")
+    return [
+        Told(str(user), schedule or "", at, str(message), urgency == "urgent", channel in WAKING)
+        for user, schedule, at, message, urgency, channel in rows.values_list(*columns)
+        if at is not None
+    ]
+
+
+def _turns(practice: Practice, start: datetime, end: datetime) -> list[Turn]:
+    """Shifts that touch [start, end), in every schedule: overrides and swaps as they were made, all else by the plan as
+    it stands now. One schedule that cannot be read leaves out its own."""
+    found: list[Turn] = []
+    for schedule in Schedule.objects.filter(practice=practice).order_by("-main", "id"):
+        try:
+            duties = rota_of(practice, schedule, start).duties(start, end)
+        except (ValueError, LookupError):
+            continue
+        found += [Turn(d.user, schedule.id, d.starts_at, d.ends_at, d.rank > 0) for d in duties]
+    return found
 
 
 def cases(practice: Practice, start: datetime, end: datetime) -> list[Case]:
@@ -133,10 +169,14 @@ def cases(practice: Practice, start: datetime, end: datetime) -> list[Case]:
     ids = [row.id for row in found]
     heard, taken = _first_heard(ids), _first_taken(practice, set(ids), start)
     reached = _reached(ids)
-    logins = {
-        f"user:{login}": pk for pk, login in User.objects.filter(practice=practice).values_list("pk", "login")
-    }
+    logins = _logins(practice)
     return [_case(row, heard.get(row.id), taken.get(row.id), reached.get(row.id), logins) for row in found]
+
+
+def _logins(practice: Practice) -> dict[str, str]:
+    """User ids by how the log names them."""
+    rows = User.objects.filter(practice=practice).values_list("pk", "login")
+    return {f"user:{login}": str(pk) for pk, login in rows}
 
 
 _COLUMNS = ("id", "received_at", "urgency", "tags", "state", "owner_id", "owned_at", "closed_at", "outcome")

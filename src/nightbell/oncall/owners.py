@@ -25,7 +25,7 @@ from nightbell.mailbox.models import Message, State, Urgency
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
 from nightbell.oncall import attempts, outcomes, policies, routes, whom
-from nightbell.oncall.models import Alert, AlertState, CallBack, Reach
+from nightbell.oncall.models import Alert, AlertState, CallBack, LineTest, Reach
 from nightbell.oncall.start import ACTOR, each, ring_anew
 from nightbell.people import contacts
 from nightbell.people.access import Actor, write
@@ -40,6 +40,7 @@ UNTRIED, UNTRIED_CALM = (
 )  # that a message may lie with its owner without a try
 LONGEST_CALL = timedelta(hours=4)
 THRICE = 3
+AT_ONCE = 200  # messages that are looked at in one round
 AHEAD = timedelta(hours=2)  # nothing here is due further ahead: a clock ran ahead
 HAND_OVER = "message:hand_over"
 DRILL = "drill"  # a tag
@@ -82,7 +83,7 @@ def _told_alone(
     message: Message, owner: User, by: User | None, now: datetime, first: bool, kind: str = ""
 ) -> None:
     """Record that the owner alone is told by all ways. by: to whom it goes back; in the caller's transaction."""
-    alert = _alert(message, now)
+    alert = Alert.objects.select_for_update().get(pk=_alert(message, now).pk)  # no step is taken meanwhile
     step = alert.step
     Alert.objects.filter(pk=alert.pk).update(
         state=AlertState.OWNED, owner=owner, owned_at=now, step=F("step") + 1,
@@ -122,12 +123,18 @@ def _lying(now: datetime) -> list[Message]:
     urgent = Q(urgency=Urgency.URGENT) & _since(UNTRIED, now)
     told = Q(Exists(Alert.objects.filter(message=OuterRef("pk")))) & _since(UNTRIED_CALM, now)
     back = Reach.objects.filter(message=OuterRef("pk")).exclude(back_at=None)
+    drill = LineTest.objects.filter(pk=OuterRef("pk"))  # its message has its id
     found = Message.objects.filter(
-        urgent | told, ~Exists(back), ~Exists(_calls(now).filter(message=OuterRef("pk"))),
+        ~Exists(back), ~Exists(_calls(now).filter(message=OuterRef("pk"))), ~Exists(drill),
         state=State.OWNED, joins=None, owner__isnull=False,
-    )  # fmt: skip
-    rows = found.select_related("practice").order_by("owned_at", "id")
-    return [row for row in rows[:200] if DRILL not in row.tags and _by_day(row, now)]
+    ).order_by("owned_at", "id")  # fmt: skip
+    # Those that may not be told of now stay, and must not stand in the way of others: not even in the query.
+    calm = found.filter(told).exclude(urgency=Urgency.URGENT)
+    zones = calm.order_by().values_list("practice_id", "practice__zone").distinct()
+    awake = [practice for practice, zone in zones if _is_day(zone, now)]
+    rows = list(found.filter(urgent)[:AT_ONCE])
+    rows += calm.filter(practice__in=awake)[:AT_ONCE] if awake else ()
+    return [row for row in rows if DRILL not in row.tags]
 
 
 def _since(longest: timedelta, now: datetime) -> Q:
@@ -140,12 +147,10 @@ def _calls(now: datetime) -> QuerySet[CallBack]:
     return CallBack.objects.filter(ended_at=None, asked_at__gt=now - LONGEST_CALL, asked_at__lt=now + AHEAD)
 
 
-def _by_day(message: Message, now: datetime) -> bool:
+def _is_day(zone: str, now: datetime) -> bool:
     """What is not urgent wakes nobody because nobody wrote down what came of it."""
-    if message.urgency == Urgency.URGENT:
-        return True
     try:
-        return policies.by_day(now, ZoneInfo(message.practice.zone)) == now
+        return policies.by_day(now, ZoneInfo(zone)) == now
     except (KeyError, ValueError):
         return True
 

@@ -162,11 +162,13 @@ def problems(stored: object, users: Sequence[str], groups: Sequence[str]) -> lis
 @dataclass(frozen=True, slots=True)
 class Facts:
     """Who is there now. on_call: user ids, first to be told first; groups: members by group id; everybody: user ids
-    of those who take messages. Without people who are locked out."""
+    of those who take messages; covering: clinicians of another practice, whom a step names or nobody. Without people
+    who are locked out."""
 
     on_call: tuple[str, ...] = ()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     everybody: tuple[str, ...] = ()
+    covering: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def _meant(rule: Step, facts: Facts) -> tuple[str, ...]:
     if rule.who == Who.NEXT:
         return tuple(facts.on_call[1:2])
     if rule.who == Who.USER:
-        return (rule.id,) if rule.id in facts.everybody else ()
+        return (rule.id,) if rule.id in (*facts.everybody, *facts.covering) else ()
     if rule.who == Who.GROUP:
         return tuple(facts.groups.get(rule.id, ()))
     return tuple(facts.everybody) if rule.who == Who.ALL else ()

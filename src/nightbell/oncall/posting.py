@@ -14,7 +14,7 @@ from nightbell.core.log import Log
 from nightbell.core.notice import OF_A_MESSAGE, PRESSING, ChannelError, NoticeKind, Notification, Receipt
 from nightbell.oncall import policies
 from nightbell.oncall.models import Notice, NoticeState
-from nightbell.oncall.sending import AHEAD, MAX_TRIES, NO_CHANNEL, SEND_LEASE, Sender, deliver
+from nightbell.oncall.sending import AHEAD, LONGEST_PAUSE, MAX_TRIES, NO_CHANNEL, SEND_LEASE, Sender, deliver
 from nightbell.oncall.start import ACTOR
 from nightbell.people import contacts
 from nightbell.people.models import Contact, User
@@ -23,6 +23,7 @@ NOTICE_LEASE = timedelta(minutes=2)  # several ways, one after another
 SILENT_AGAIN = timedelta(minutes=10)
 TOO_OLD = timedelta(days=2)  # a notice that nobody could be given for so long is given up
 NO_WAY = "no proved way to this person"
+GIVEN_UP = "given up: no sender outlived it"
 TWICE = "; perhaps twice"
 
 
@@ -37,7 +38,10 @@ def send_notices(sender: Sender, now: datetime, log: Log, limit: int = 10) -> in
         twice = notice.tries > 0 and not notice.answer  # whoever had it was killed
         if held.update(retry_at=now + NOTICE_LEASE, tries=notice.tries + 1, answer=""):
             faults.point("notice.leased")
-            sent += _give(notice, sender, now, log, twice)
+            if notice.tries >= MAX_TRIES:
+                _not_given(notice, GIVEN_UP, True, now)
+            else:
+                sent += _give(notice, sender, now, log, twice)
     return sent
 
 
@@ -115,19 +119,64 @@ def send_codes(sender: Sender, now: datetime, log: Log, limit: int = 10) -> int:
     sent = 0
     for contact in asked.order_by("send_at", "id")[:limit]:
         held = Contact.objects.filter(pk=contact.pk, send_at=contact.send_at, ended_at=None)
-        if held.update(send_at=now + SEND_LEASE):
+        again = now + _lease(contact, now)
+        if held.update(send_at=again):
             faults.point("code.leased")
-            sent += _send_code(contact, sender, now, log)
+            contact.send_at = again
+            send = _send_code if contact.verified_at is None else _send_test
+            sent += send(contact, sender, now, log)
     return sent
 
 
-def _send_code(contact: Contact, sender: Sender, now: datetime, log: Log) -> bool:
-    mine = Contact.objects.filter(pk=contact.pk, send_at=now + SEND_LEASE, code_until=contact.code_until)
+def _lease(contact: Contact, now: datetime) -> timedelta:
+    """Until it is tried again when no answer was noted. For a code twice as long each time: it is good for minutes, in which
+    few may leave though nobody can note that they did."""
     until = contact.code_until
-    if contact.verified_at is None and (until is None or not now < until <= now + contacts.CODE_LIFE):
+    if contact.verified_at is not None or until is None:
+        return SEND_LEASE
+    return min(max(SEND_LEASE, now - (until - contacts.CODE_LIFE)), LONGEST_PAUSE)
+
+
+def _send_code(contact: Contact, sender: Sender, now: datetime, log: Log) -> bool:
+    mine = Contact.objects.filter(pk=contact.pk, send_at=contact.send_at, code_until=contact.code_until)
+    until = contact.code_until
+    if until is None or not now < until <= now + contacts.CODE_LIFE:
         mine.update(send_at=None, code_sealed="")  # it would come too late to prove anything
         return False
-    code = contacts.code_of(contact) if contact.verified_at is None else ""
+    receipt, problem = _deliver(contact, contacts.code_of(contact), sender, now, log)
+    if receipt is None and not problem.permanent:
+        if problem.not_yet:
+            mine.update(send_at=now + SEND_LEASE)
+        return False  # the lease runs out, and it is tried again as long as it is good
+    faults.point("code.sent")
+    with transaction.atomic():
+        if not mine.update(send_at=None, code_sealed=""):
+            return False
+        _left(contact, NoticeKind.VERIFY, receipt, now)
+    return receipt is not None
+
+
+def _send_test(contact: Contact, sender: Sender, now: datetime, log: Log) -> bool:
+    """At most once: whoever waits for one that did not come asks for another, and nobody is rung again and again."""
+    mine = Contact.objects.filter(pk=contact.pk, ended_at=None)
+    if not mine.filter(send_at=contact.send_at).update(send_at=None) or not contacts.is_fresh(contact, now):
+        return False
+    receipt, problem = _deliver(contact, "", sender, now, log)
+    if receipt is None and problem.not_yet:
+        mine.filter(send_at=None).update(send_at=now + SEND_LEASE)
+        return False
+    faults.point("code.sent")
+    with transaction.atomic():
+        if receipt is not None:
+            mine.update(tested_at=now)
+        _left(contact, NoticeKind.TEST, receipt, now)
+    return receipt is not None
+
+
+def _deliver(
+    contact: Contact, code: str, sender: Sender, now: datetime, log: Log
+) -> tuple[Receipt | None, ChannelError]:
+    """The error means nothing beside a receipt."""
     kind = NoticeKind.VERIFY if code else NoticeKind.TEST
     told = Notification(kind, contact.user.practice.code, "", language_of(contact.user), code)
     channel = sender.channels.get(contact.kind)
@@ -135,16 +184,12 @@ def _send_code(contact: Contact, sender: Sender, now: datetime, log: Log) -> boo
     if channel is not None:
         receipt, failed = deliver(channel, told, sender.url, contact.address, new_ulid(), log)
         problem = failed or problem
-    if receipt is None and not problem.permanent and code:
-        return False  # the lease runs out, and it is tried again as long as the code is good
-    faults.point("code.sent")
-    done: dict[str, object] = {"send_at": None, "code_sealed": ""}
-    with transaction.atomic():
-        if not mine.update(**done | ({"tested_at": now} if receipt is not None and not code else {})):
-            return False
-        audit.record(
-            contact.user.practice_id, actor=ACTOR, action="contact:sent", now=now,
-            outcome="ok" if receipt is not None else "failed",
-            detail={"contact": contact.id, "kind": kind.value, "user": contact.user.login},
-        )  # fmt: skip
-    return receipt is not None
+    return receipt, problem
+
+
+def _left(contact: Contact, kind: NoticeKind, receipt: Receipt | None, now: datetime) -> None:
+    audit.record(
+        contact.user.practice_id, actor=ACTOR, action="contact:sent", now=now,
+        outcome="ok" if receipt is not None else "failed",
+        detail={"contact": contact.id, "kind": kind.value, "user": contact.user.login},
+    )  # fmt: skip

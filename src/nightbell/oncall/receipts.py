@@ -7,6 +7,7 @@ alert's next step due at once. A receipt never ends an alert: arrived is not own
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from django.db import transaction
@@ -77,14 +78,13 @@ def _undelivered(attempt: Attempt, now: datetime) -> bool:
     return True
 
 
-def settle(attempt_id: str, now: datetime) -> bool:
-    """For the sender, in the transaction that marks an attempt as sent: the receipt may have been quicker.
+def settle_all(attempts: Sequence[str], now: datetime) -> None:
+    """For the sender, in the transaction that marks these attempts (ids) as sent: a receipt may have been quicker.
 
-    Whoever of the two writes last sees the other's word, so that the next step is due in any order. Returns whether
-    it failed after all.
+    Whoever of the two writes last sees the other's word, so that the next step is due in any order.
     """
-    attempt = Attempt.objects.select_related("alert").filter(pk=attempt_id, receipt=UNDELIVERED).first()
-    return attempt is not None and _fail(attempt, now)
+    for attempt in Attempt.objects.select_related("alert").filter(pk__in=attempts, receipt=UNDELIVERED):
+        _fail(attempt, now)
 
 
 def _fail(attempt: Attempt, now: datetime) -> bool:

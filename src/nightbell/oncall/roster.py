@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from django.db.models import Exists, Max, OuterRef, Q
+from django.db.models import Max, Q
 
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
 from nightbell.oncall import rules
 from nightbell.oncall.models import Holiday, Override, Rotation, Schedule, Shift
 from nightbell.oncall.rotation import Layer, Span, Window
-from nightbell.people.models import Contact, Practice, User
+from nightbell.people import contacts
+from nightbell.people.models import Practice, User
 from nightbell.people.roles import Act, Role, may
 
 LOOK_BACK = timedelta(days=70)  # an override that began so long ago may still decide where a duty of now ends
@@ -138,14 +139,9 @@ def on_call_ids(practice: Practice, now: datetime, schedule: Schedule | None = N
     return [duty.user for duty in _rota(practice, now, schedule).on_duty(now)]
 
 
-def _reachable() -> Exists:
-    """Of users: who has proved a way to be told."""
-    return Exists(Contact.objects.filter(user=OuterRef("pk"), verified_at__isnull=False, ended_at=None))
-
-
 def somebody(practice: Practice, now: datetime) -> bool:
     """Whether somebody can really be told at this moment: who is on call, or the last resort, or a manager."""
-    able = User.objects.filter(_reachable(), practice=practice, is_active=True)
+    able = User.objects.filter(contacts.proved(), practice=practice, is_active=True)
     leading = [role.value for role in Role if may(role, Act.UNROUTED)]
     last = Schedule.objects.filter(practice=practice, main=True)
     wanted = Q(pk__in=on_call_ids(practice, now)) | Q(role__in=leading) | Q(pk__in=last.values("fallback"))

@@ -62,17 +62,32 @@ def fits(wanted: Wanted, asked: Asked) -> bool:
     )
 
 
-def choose(message: Message) -> Chosen:
-    """Of a message, its practice loaded. What cannot be read is passed over: a message is always served."""
-    main = Schedule.objects.filter(practice_id=message.practice_id, main=True).first()
-    found = Route.objects.filter(practice_id=message.practice_id).select_related("schedule", "policy")
-    routes = list(found.order_by("position", "id"))
-    if routes:
-        asked = _asked(message, any(route.hours for route in routes))
-        for route in routes:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The main schedule and the routes of a practice, as they are now."""
+
+    main: Schedule | None
+    routes: tuple[Route, ...]
+
+
+def table_of(practice_id: str) -> Table:
+    main = Schedule.objects.filter(practice_id=practice_id, main=True).first()
+    found = Route.objects.filter(practice_id=practice_id).select_related("schedule", "policy")
+    return Table(main, tuple(found.order_by("position", "id")))
+
+
+def choose(message: Message, table: Table | None = None) -> Chosen:
+    """Of a message, its practice loaded. What cannot be read is passed over: a message is always served.
+
+    table: of its practice, for who asks for many.
+    """
+    table = table or table_of(message.practice_id)
+    if table.routes:
+        asked = _asked(message, any(route.hours for route in table.routes))
+        for route in table.routes:
             if fits(_wanted(route), asked):
-                return _served(route, main, asked.urgency)
-    return Chosen(main, policies.read_steps(main.steps) if main else ())
+                return _served(route, table.main, asked.urgency)
+    return Chosen(table.main, policies.read_steps(table.main.steps) if table.main else ())
 
 
 def _served(route: Route, main: Schedule | None, urgency: str) -> Chosen:

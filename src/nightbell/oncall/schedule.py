@@ -13,10 +13,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
 from django.db import transaction
-from django.db.models import Q
 
 from nightbell.core.clock import iso
-from nightbell.oncall import gaps
+from nightbell.core.ids import new_ulid
+from nightbell.core.notice import NoticeKind
+from nightbell.oncall import gaps, kept, notices
 from nightbell.oncall.errors import BadShift, Uncovered
 from nightbell.oncall.models import Holiday, Override, Rotation, RotationUnit, Schedule, Shift
 from nightbell.oncall.roster import (
@@ -30,6 +31,7 @@ from nightbell.oncall.roster import (
     week_of,
 )
 from nightbell.oncall.rotation import Window
+from nightbell.people import contacts
 from nightbell.people.access import Actor, NotFound, demand, write
 from nightbell.people.models import User
 from nightbell.people.roles import Act, may
@@ -128,8 +130,7 @@ def colleague(actor: Actor, user_id: str) -> User:
         raise BadShift(
             f"{user.name} cannot be on call", "this role does not take messages", "choose somebody who does"
         )
-    proved = Q(verified_at__isnull=False, ended_at=None)
-    if not user.contacts.filter(proved).exists():
+    if not User.objects.filter(contacts.proved(), pk=user.pk).exists():
         raise BadShift(
             f"{user.name} cannot be on call",
             "they have proved no way to be told",
@@ -144,19 +145,26 @@ def changed(
     action: str,
     change: Callable[[Schedule], tuple[T, Mapping[str, object]]],
     confirm: str,
+    kind: str = "",
+    key: str = "",
 ) -> T:
     """Make a change, weigh what it uncovers, write it down: one transaction. `change` gives its result and detail.
 
-    confirm: the actor's own name, where minutes may be left uncovered. Raises Uncovered, Forbidden or NotFound.
+    confirm: the actor's own name, where minutes may be left uncovered. kind, key: of what row, as oncall.kept, so that
+    it can be taken back; without a key the result is it; without a kind it cannot. Raises Uncovered, Forbidden or
+    NotFound.
     """
     demand(actor, Act.EDIT_SCHEDULE)
     with transaction.atomic():
         schedule = _held(actor, schedule_id)
         before = gaps.uncovered(schedule, actor.now)
+        was = kept.snapshot(schedule, kind, key) if kind and key else None
         result, detail = change(schedule)
         opened = gaps.opened(before, gaps.uncovered(schedule, actor.now))
         if opened and not confirms(actor, confirm):
             raise Uncovered(opened)
+        if kind:
+            kept.keep(actor, schedule, kind, key or str(result), was)
         write(actor, action, detail={"schedule": schedule.id, **detail, **uncovered_detail(opened)})
     return result
 
@@ -201,7 +209,7 @@ def add_override(
         )  # fmt: skip
         return made.id, {"override": made.id, "user": user.login}
 
-    return changed(actor, schedule_id, "schedule:override", change, "")
+    return changed(actor, schedule_id, "schedule:override", change, "", "override")
 
 
 def _checked_times(actor: Actor, starts_at: datetime, ends_at: datetime) -> tuple[datetime, datetime]:
@@ -240,7 +248,7 @@ def add_shift(
         )
         return made.id, {"shift": made.id, "user": user.login}
 
-    return changed(actor, schedule_id, "schedule:shift", change, "")
+    return changed(actor, schedule_id, "schedule:shift", change, "", "shift")
 
 
 def remove_shift(actor: Actor, shift_id: str, confirm: str = "") -> None:
@@ -257,9 +265,20 @@ def _remove(actor: Actor, model: Any, row_id: str, word: str, action: str, confi
     def change(schedule: Schedule) -> tuple[None, Mapping[str, object]]:
         if not model.objects.filter(pk=row_id, schedule=schedule).delete()[0]:
             raise NotFound(f"There is no such {word}", "it was removed already", "reload the page")
+        if isinstance(row, Override) and row.swap_id:
+            tell_of_swap(row, actor.now)
         return None, {word: row_id}
 
-    changed(actor, row.schedule_id, action, change, confirm)
+    changed(actor, row.schedule_id, action, change, confirm, word, row_id)
+
+
+def tell_of_swap(row: Override, now: datetime) -> None:
+    """An accepted swap was taken back, or holds again: both of them must know whose night it is. In the caller's
+    transaction."""
+    if row.swap is not None:
+        told = new_ulid()
+        for user in (row.swap.user, row.user):
+            notices.plan(user, NoticeKind.SWAP, f"swap:{row.swap_id}:back:{told}:{user.id}", now)
 
 
 def add_rotation(actor: Actor, turns: Turns, schedule_id: str = "", confirm: str = "") -> str:
@@ -272,7 +291,7 @@ def add_rotation(actor: Actor, turns: Turns, schedule_id: str = "", confirm: str
         made = Rotation.objects.create(schedule=schedule, **fields)
         return made.id, {"rotation": made.id, "members": _logins(turns.members)}
 
-    return changed(actor, schedule_id, "schedule:rotation", change, confirm)
+    return changed(actor, schedule_id, "schedule:rotation", change, confirm, "rotation")
 
 
 def change_rotation(actor: Actor, rotation_id: str, turns: Turns, confirm: str = "") -> None:
@@ -288,7 +307,7 @@ def change_rotation(actor: Actor, rotation_id: str, turns: Turns, confirm: str =
             raise NotFound("There is no such rotation", "it was removed already", "reload the page")
         return None, {"rotation": rotation_id, "members": _logins(turns.members)}
 
-    changed(actor, row.schedule_id, "schedule:rotation_changed", change, confirm)
+    changed(actor, row.schedule_id, "schedule:rotation_changed", change, confirm, "rotation", rotation_id)
 
 
 def remove_rotation(actor: Actor, rotation_id: str, confirm: str = "") -> None:
@@ -345,7 +364,7 @@ def add_holiday(actor: Actor, day: date, name: str = "", schedule_id: str = "", 
         Holiday.objects.update_or_create(schedule=schedule, day=day, defaults={"name": name.strip()})
         return None, {"day": day.isoformat()}
 
-    changed(actor, schedule_id, "schedule:holiday", change, confirm)
+    changed(actor, schedule_id, "schedule:holiday", change, confirm, "holiday", day.isoformat())
 
 
 def remove_holiday(actor: Actor, day: date, schedule_id: str = "", confirm: str = "") -> None:
@@ -356,4 +375,4 @@ def remove_holiday(actor: Actor, day: date, schedule_id: str = "", confirm: str 
             raise NotFound("There is no such holiday", "it was removed already", "reload the page")
         return None, {"day": day.isoformat()}
 
-    changed(actor, schedule_id, "schedule:holiday_removed", change, confirm)
+    changed(actor, schedule_id, "schedule:holiday_removed", change, confirm, "holiday", day.isoformat())

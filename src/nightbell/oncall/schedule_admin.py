@@ -66,6 +66,12 @@ def set_last_resort(actor: Actor, user_id: str, schedule_id: str = "") -> None:
     """Who is told when nobody answers. It can be changed, never emptied: without it the managers are told."""
     demand(actor, Act.EDIT_SCHEDULE)
     user = colleague(actor, user_id)
+    if user.home_id is not None:
+        raise BadShift(
+            f"{user.name} is not the last resort",
+            "they are of another practice, and may end their covering at any time",
+            "choose somebody of your practice",
+        )
     with transaction.atomic():
         schedule = _mine(actor, schedule_id)
         Schedule.objects.filter(pk=schedule.pk).update(fallback=user)

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
-from django.db.models import Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Case, F, Q, QuerySet, When
 
 from nightbell.audit import service as audit
-from nightbell.core import faults
+from nightbell.core import clock, faults
 from nightbell.core.log import Log
 from nightbell.core.notice import Channel, ChannelError, NoticeKind, Notification, Receipt
-from nightbell.mailbox.models import Message, State
+from nightbell.mailbox.models import Message, State, Urgency
 from nightbell.oncall import policies, receipts
 from nightbell.oncall.attempts import ENOUGH, go_on
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
 from nightbell.oncall.notifications import render
-from nightbell.oncall.start import ACTOR
+from nightbell.oncall.start import ACTOR, several
 from nightbell.people import contacts
 
 SEND_LEASE = timedelta(seconds=30)
+TOGETHER = 8  # leased at once by one sender
+NOTE_S = 0.25  # seconds in which notifications may leave before it is noted that they did
+SLOW_S = 1.0  # seconds after which a sender gives back what it leased and has not tried
 MAX_TRIES = 6
 LONGEST_PAUSE = timedelta(minutes=10)  # that a far side may ask for
 AHEAD = LONGEST_PAUSE + timedelta(minutes=1)  # further ahead nothing of ours is due: a clock ran ahead
+URGENT_FIRST = Case(When(alert__urgency=Urgency.URGENT, then=0), default=1)
 NOT_NEEDED = "not needed: somebody has it"
+NO_MORE = "this person is told no more"
 NO_CHANNEL = "no channel is set up"
 
 
@@ -55,53 +60,91 @@ def send_due(
     pending = due_attempts(now).exclude(channel__in=without)
     if only:
         pending = pending.filter(channel=only)
-    rows = pending.select_related("alert__practice", "alert__message", "user", "contact")
-    sent = 0
-    for attempt in rows.order_by("recorded_at", "id")[:50]:
-        held = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING, retry_at=attempt.retry_at)
-        if not held.exists():
-            continue  # another sender has it: no need to ask for the write lock to learn that
-        if _lease(attempt, held, now):
-            faults.point("alert.leased")
-            sent += _send(attempt, sender, now, log)
-            limit -= 1
-        if not limit:
+    sent, seen = 0, list[str]()
+    while len(seen) < limit:
+        leased = _lease(pending.exclude(pk__in=seen), min(limit - len(seen), TOGETHER), now)
+        if not leased:
             break
+        faults.point("alert.leased")
+        seen += [attempt.id for attempt in leased]
+        sent += _send_all(leased, sender, now, log)
     return sent
 
 
-def _lease(attempt: Attempt, held: QuerySet[Attempt], now: datetime) -> bool:
-    """Whoever had it and left no answer was killed, perhaps after it had left: then it is marked."""
-    attempt.twice = attempt.twice or (attempt.tries > 0 and not attempt.answer)
-    return bool(
-        held.update(retry_at=now + SEND_LEASE, tries=attempt.tries + 1, answer="", twice=attempt.twice)
-    )
+def _lease(pending: QuerySet[Attempt], most: int, now: datetime) -> list[Attempt]:
+    """Take the first for half a minute, what is urgent before the rest; as they were before, but for `twice`.
+
+    Whoever had one and left no answer was killed, perhaps after it had left: then it is marked.
+    """
+    if not pending.exists():
+        return []  # no need to ask for the write lock to learn that
+    with transaction.atomic():
+        rows = pending.select_related("alert__practice", "alert__message", "user", "contact")
+        if connection.features.has_select_for_update_skip_locked:
+            rows = rows.select_for_update(skip_locked=True, of=("self",))
+        leased = list(rows.order_by(URGENT_FIRST, "recorded_at", "id")[:most])
+        for attempt in leased:
+            attempt.twice = attempt.twice or (attempt.tries > 0 and not attempt.answer)
+        held = Attempt.objects.filter(pk__in=[attempt.pk for attempt in leased])
+        held.filter(pk__in=[attempt.pk for attempt in leased if attempt.twice]).update(twice=True)
+        held.update(retry_at=now + SEND_LEASE, tries=F("tries") + 1, answer="")
+    return leased
 
 
-def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> bool:
+def _send_all(leased: Sequence[Attempt], sender: Sender, now: datetime, log: Log) -> int:
+    """One after another. That they left is noted for several at once: so long only as that takes no longer than NOTE_S, for
+    who is killed before does not know of them."""
+    began = noted = clock.monotonic()
+    sent, count, number = list[tuple[Attempt, Receipt]](), 0, 0
+    try:
+        for number, attempt in enumerate(leased):
+            if number and clock.monotonic() - began > SLOW_S:
+                _give_back(leased[number:], now)
+                break
+            receipt = _send(attempt, sender, now, log)
+            if receipt is not None:
+                sent.append((attempt, receipt))
+            if clock.monotonic() - noted > NOTE_S:
+                count, noted = count + _note(sent, now), clock.monotonic()
+    except Exception:
+        try:
+            _note(sent, now)
+        finally:
+            _give_back(leased[number + 1 :], now)
+        raise
+    return count + _note(sent, now)
+
+
+def _give_back(leased: Sequence[Attempt], now: datetime) -> None:
+    """They were not tried: whoever is quicker takes them at once, as they were."""
+    for attempt in leased:
+        Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING, retry_at=now + SEND_LEASE).update(
+            retry_at=now, tries=attempt.tries, answer=attempt.answer
+        )
+
+
+def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> Receipt | None:
     alert = attempt.alert
     if not is_needed(attempt, alert, alert.message):
         Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(
             state=AttemptState.FAILED, answer=NOT_NEEDED
         )
-        return False
+        return None
     if attempt.reference:  # the provider told of it before it answered us: it has left
-        _sent(attempt, Receipt(b"", "the provider has it", attempt.reference), now)
-        return True
+        return Receipt(b"", "the provider has it", attempt.reference)
     channel = sender.channels.get(attempt.channel)
     refused = _refusal(attempt, channel)
     if channel is None or refused is not None:
         _failed(attempt, refused or ChannelError(NO_CHANNEL, permanent=True), now)
-        return False
+        return None
     language = attempt.user.language if attempt.user and attempt.user.language in ("en", "es") else "en"
     notification = Notification(NoticeKind(attempt.kind), alert.practice.code, alert.token, language)
     receipt, problem = deliver(channel, notification, sender.url, attempt.address, attempt.id, log)
     if receipt is None:
         _failed(attempt, problem or ChannelError("the channel broke"), now)
-        return False
+        return None
     faults.point("alert.sent")
-    _sent(attempt, receipt, now)
-    return True
+    return receipt
 
 
 def deliver(
@@ -122,6 +165,8 @@ def deliver(
 def _refusal(attempt: Attempt, channel: Channel | None) -> ChannelError | None:
     if attempt.contact is not None and (attempt.contact.ended_at or attempt.contact.verified_at is None):
         return ChannelError("this way was taken away", permanent=True)
+    if attempt.user is not None and not attempt.user.is_active:
+        return ChannelError(NO_MORE, permanent=True)
     if attempt.tries >= MAX_TRIES:
         return ChannelError("given up: no sender outlived it", permanent=True)
     return ChannelError(NO_CHANNEL, permanent=True) if channel is None else None
@@ -134,26 +179,57 @@ def is_needed(attempt: Attempt, alert: Alert, message: Message) -> bool:
     return alert.state == AlertState.OPEN and message.state == State.NEW
 
 
-def _sent(attempt: Attempt, receipt: Receipt, now: datetime) -> None:
+def _note(sent: list[tuple[Attempt, Receipt]], now: datetime) -> int:
+    """That these left: the list keeps those that could not be noted, and only they leave again. Returns how many were."""
+    problems: list[Exception] = []
+
+    def note(some: Sequence[tuple[Attempt, Receipt]], now: datetime) -> int:
+        done, noted = _sent_all(some, now), {attempt.id for attempt, _ in some}
+        sent[:] = [one for one in sent if one[0].id not in noted]
+        return done
+
+    done = several(list(sent), note, lambda one, now: note([one], now), now, problems)
+    if problems:
+        raise problems[0]  # all had their turn
+    return done
+
+
+def _sent_all(sent: Sequence[tuple[Attempt, Receipt]], now: datetime) -> int:
     with transaction.atomic():
-        won = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(
-            state=AttemptState.SENT, sent_at=now, sent=receipt.sent, answer=receipt.answer[:120],
-            reference=receipt.reference[:80],
-        )  # fmt: skip
-        if not won:  # slower than the lease: another sender was at it too
-            Attempt.objects.filter(pk=attempt.pk).update(twice=True)
-        receipts.settle(attempt.id, now)
-        audit.record(
-            attempt.alert.practice_id, actor=ACTOR, action="notification:sent", now=now,
-            message=attempt.alert.message_id,
-            detail={"attempt": attempt.id, "step": attempt.step, "channel": attempt.channel,
-                    "to": attempt.user.login if attempt.user else "fallback"}
-            | ({"twice": True} if attempt.twice or not won else {}),
-        )  # fmt: skip
+        for attempt, receipt in sent:
+            won = Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(
+                state=AttemptState.SENT, sent_at=now, sent=receipt.sent, answer=receipt.answer[:120],
+                reference=receipt.reference[:80],
+            )  # fmt: skip
+            if not won:  # slower than the lease: another sender was at it too
+                attempt.twice = True
+                Attempt.objects.filter(pk=attempt.pk).update(twice=True)
+        receipts.settle_all([attempt.id for attempt, _ in sent], now)
+        for practice in sorted({attempt.alert.practice_id for attempt, _ in sent}):
+            mine = [attempt for attempt, _ in sent if attempt.alert.practice_id == practice]
+            audit.record_all(practice, [_leaf(attempt) for attempt in mine], now)
+    return len(sent)
+
+
+def _leaf(attempt: Attempt) -> audit.Entry:
+    detail = {"attempt": attempt.id, "step": attempt.step, "channel": attempt.channel,
+              "to": attempt.user.login if attempt.user else "fallback"}  # fmt: skip
+    twice = {"twice": True} if attempt.twice else {}
+    return audit.Entry(ACTOR, "notification:sent", attempt.alert.message_id, detail=detail | twice)
+
+
+def _put_off(attempt: Attempt, problem: ChannelError, now: datetime) -> None:
+    """Nothing was tried: the lease is given back, and the try does not count."""
+    Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(
+        retry_at=now + timedelta(seconds=problem.after_s), tries=attempt.tries, answer=problem.answer[:120]
+    )
 
 
 def _failed(attempt: Attempt, problem: ChannelError, now: datetime) -> None:
     """Try again soon; when it never can work, or often did not, the next step of the alert comes at once."""
+    if problem.not_yet:
+        _put_off(attempt, problem, now)
+        return
     tries = attempt.tries + 1
     final = problem.permanent or tries >= MAX_TRIES
     pause = min(timedelta(seconds=max(0.0, problem.after_s)), LONGEST_PAUSE)

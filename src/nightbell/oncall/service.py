@@ -47,7 +47,11 @@ def ladder(message_id: str) -> tuple[Rung, ...]:
         name = attempt.user.name if attempt.user else FALLBACK
         answer = f"{attempt.answer}; perhaps twice" if attempt.twice else attempt.answer
         at = attempt.sent_at or attempt.recorded_at
-        rungs.append(Rung(name, attempt.channel, state, at, answer, attempt.receipt))
+        covers = attempt.user is not None and attempt.user.home_id is not None
+        channel = (
+            "" if covers else attempt.channel
+        )  # which telephones they have is their own practice's matter
+        rungs.append(Rung(name, channel, state, at, answer, attempt.receipt))
     if alert.state == AlertState.OPEN:
         rungs.append(_next_rung(alert))
     return tuple(rungs)
@@ -61,7 +65,7 @@ def rings(message_id: str, now: datetime) -> bool:
 def _next_rung(alert: Alert) -> Rung:
     try:
         names = whom.next_names(alert)
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, TypeError, ArithmeticError):
         names = ()  # a schedule that cannot be read: the last resort will be told
     return Rung(", ".join(names) or FALLBACK, "", "next", alert.next_at, "")
 
@@ -82,6 +86,14 @@ def take_by_pin(message_id: str, user: User, now: datetime, how: str) -> mailbox
 def release(actor: Actor, message_id: str) -> None:
     """Give a message back so that anybody can take it; an urgent one rings from the first step. Raises NotNow."""
     mailbox.reopen(actor, message_id)
+
+
+def practice_of(token: str) -> str:
+    """Whose alert a notification's link is of, '' for none: for somebody who works in more than one practice."""
+    found = (
+        Alert.objects.filter(token=token).values_list("practice_id", flat=True) if len(token) == 22 else ()
+    )
+    return next(iter(found), "")
 
 
 def alert_for_token(actor: Actor, token: str) -> str:

@@ -11,7 +11,8 @@ from django.db.models import Q
 
 from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
-from nightbell.oncall import gaps, line_test, lost_ways
+from nightbell.oncall import gaps, last_resorts, line_test, lost_ways
+from nightbell.oncall.last_resorts import Untold
 from nightbell.oncall.measures import WAKING, wakings
 from nightbell.oncall.models import Attempt, AttemptState, Schedule, Swap, SwapState
 from nightbell.oncall.roster import main_schedule, on_call_ids, rota_of
@@ -55,9 +56,8 @@ def untold(actor: Actor, schedule: Schedule | None) -> list[str]:
     """Names of those on duty within two weeks who have no proved way to be told (any more)."""
     demand(actor, Act.SCHEDULE)
     duties = rota_of(actor.user.practice, schedule, actor.now).duties(actor.now, actor.now + SOON)
-    users = User.objects.filter(pk__in={duty.user for duty in duties})
-    told = contacts.usable().filter(user__in=users).values("user_id")
-    return list(users.exclude(pk__in=told).order_by("name").values_list("name", flat=True))
+    users = User.objects.filter(~contacts.proved(), pk__in={duty.user for duty in duties})
+    return list(users.order_by("name").values_list("name", flat=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,26 +135,36 @@ def asked_now(actor: Actor) -> list[Swap]:
     return [one for one in found if any(entry.get("user") == actor.user.id for entry in one.asked)]
 
 
+def offered(guests: Sequence[User], now: datetime) -> set[str]:
+    """Of somebody's rows in practices that they cover, the ids of those who are asked to take a shift there."""
+    ids = {user.id for user in guests}
+    practices = {user.practice_id for user in guests}
+    running = Swap.objects.filter(schedule__practice__in=practices, state=SwapState.ASKED, ends_at__gt=now)
+    return {entry["user"] for one in running for entry in one.asked if entry.get("user") in ids}
+
+
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """What is wrong with on call at this moment. nobody: no one is on call and the practice is closed; test: what failed
     in the last evening test that ended, in words, '' when nothing did; tested_at: when that was; untellable: names of
-    those on call who have no proved way to be told."""
+    those on call who have no proved way to be told; last: the last resort, when nothing reaches it."""
 
     nobody: bool
     test: str
     tested_at: datetime | None
     untellable: tuple[str, ...] = ()
+    last: Untold | None = None
 
     @property
     def any(self) -> bool:
-        return self.nobody or bool(self.test) or bool(self.untellable)
+        return self.nobody or bool(self.test) or bool(self.untellable) or self.last is not None
 
 
 def trouble(
     practice: Practice, now: datetime, somebody: bool = False, on_call: Sequence[str] | None = None
 ) -> Trouble:
-    """For the red banner: nobody on call by the main schedule, somebody who cannot be told, or an evening test that failed.
+    """For the red banner: nobody on call by the main schedule, somebody or a last resort who cannot be told, or an evening
+    test that failed.
 
     somebody: whoever asks knows already that somebody is on call; on_call: and who, by user id.
     """
@@ -162,7 +172,9 @@ def trouble(
     words = line_test.trouble(practice.id)
     last = line_test.latest(practice.id) if words else None
     silent = lost_ways.untellable(on_call_ids(practice, now) if on_call is None else on_call, now)
-    return Trouble(nobody, words, last.began_at if last else None, tuple(user.name for user in silent))
+    resort = next(iter(last_resorts.untold(practice.id)), None)
+    names = tuple(user.name for user in silent)
+    return Trouble(nobody, words, last.began_at if last else None, names, resort)
 
 
 def _alone(practice: Practice, now: datetime) -> bool:

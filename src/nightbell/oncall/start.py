@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
 from nightbell.core.ids import new_token
 from nightbell.mailbox.joining import NOBODYS, together
+from nightbell.mailbox.marks import IMPORTED
 from nightbell.mailbox.models import Kind, Message, State, Urgency, Words
-from nightbell.oncall import policies, routes
-from nightbell.oncall.models import Alert, AlertState, Route
+from nightbell.oncall import covering, policies, routes
+from nightbell.oncall.models import Alert, AlertState, Route, Schedule
 from nightbell.oncall.roster import last_resort_of
 
 ACTOR = "system:worker"
 PAGE = 200
+TOGETHER = 16  # alerts that begin, or take a step, in one transaction
 CALM = (Urgency.ROUTINE, Urgency.REVIEW)
+UNTOLD = frozenset({"test", IMPORTED})  # tags of what is never told of while it is not urgent
 CALM_BACK = timedelta(
     days=1
 )  # older messages than that are not begun to be told of: a new route wakes nobody for them
@@ -29,6 +32,28 @@ WORDS_AT_MOST = timedelta(
     minutes=5
 )  # what is not urgent waits so long for its words, which may make it urgent
 Row = TypeVar("Row")
+
+
+class Asked:
+    """What is asked once for alerts that begin together, and forgotten with them."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, routes.Table] = {}
+        self._lasts: dict[str, tuple[str, str]] = {}
+
+    def chosen(self, message: Message) -> routes.Chosen:
+        practice = message.practice_id
+        if practice not in self._tables:
+            self._tables[practice] = routes.table_of(practice)
+        return routes.choose(message, self._tables[practice])
+
+    def last_resort(self, schedule: Schedule | None) -> tuple[str, str]:
+        """A user's id and an address, each may be ''."""
+        named = schedule.id if schedule else ""
+        if named not in self._lasts:
+            last, address = last_resort_of(schedule)
+            self._lasts[named] = (last.id if last else "", address)
+        return self._lasts[named]
 
 
 def each(
@@ -53,19 +78,76 @@ def each(
     return done
 
 
+def several(
+    rows: Sequence[Row],
+    together: Callable[[Sequence[Row], datetime], int],
+    step: Callable[[Row, datetime], int],
+    now: datetime,
+    problems: list[Exception] | None,
+) -> int:
+    """Take one step on all rows in one transaction. Where that fails it changed nothing, and each takes it alone: one that
+    cannot go on must not hold up the others."""
+    if len(rows) > 1:
+        try:
+            return together(rows, now)
+        except OperationalError:
+            raise  # it would be the same for each
+        except Exception:
+            if problems is None:
+                raise
+            # Whose fault it is comes out when each is alone.
+    return each(rows, step, now, len(rows), problems)
+
+
 def start_due(now: datetime, limit: int = 50, problems: list[Exception] | None = None) -> int:
     """Give messages that need an alert one. Urgency is a due row that is picked up here."""
-    waiting = Message.objects.filter(needs_alert=True).select_related("practice").order_by("stored_at")
-    return each(waiting[:200], _start, now, limit, problems)
+    waiting = Message.objects.filter(needs_alert=True).order_by("stored_at", "id")
+    ids, done = list(waiting.values_list("pk", flat=True)[:PAGE]), 0
+    while ids and done < limit:
+        chunk, ids = ids[:TOGETHER], ids[TOGETHER:]
+        found = Message.objects.select_related("practice").in_bulk(chunk[: limit - done])
+        rows = [found[pk] for pk in chunk if pk in found]
+        done += several(rows, _start_all, _start, now, problems)
+    return done
 
 
 def _start(message: Message, now: datetime) -> bool:
+    return bool(_start_all([message], now))
+
+
+def _start_all(messages: Sequence[Message], now: datetime) -> int:
     with transaction.atomic():
-        if not Message.objects.filter(pk=message.pk, needs_alert=True).update(needs_alert=False):
-            return False
-        begin(message, now)
+        due = Message.objects.filter(pk__in=[message.pk for message in messages], needs_alert=True)
+        mine = set(due.select_for_update().order_by("pk").values_list("pk", flat=True))
+        Message.objects.filter(pk__in=mine).update(needs_alert=False)
+        _begin_all([message for message in messages if message.pk in mine], now)
     faults.point("alert.started")
-    return True
+    return len(mine)
+
+
+def _begin_all(messages: Sequence[Message], now: datetime) -> None:
+    """As `begin`, for several."""
+    asked = Asked()
+    again = set(Alert.objects.filter(message__in=messages).values_list("message_id", flat=True))
+    fresh = [
+        Alert(
+            message=one, practice=one.practice, token=new_token(), started_at=now, **_state(one, asked, now)
+        )
+        for one in messages
+        if one.pk not in again
+    ]
+    Alert.objects.bulk_create(fresh)
+    covering.let_see([(alert.message, alert.schedule) for alert in fresh], now)
+    for practice in sorted({alert.practice_id for alert in fresh}):
+        told = [
+            audit.Entry(ACTOR, "alert:start", alert.message_id, detail={"alert": alert.id})
+            for alert in fresh
+            if alert.practice_id == practice
+        ]
+        audit.record_all(practice, told, now)
+    for message in messages:
+        if message.pk in again:
+            begin(message, now)
 
 
 def begin(message: Message, now: datetime, why: str = "", keep_owner: bool = False) -> Alert:
@@ -74,14 +156,7 @@ def begin(message: Message, now: datetime, why: str = "", keep_owner: bool = Fal
     In the caller's transaction, which decided that it rings. The message's practice is loaded. keep_owner: the
     record goes on naming who had it last.
     """
-    chosen = routes.choose(message)
-    schedule = chosen.schedule
-    last, address = last_resort_of(schedule)
-    policy = policies.freeze(chosen.steps, last.id if last else "", address, chosen.quiet)
-    state: dict[str, object] = {
-        "urgency": message.urgency, "schedule": schedule, "policy": policy.to_text(), "handed_by": None,
-        "handed_until": None, "next_at": _first_at(message, chosen, now),
-    }  # fmt: skip
+    state = _state(message, Asked(), now)
     alert, fresh = Alert.objects.get_or_create(
         message=message,
         defaults=state | {"practice": message.practice, "token": new_token(), "started_at": now},
@@ -90,12 +165,23 @@ def begin(message: Message, now: datetime, why: str = "", keep_owner: bool = Fal
         forget = {} if keep_owner else {"owner": None, "owned_at": None}
         again = state | {"state": AlertState.OPEN, "began": F("step")} | forget
         Alert.objects.filter(pk=alert.pk).update(**again)
+    covering.let_see([(message, state["schedule"])], now)
     detail = {"alert": alert.id} | ({"why": why} if why else {})
     audit.record(
         message.practice_id, actor=ACTOR, action="alert:start" if fresh else "alert:restart", now=now,
         message=message.id, detail=detail,
     )  # fmt: skip
     return alert
+
+
+def _state(message: Message, asked: Asked, now: datetime) -> dict[str, Any]:
+    """How an alert begins, or begins anew."""
+    chosen = asked.chosen(message)
+    policy = policies.freeze(chosen.steps, *asked.last_resort(chosen.schedule), chosen.quiet)
+    return {
+        "urgency": message.urgency, "schedule": chosen.schedule, "policy": policy.to_text(), "handed_by": None,
+        "handed_until": None, "next_at": _first_at(message, chosen, now),
+    }  # fmt: skip
 
 
 def _first_at(message: Message, chosen: routes.Chosen, now: datetime) -> datetime:
@@ -126,7 +212,8 @@ def ring_anew(message: Message, now: datetime, why: str) -> bool:
 
 
 def start_calm(now: datetime, limit: int = 50, problems: list[Exception] | None = None) -> int:
-    """Messages that are not urgent are told of where a route with a policy says so, and nowhere else."""
+    """Messages that are not urgent are told of where a route with a policy says so, and nowhere else. One that was told of
+    and given back is told of again. An import wakes nobody."""
     practices = set(
         Route.objects.exclude(policy=None)
         .exclude(urgency=Urgency.URGENT)
@@ -134,14 +221,18 @@ def start_calm(now: datetime, limit: int = 50, problems: list[Exception] | None 
     )
     if not practices:
         return 0
+    asked, alerts = Asked(), Alert.objects.filter(message=OuterRef("pk"))
     waiting = Message.objects.filter(
-        ~Exists(Alert.objects.filter(message=OuterRef("pk"))),
+        ~Exists(alerts.filter(state=AlertState.OPEN)), Q(stored_at__gt=now - CALM_BACK) | Exists(alerts),
         ~Q(words=Words.PENDING) | Q(stored_at__lt=now - WORDS_AT_MOST),
         practice__in=practices, state=State.NEW, urgency__in=CALM, needs_alert=False, joins=None,
-        stored_at__gt=now - CALM_BACK,
     ).exclude(kind=Kind.STATUS)  # fmt: skip
-    rows = _pages(waiting.select_related("practice"))
-    return each((row for row in rows if "test" not in row.tags), _start_calm, now, limit, problems)
+    rows = (row for row in _pages(waiting.select_related("practice")) if UNTOLD.isdisjoint(row.tags))
+
+    def begun(message: Message, now: datetime) -> int:
+        return asked.chosen(message).by_route and _start_calm(message, now)
+
+    return each(rows, begun, now, limit, problems)
 
 
 def _pages(waiting: QuerySet[Message]) -> Iterator[Message]:
@@ -153,38 +244,35 @@ def _pages(waiting: QuerySet[Message]) -> Iterator[Message]:
 
 
 def _start_calm(message: Message, now: datetime) -> bool:
-    if not routes.choose(message).by_route:
-        return False
     with transaction.atomic():
         still = Message.objects.select_for_update().filter(pk=message.pk, state=State.NEW, needs_alert=False)
-        if not still.exists() or Alert.objects.filter(message=message).exists():
+        if not still.exists() or Alert.objects.filter(message=message, state=AlertState.OPEN).exists():
             return False
         begin(message, now)
     faults.point("alert.started")
     return True
 
 
-def settle_owned(now: datetime) -> int:
+def settle_owned(now: datetime, problems: list[Exception] | None = None) -> int:
     """End alerts whose message has an owner: the acknowledgement itself was an authenticated act."""
-    settled = 0
     owned = (
         Alert.objects.filter(state=AlertState.OPEN)
         .exclude(message__state=State.NEW)
         .select_related("message")
     )
-    for alert in owned[:100]:
-        with transaction.atomic():
-            # It may have been given back since it was read: then it must go on ringing.
-            won = Alert.objects.filter(
-                ~Q(message__state=State.NEW), pk=alert.pk, state=AlertState.OPEN
-            ).update(
-                state=AlertState.OWNED, owner=alert.message.owner, owned_at=alert.message.owned_at or now
-            )
-            if won:
-                audit.record(
-                    alert.practice_id, actor=ACTOR, action="alert:owned", now=now, message=alert.message_id,
-                    detail={"alert": alert.id, "steps": alert.step},
-                )  # fmt: skip
-        faults.point("alert.settled")
-        settled += won
-    return settled
+    return each(owned[:100], _settle, now, 100, problems)
+
+
+def _settle(alert: Alert, now: datetime) -> int:
+    with transaction.atomic():
+        # It may have been given back since it was read: then it must go on ringing.
+        won = Alert.objects.filter(~Q(message__state=State.NEW), pk=alert.pk, state=AlertState.OPEN).update(
+            state=AlertState.OWNED, owner=alert.message.owner, owned_at=alert.message.owned_at or now
+        )
+        if won:
+            audit.record(
+                alert.practice_id, actor=ACTOR, action="alert:owned", now=now, message=alert.message_id,
+                detail={"alert": alert.id, "steps": alert.step},
+            )  # fmt: skip
+    faults.point("alert.settled")
+    return won

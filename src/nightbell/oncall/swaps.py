@@ -25,6 +25,7 @@ from nightbell.oncall.models import Override, Schedule, Swap, SwapState
 from nightbell.oncall.roster import next_number, rota_of
 from nightbell.oncall.rotation import instant, union, without
 from nightbell.oncall.rules import Duty
+from nightbell.people import contacts
 from nightbell.people.access import Actor, Forbidden, NotFound, demand
 from nightbell.people.models import User
 from nightbell.people.roles import Act, Role, may
@@ -85,13 +86,14 @@ def candidates(schedule: Schedule, user: User, start: datetime, end: datetime) -
     first = local.replace(day=1)
     midnights = [instant(first, 1440 * (n + 1), rota.zone) for n in range(31)]
     month = [d for d in rota.duties(midnights[0] - timedelta(days=1), midnights[-1]) if d.rank <= 0]
-    able = _able(schedule.practice_id).exclude(pk=user.pk).prefetch_related("contacts")
+    able = _able(schedule.practice_id).exclude(pk=user.pk)
+    told = set(able.filter(contacts.proved()).values_list("id", flat=True))
     found = [
         Candidate(
             one,
             one.id in then,
             sum(d.starts_at <= at < d.ends_at for d in month if d.user == one.id for at in midnights),
-            any(c.verified_at and not c.ended_at for c in one.contacts.all()),
+            one.id in told,
         )
         for one in able
     ]

@@ -11,6 +11,8 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Greatest
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
@@ -84,8 +86,8 @@ def answered(call_id: str, now: datetime) -> None:
 
 
 def forget(call_id: str, now: datetime, why: str = "no_phone") -> None:
-    """It was never ordered: whoever sends it tries again."""
-    VoiceCall.objects.filter(pk=call_id, ended_at=None).update(ended_at=now, why=why)
+    """It was never ordered: whoever sends it tries again, as does a call back that has no other call."""
+    VoiceCall.objects.filter(pk=call_id, ended_at=None).update(ended_at=now, why=why, callback=None)
 
 
 def proved(call_id: str, now: datetime) -> None:
@@ -93,6 +95,12 @@ def proved(call_id: str, now: datetime) -> None:
     attempt = VoiceCall.objects.filter(pk=call_id).values_list("attempt_id", flat=True).first()
     if attempt:
         receipts.note(call_id, True, now, attempt=attempt)
+
+
+def speaks(call_id: str, contact: Contact | None) -> None:
+    """Who rang in was right with the PIN: this telephone of theirs is engaged. Before, anybody may have shown its number,
+    and must not keep alerts from it."""
+    VoiceCall.objects.filter(pk=call_id, ended_at=None).update(contact=contact)
 
 
 def finish(call_id: str, why: str, now: datetime) -> bool:
@@ -125,15 +133,15 @@ def end_callback(callback_id: str, why: str, now: datetime) -> bool:
 
 
 def again(call_id: str, why: str, now: datetime) -> bool:
-    """It rang nowhere: over, and its attempt is sent again under another id. An attempt that still waits for its sender
-    is left to that."""
+    """It rang nowhere: over, and its attempt is sent again under another id; the try does not count, for nobody was rung.
+    An attempt that still waits for its sender is left to that."""
     with transaction.atomic():
         if not VoiceCall.objects.filter(pk=call_id, ended_at=None).update(ended_at=now, why=why[:20]):
             return False
         sent = Attempt.objects.filter(calls=call_id, state=AttemptState.SENT, receipt="")
         sent.update(
             state=AttemptState.PENDING, retry_at=now + SOON, reference="", sent=None, sent_at=None,
-            answer=WORDS.get(why, why),
+            answer=WORDS.get(why, why), tries=Greatest(F("tries") - 1, 0),
         )  # fmt: skip
     faults.point("voice.again")
     return True
@@ -152,7 +160,7 @@ def is_waiting(attempt_id: str) -> bool:
 
 
 def is_engaged(attempt: Attempt) -> bool:
-    """Whether a call of ours, of anything else, is under way with this attempt's telephone."""
+    """Whether a call of anything else is under way with this attempt's telephone: of ours, or theirs with the right PIN."""
     if attempt.contact_id is None:
         return False
     here = VoiceCall.objects.filter(contact=attempt.contact_id, ended_at=None)

@@ -27,14 +27,26 @@ def due_week(now: datetime, zone: ZoneInfo) -> date | None:
 def plan_due(now: datetime) -> int:
     """Plan the mail of each practice whose Monday it is, to each of its managers, once. Returns how many are new.
 
-    The key names week and person: planned again it changes nothing, whoever does it.
+    The key names week and person: planned again it changes nothing, whoever does it. A practice whose week cannot be told
+    holds up no other: its error is raised when all had their turn.
     """
-    planned = 0
+    planned, problems = 0, list[Exception]()
     for practice in Practice.objects.all():
-        monday = due_week(now, ZoneInfo(practice.zone))
-        if monday is None:
-            continue
-        managers = User.objects.filter(practice=practice, role=Role.MANAGER, is_active=True)
-        for user in managers.order_by("id"):
-            planned += notices.plan(user, NoticeKind.WEEKLY, f"weekly:{monday.isoformat()}:{user.id}", now)
+        try:
+            planned += _plan(practice, now)
+        except Exception as error:
+            problems.append(error)
+    if problems:
+        raise problems[0]
     return planned
+
+
+def _plan(practice: Practice, now: datetime) -> int:
+    monday = due_week(now, ZoneInfo(practice.zone))
+    if monday is None:
+        return 0
+    managers = User.objects.filter(practice=practice, role=Role.MANAGER, is_active=True).order_by("id")
+    return sum(
+        notices.plan(user, NoticeKind.WEEKLY, f"weekly:{monday.isoformat()}:{user.id}", now)
+        for user in managers
+    )

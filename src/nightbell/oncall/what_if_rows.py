@@ -202,14 +202,16 @@ def _facts(
     edges = sorted({edge for duty in duties for edge in (duty.starts_at, duty.ends_at)})
     rows = Group.objects.filter(practice=practice).prefetch_related("members")
     groups = {g.id: tuple(sorted(m.id for m in g.members.all() if m.is_active)) for g in rows}
-    everybody = tuple(pk for pk, _ in choices(practice))
+    guests = set(User.objects.filter(practice=practice).exclude(home=None).values_list("pk", flat=True))
+    everybody = tuple(pk for pk, _ in choices(practice) if pk not in guests)
+    covering = tuple(sorted(guests))
     known: dict[int, Facts] = {}
 
     def facts(at: datetime) -> Facts:
         place = bisect_right(edges, at)
         if place not in known:
             there = dict.fromkeys(duty.user for duty in duties if duty.starts_at <= at < duty.ends_at)
-            known[place] = Facts(tuple(there), groups, everybody)
+            known[place] = Facts(tuple(there), groups, everybody, covering)
         return known[place]
 
     return facts

@@ -54,7 +54,8 @@ def facts(alert: Alert, policy: Policy | None, now: datetime) -> Facts:
     return Facts(
         tuple(on_call_ids(alert.practice, now, alert.schedule)),
         _groups(alert) if Who.GROUP in asked else {},
-        _everybody(alert) if asked & {Who.ALL, Who.USER} else (),
+        _everybody(alert, False) if asked & {Who.ALL, Who.USER} else (),
+        _everybody(alert, True) if Who.USER in asked else (),
     )
 
 
@@ -63,10 +64,11 @@ def _groups(alert: Alert) -> dict[str, tuple[str, ...]]:
     return {g.id: tuple(sorted(m.id for m in g.members.all() if m.is_active)) for g in found}
 
 
-def _everybody(alert: Alert) -> tuple[str, ...]:
-    """Those who take messages."""
+def _everybody(alert: Alert, covering: bool) -> tuple[str, ...]:
+    """Those who take messages: colleagues, or those of another practice who cover."""
     roles = [role.value for role in Role if may(role, Act.TAKE)]
     found = User.objects.filter(practice_id=alert.practice_id, is_active=True, role__in=roles)
+    found = found.exclude(home=None) if covering else found.filter(home=None)
     return tuple(found.order_by("id").values_list("id", flat=True))
 
 

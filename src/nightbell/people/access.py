@@ -18,7 +18,7 @@ from nightbell.core import faults
 from nightbell.core.errors import NightbellError
 from nightbell.core.phi import Warrant
 from nightbell.people.models import User
-from nightbell.people.roles import Act, Part, Role, may, sees
+from nightbell.people.roles import COVERING, Act, Part, Role, may, sees
 
 T = TypeVar("T")
 
@@ -53,7 +53,14 @@ class Actor:
     def name(self) -> str:
         return f"user:{self.user.login}"
 
+    @property
+    def covers(self) -> bool:
+        """Whether this is a clinician of another practice, who sees only what they were told of."""
+        return self.user.home_id is not None
+
     def may(self, act: Act) -> bool:
+        if self.covers and act not in COVERING:
+            return False
         return may(self.user.role, act) and (self.scopes is None or act.value in self.scopes)
 
     def sees(self, part: Part) -> bool:
@@ -66,7 +73,7 @@ def demand(actor: Actor, act: Act, message: str = "") -> None:
         return
     write(actor, act, message=message, outcome="refused")
     raise Forbidden(
-        f"Your log-in ({actor.role.value.replace('_', ' ')}) cannot do this",
+        f"Your log-in ({'covering' if actor.covers else actor.role.value.replace('_', ' ')}) cannot do this",
         "the role does not include it",
         "ask your office manager",
     )

@@ -15,6 +15,7 @@ from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Exists, F, Max, OuterRef, Q, QuerySet
+from django.db.models.functions import Coalesce
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from nightbell.audit import service as audit
@@ -33,6 +34,7 @@ CODES_AN_HOUR, CODES_A_DAY = 5, 20  # to one person, and to one address whoever 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 MOST = 20  # contacts a person
 SEALED = "contact-code"
+TEST = "test "  # before the time of a test, among those of codes
 NUMBERS = (ContactKind.SMS, ContactKind.VOICE)
 _URL = re.compile(r"[a-z][a-z0-9+.-]{1,30}://[^\s]{1,560}\Z")
 
@@ -56,7 +58,7 @@ def ways(user: User, now: datetime, urgent: bool) -> list[Contact]:
     """
     if not user.is_active:
         return []
-    proved = list(usable().filter(user=user).order_by("position", "id"))
+    proved = list(usable().filter(user_id=user.person_id).order_by("position", "id"))
     return proved if urgent else [one for one in proved if not _silent(one, user, now)]
 
 
@@ -65,12 +67,18 @@ def usable() -> QuerySet[Contact]:
     return Contact.objects.filter(verified_at__isnull=False, ended_at=None, user__is_active=True)
 
 
+def proved() -> Exists:
+    """Of users: who has proved a way to be told. A covering clinician has those of their own row."""
+    return Exists(usable().filter(user_id=Coalesce(OuterRef("home_id"), OuterRef("pk"))))
+
+
 def _silent(contact: Contact, user: User, now: datetime) -> bool:
-    """Whether these are its silent hours, by the practice's clock. They may span midnight."""
+    """Whether these are its silent hours, by the clock of its owner's practice. They may span midnight."""
     start, end = contact.quiet_from, contact.quiet_until
     if start is None or end is None or start == end:
         return False
-    local = now.astimezone(ZoneInfo(user.practice.zone))
+    owner = user if contact.user_id == user.id else contact.user
+    local = now.astimezone(ZoneInfo(owner.practice.zone))
     minute = local.hour * 60 + local.minute
     return start <= minute < end if start < end else minute >= start or minute < end
 
@@ -120,6 +128,21 @@ def enrol(user: User, now: datetime, verified: bool = False) -> None:
             user=user, kind=ContactKind.EMAIL, address=user.email,
             defaults={"created_at": now, "verified_at": now if verified else None},
         )  # fmt: skip
+
+
+def first_code(user: User, now: datetime) -> bool:
+    """Have the code leave for the email of whoever has just set up the house, before they have logged in: nobody is told by
+    it until they have typed that in. Returns whether one leaves; without it their page sends one."""
+    contact = Contact.objects.filter(
+        user=user, kind=ContactKind.EMAIL, verified_at=None, ended_at=None
+    ).first()
+    if contact is None:
+        return False
+    try:
+        send_code(Actor(user, "setup", "", now), contact.id)
+    except NightbellError:  # keys that are away hold up no set-up
+        return False
+    return True
 
 
 def _address(kind: str, address: str, own: str) -> str:
@@ -187,26 +210,36 @@ def send_code(actor: Actor, contact_id: str) -> None:
             write(actor, "contact:code", detail={"contact": contact.id})
 
 
-def _counted(contact: Contact, now: datetime) -> list[str]:
-    """When codes went to this contact within a day, with the one of now. Raises BadContact when there were too many.
+def _counted(contact: Contact, now: datetime, test: bool = False) -> list[str]:
+    """When codes and tests went to this contact within a day, with the one of now. Raises BadContact when there were too
+    many of its kind.
 
     Each may ring a stranger, and costs money: taken away and added anew, a contact still has its codes of before.
     """
     User.objects.select_for_update().get(pk=contact.user_id)
     same = Q(user_id=contact.user_id) | Q(address=contact.address)
     rows = list(Contact.objects.select_for_update().filter(same).order_by("pk"))
-    mine = _spent([row for row in rows if row.user_id == contact.user_id], now)
-    there = _spent([row for row in rows if row.address == contact.address], now)
+    mine = _spent([row for row in rows if row.user_id == contact.user_id], now, test)
+    there = _spent([row for row in rows if row.address == contact.address], now, test)
     for found in (mine, there):
         if len(found) >= CODES_A_DAY or sum(abs(now - at) < HOUR for at in found) >= CODES_AN_HOUR:
-            raise BadContact("No code was sent", "too many were sent lately", "try again later")
-    return [iso(at) for at in _spent([row for row in rows if row.pk == contact.pk], now)] + [iso(now)]
+            what = "test" if test else "code"
+            raise BadContact(f"No {what} was sent", "too many were sent lately", "try again later")
+    own = [row for row in rows if row.pk == contact.pk]
+    kept = [iso(at) for at in _spent(own, now, False)] + [TEST + iso(at) for at in _spent(own, now, True)]
+    return [*kept, TEST + iso(now) if test else iso(now)]
 
 
-def _spent(rows: Sequence[Contact], now: datetime) -> list[datetime]:
+def _spent(rows: Sequence[Contact], now: datetime, test: bool) -> list[datetime]:
     """What was sent within a day; what lies further ahead was written by a clock that ran ahead."""
-    times = [parse_iso(text) for row in rows for text in row.code_times]
-    return [at for at in times if abs(now - at) < DAY]
+    texts = [text for row in rows for text in row.code_times if text.startswith(TEST) == test]
+    return [at for at in (parse_iso(text.removeprefix(TEST)) for text in texts) if abs(now - at) < DAY]
+
+
+def is_fresh(contact: Contact, now: datetime) -> bool:
+    """Whether a test was asked for so lately that it is still to leave: nobody waits for one of yesterday."""
+    times = [parse_iso(text.removeprefix(TEST)) for text in contact.code_times if text.startswith(TEST)]
+    return not times or any(abs(now - at) < CODE_LIFE for at in times)
 
 
 def code_of(contact: Contact) -> str:
@@ -251,7 +284,10 @@ def ask_test(actor: Actor, contact_id: str) -> None:
     if contact.verified_at is None:
         raise BadContact("No test was sent", "this contact is not proved", "prove it first")
     with transaction.atomic():
-        Contact.objects.filter(pk=contact.pk, ended_at=None).update(send_at=actor.now)
+        times = _counted(contact, actor.now, test=True) if contact.send_at is None else []
+        free = Contact.objects.filter(pk=contact.pk, ended_at=None, send_at=None)
+        if not times or not free.update(send_at=actor.now, code_times=times):
+            raise BadContact("No test was sent", "one is about to leave", "wait for it")
         write(actor, "contact:test", detail={"contact": contact.id})
 
 

@@ -52,6 +52,8 @@ class User(AbstractBaseUser):
     role = models.CharField(max_length=20, choices=[(r.value, r.value) for r in Role])
     language = models.CharField(max_length=2, default="en")
     is_active = models.BooleanField(default=True)
+    # Of a covering clinician (docs/adr/0010): the person's own row, in their own practice. This one never logs in.
+    home = models.ForeignKey("self", null=True, on_delete=models.PROTECT, related_name="guests")
 
     USERNAME_FIELD = "login"
     EMAIL_FIELD = "email"
@@ -68,9 +70,38 @@ class User(AbstractBaseUser):
         return self.name
 
     @property
+    def person_id(self) -> str:
+        """Whose telephones, email and PIN these are: of a covering clinician those of their own row."""
+        return self.home_id or self.id
+
+    @property
     def initials(self) -> str:
         parts = [part for part in self.name.replace(".", " ").split() if part.lower() not in ("dr", "doctor")]
         return "".join(part[0] for part in (parts[:1] + parts[-1:] if len(parts) > 1 else parts)).upper()
+
+
+class Cover(models.Model):
+    """A clinician of one practice who covers nights of another: asked, accepted by that person, ended by either side.
+
+    `guest` is their row in the practice that asks, made when they accept. Rows are ended, never deleted.
+    """
+
+    id = UlidField()
+    practice = models.ForeignKey(Practice, on_delete=models.PROTECT, related_name="covers")  # that asks
+    user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="covers")  # who is asked
+    guest = models.OneToOneField(User, null=True, on_delete=models.PROTECT, related_name="cover")
+    asked_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    asked_at = models.DateTimeField()
+    accepted_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=80, blank=True, default="")  # as in the log
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["practice", "user"], condition=models.Q(ended_at=None), name="one_cover_at_a_time"
+            )
+        ]
 
 
 class ContactKind(models.TextChoices):
@@ -102,7 +133,7 @@ class Contact(models.Model):
     code_until = models.DateTimeField(null=True)
     code_tries = models.PositiveSmallIntegerField(default=0)
     code_sealed = models.TextField(blank=True, default="")  # the code, until it has left
-    code_times = models.JSONField(default=list)  # when codes were sent, of the last day: ISO 8601
+    code_times = models.JSONField(default=list)  # when codes and tests left, of the last day
     send_at = models.DateTimeField(null=True)  # when the code, or without one a test, is to leave (again)
     quiet_from = models.PositiveSmallIntegerField(
         null=True

@@ -62,7 +62,7 @@ def set_pin(actor: Actor, pin: str) -> None:
 
 
 def has_pin(user: User) -> bool:
-    return Pin.objects.filter(user=user).exists()
+    return Pin.objects.filter(user_id=user.person_id).exists()
 
 
 def check_pin(user: User, pin: str, now: datetime, rang_in: bool = False) -> PinAnswer:
@@ -70,10 +70,11 @@ def check_pin(user: User, pin: str, now: datetime, rang_in: bool = False) -> Pin
 
     The try is counted before it is compared: a kill, or two calls at once, give none for nothing. rang_in: in a call that
     came in. Anybody can show another's number, so those are counted apart: they lock ringing in, and never the answer to
-    a call of ours to a proved number.
+    a call of ours to a proved number. A covering clinician keys their one PIN; the row in the log is the practice's
+    whose call it is.
     """
-    row = Pin.objects.filter(user=user, user__is_active=True).first()
-    if row is None:
+    row = Pin.objects.filter(user_id=user.person_id, user__is_active=True).first()
+    if row is None or not User.objects.filter(pk=user.pk, is_active=True).exists():
         make_password(pin)  # as long as a comparison takes
         return PinAnswer.NONE
     counted = _counted(row, now, rang_in)
@@ -84,7 +85,7 @@ def check_pin(user: User, pin: str, now: datetime, rang_in: bool = False) -> Pin
         with transaction.atomic():
             # A PIN that was changed meanwhile is not this one.
             good = {"in_tries": 0, "in_locked_until": None} if rang_in else {"tries": 0, "locked_until": None}
-            if not Pin.objects.filter(user=user, digest=row.digest).update(**good):
+            if not Pin.objects.filter(user_id=row.user_id, digest=row.digest).update(**good):
                 return PinAnswer.WRONG
             _write(user, "pin:check", now, "ok", PinAnswer.OK, rang_in=rang_in)
         return PinAnswer.OK

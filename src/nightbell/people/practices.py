@@ -15,7 +15,7 @@ from django.db import transaction
 
 from nightbell.audit import service as audit
 from nightbell.core.errors import NightbellError
-from nightbell.people import contacts
+from nightbell.people import contacts, covers
 from nightbell.people.models import ApiToken, Practice, User
 from nightbell.people.roles import Role
 
@@ -109,12 +109,17 @@ def person(login: str) -> User:
     user = User.objects.select_related("practice").filter(login=login.strip().lower()).first()
     if user is None:
         raise BadPerson("Nothing was changed", f"there is no login {login[:40]!r}", "check the spelling")
+    if user.home_id is not None:
+        raise BadPerson(
+            "Nothing was changed", "this is where somebody of another practice covers", "use their own login"
+        )
     return user
 
 
 def lock_out(user: User, actor: str, now: datetime) -> None:
-    """No log-in, no token, no alert from now on; open sessions end with their next request."""
+    """No log-in, no token, no alert from now on; open sessions end with their next request. Covering ends too."""
     with transaction.atomic():
+        covers.end_all(user, actor, now)
         User.objects.filter(pk=user.pk).update(is_active=False)
         ApiToken.objects.filter(user=user, revoked_at=None).update(revoked_at=now)
         audit.record(user.practice_id, actor=actor, action="user:lock", now=now, detail={"user": user.login})

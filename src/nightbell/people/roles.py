@@ -90,6 +90,10 @@ ACTS: dict[Role, frozenset[Act]] = {
     Role.IT_ADMIN: frozenset({Act.SCHEDULE, Act.STATUS, Act.VIEW_LINE, Act.VIEW_TRUNKS, Act.EDIT_TRUNKS}),
 }
 
+# What a clinician of another practice does who covers nights here: a clinician's work, less what shows who else was told
+# and how the line is set. Which messages: only those that they were told of (mailbox.service).
+COVERING: frozenset[Act] = ACTS[Role.CLINICIAN] - {Act.DELIVERY, Act.VIEW_LINE}
+
 _ALL = frozenset(Part)
 PARTS: dict[Role, frozenset[Part]] = {
     Role.FRONT_DESK: _ALL,

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -95,22 +95,28 @@ class Keyring:
 
     def put(self, id: str, kind: str, key: bytes) -> None:
         """Keep `key`; durable on return. The same id again replaces it; another kind is a ValueError."""
-        if kind not in KINDS or not id or len(id) > 200:
+        self.put_all({id: key}, kind)
+
+    def put_all(self, keys: Mapping[str, bytes], kind: str) -> None:
+        """As `put`, for several by id: all of them or none, with one use of the provider."""
+        if kind not in KINDS or any(not id or len(id) > 200 for id in keys):
             raise ValueError("an entry has a short id and one of the known kinds")
         while True:
             period = self._current() or self._begin()
             try:
-                wrapped = _wrap(self.periods.open(period), (id, kind, period), key)
+                opened = self.periods.open(period)
             except KeyUnavailable:
                 if self._current() == period:  # else a compaction moved on and destroyed it in between
                     raise
                 continue
+            wrapped = [(id, kind, _wrap(opened, (id, kind, period), key), period) for id, key in keys.items()]
             # The provider may be far away, so it is asked outside the transaction; a compaction
             # that switched meanwhile makes us ask again.
             with self._entries.writing():
                 if self._current() == period:
-                    if self._entries.run(_UPSERT, (id, kind, wrapped, period)) != 1:
-                        raise ValueError(f"{id} is the id of an entry of another kind")
+                    for entry in wrapped:
+                        if self._entries.run(_UPSERT, entry) != 1:
+                            raise ValueError(f"{entry[0]} is the id of an entry of another kind")
                     return
 
     def get(self, id: str, kind: str) -> bytes:

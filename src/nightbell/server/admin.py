@@ -191,18 +191,15 @@ def _practice(config: Config, options: argparse.Namespace) -> int:
         practice = found(options.name, options.zone, options.number, _actor(), now)
         first_version(practice, now, _actor())
     print(practice.id)
-    print("Next: nightbell user add, then nightbell practice fallback LOGIN", file=sys.stderr)
+    print("Next: nightbell user add, practice fallback LOGIN; they prove their email", file=sys.stderr)
     return 0
 
 
 def _fallback(config: Config, options: argparse.Namespace) -> int:
     _ready(config)
-    from nightbell.oncall.founding import set_fallback
-    from nightbell.people.practices import person
+    from nightbell.server import first_run
 
-    user = person(options.login)
-    set_fallback(user.practice, user, _actor(), utc_now())
-    print(f"{user.name} is told when nobody else is there.")
+    print(first_run.fallback(options.login, _actor(), utc_now(), config.url))
     return 0
 
 
@@ -212,14 +209,18 @@ def _disable(config: Config, options: argparse.Namespace) -> int:
 
     from nightbell.core.clock import iso
     from nightbell.mailbox.service import give_back_all
+    from nightbell.mailbox.shown import hold_all
     from nightbell.oncall.gaps import person_left
+    from nightbell.people import covers
     from nightbell.people.practices import lock_out, person
 
     user, now = person(options.login), utc_now()
     with transaction.atomic():
+        everywhere = [user, *covers.guests(user)]  # what they cover elsewhere is left too
+        hold_all(*everywhere)
         lock_out(user, _actor(), now)
-        freed = give_back_all(user, _actor(), now)
-        left = person_left(user, _actor(), now)
+        freed = sum(give_back_all(one, _actor(), now) for one in everywhere)
+        left = [span for one in everywhere for span in person_left(one, _actor(), now)]
     if left:
         hours = round(sum((end - start).total_seconds() for start, end in left) / 3600)
         print(

@@ -12,7 +12,7 @@ from typing import Any
 
 from nightbell.core import clock
 from nightbell.core.log import Log
-from nightbell.oncall import escalation, heartbeat, posting
+from nightbell.oncall import escalation, heartbeat, last_resorts, posting
 from nightbell.oncall.auditor import Finding, Watch
 from nightbell.oncall.heartbeat import Going
 from nightbell.people import contacts
@@ -21,6 +21,7 @@ from nightbell.server.loop import Loop
 SENDERS = 3
 OWN = ("push", "sms", "voice", "other")  # kinds with a loop of their own; all else is sent by the first ones
 LOOK = 5.0  # seconds between two looks of the auditor
+OTHERS_S = 0.5
 DEAD_S = 150.0  # a loop of alerts that silent does not come back: the process is started anew
 VITAL = ("alerts", "auditor")
 
@@ -48,10 +49,12 @@ class AlertLoops:
         self._wakes = [threading.Event() for _ in range(SENDERS)]
         self._own = {kind: threading.Event() for kind in OWN}
         self._next = 0
+        self._others = -OTHERS_S  # when it was last looked for what comes back, and ends (monotonic)
         self._auditor = Loop("auditor", self.look, threading.Event(), log, idle=LOOK)
         self.loops = [
             Loop("alerts", self.escalate, wake, log, idle=0.5),
             Loop("notices", self.post, threading.Event(), log, idle=1.0),
+            Loop("codes", self.prove, threading.Event(), log, idle=1.0),
             self._auditor,
             *(Loop(f"send-{i}", self.send, one, log, idle=1.0) for i, one in enumerate(self._wakes)),
             *(Loop(f"send-{kind}", self._by(kind), one, log, idle=1.0) for kind, one in self._own.items()),
@@ -64,15 +67,20 @@ class AlertLoops:
         self._watched = loops
 
     def escalate(self) -> bool:
-        """One new alert a round: its notification leaves before the next alert is begun."""
+        """A few new alerts a round: their notifications leave before the next ones are begun. What is due by the minute is
+        looked for when there is nothing new, or at most a moment later."""
         now = clock.utc_now()
         problems: list[Exception] = []
-        done = escalation.start_due(now, 1, problems)
-        done += escalation.pull_back(now)
-        advanced = escalation.advance_due(now, problems)
+        done = escalation.start_due(now, escalation.TOGETHER, problems)
+        advanced = escalation.step_due(now, problems, escalation.TOGETHER)
+        if not done + advanced or clock.monotonic() - self._others > OTHERS_S:
+            done += escalation.pull_back(now)
+            returned = escalation.come_back(now, problems)
+            done += escalation.settle_owned(now, problems)
+            advanced += returned
+            self._others = clock.monotonic()
         if advanced:
             self._wake(advanced)
-        done += escalation.settle_owned(now)
         if problems:
             raise problems[0]  # all had their turn; now the loop may tell of it
         return bool(done + advanced)
@@ -85,7 +93,9 @@ class AlertLoops:
             one.set()
 
     def send(self) -> bool:
-        return escalation.send_due(self.sender, clock.utc_now(), self.log, limit=1, without=OWN) > 0
+        """A few letters at once, over one connection. Other ways are slower, or cost money: of those one at a time."""
+        limit = escalation.SEND_TOGETHER
+        return escalation.send_due(self.sender, clock.utc_now(), self.log, limit=limit, without=OWN) > 0
 
     def _by(self, kind: str) -> Callable[[], bool]:
         def step() -> bool:
@@ -94,16 +104,12 @@ class AlertLoops:
         return step
 
     def post(self) -> bool:
-        """Notices, codes and tests. What keeps one from leaving (keys that are away) does not keep the other."""
-        sent, problem = 0, None
-        for step in (posting.send_notices, posting.send_codes):
-            try:
-                sent += step(self.sender, clock.utc_now(), self.log, limit=1)
-            except Exception as error:
-                problem = error
-        if problem is not None:
-            raise problem
-        return sent > 0
+        """Notices: by telephone one holds this thread until it was heard."""
+        return posting.send_notices(self.sender, clock.utc_now(), self.log, limit=1) > 0
+
+    def prove(self) -> bool:
+        """Codes and tests, so that somebody's test call holds up no notice, and keys that are away neither."""
+        return posting.send_codes(self.sender, clock.utc_now(), self.log, limit=1) > 0
 
     def look(self) -> bool:
         """The auditor, in a thread of its own: what stands still, and loops that do not come back."""
@@ -141,7 +147,7 @@ class AlertLoops:
     def report(self) -> dict[str, Any]:
         """What health.write keeps of it."""
         found = self._found
-        told: dict[str, Any] = {"unreachable": contacts.unreachable()}
+        told: dict[str, Any] = {"unreachable": contacts.unreachable(), "last_resort": last_resorts.report()}
         if self._looked:
             told["auditor"] = {
                 "age_s": round(clock.monotonic() - self._looked, 1),

@@ -21,12 +21,13 @@ from nightbell.oncall.errors import BadSwap
 from nightbell.oncall.models import Attempt, CallBack, Swap, SwapState, VoiceCall
 from nightbell.oncall.turns import ME, PATIENT, Told
 from nightbell.people import contacts, pins
-from nightbell.people.models import User
+from nightbell.people.models import Contact, User
 from nightbell.server.conversation import MOST_S, NO_LEG, RING_S, Conversation, Leg
 from nightbell.sip import g711
 
 PIECE = 56_000  # bytes of µ-law in one order: seven seconds
 SENDER_S = 3.0  # how long the answer of a phone may be quicker than its sender
+UNPROVED_S = 180.0  # how long somebody may be on the staff line before the PIN was right
 PART_S = 30  # seconds of a message that are opened at once
 
 
@@ -320,10 +321,14 @@ class Asking(Somebodys):
 @dataclass
 class Staff(Plain):
     """Somebody on the staff line. user: whose proved number calls, None for a stranger, who is asked for a PIN all the same
-    and never gets in: nobody learns which numbers are known."""
+    and never gets in: nobody learns which numbers are known. contact: that number, theirs to speak by once the PIN was
+    right. Monotonic seconds: since."""
 
     user: User | None
     whom: list[str] = field(default_factory=list)
+    contact: Contact | None = None
+    proved: bool = False
+    since: float = field(default_factory=clock.monotonic)
     tries: int = 0
     swap: Swap | None = None
     told: tuple[str, int] = ("", 0)
@@ -336,7 +341,11 @@ class Staff(Plain):
 
     def _pin(self, talk: Conversation, value: str) -> str | None:
         if self.user is not None:
-            return pins.check_pin(self.user, value, clock.utc_now(), rang_in=True).value
+            answer = pins.check_pin(self.user, value, clock.utc_now(), rang_in=True)
+            if answer == pins.PinAnswer.OK:
+                self.proved = True
+                voice.speaks(talk.call, self.contact)
+            return answer.value
         self.tries += 1
         return "wrong" if self.tries < pins.TRIES else "locked"
 
@@ -360,7 +369,9 @@ class Staff(Plain):
         return "ok"
 
     def is_wanted(self, talk: Conversation) -> bool:
-        """Looks at how the asking stands, too: whoever waits is told."""
+        """Looks at how the asking stands, too: whoever waits is told. Nobody holds the line without a PIN."""
+        if not self.proved and clock.monotonic() - self.since > UNPROVED_S:
+            return False
         if self.swap is None or talk.over.is_set():
             return True
         row = Swap.objects.get(pk=self.swap.pk)

@@ -8,26 +8,27 @@ drives are ended, unless two people speak with each other; open rows that no pho
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
+
+from django.db.models import Q
 
 from nightbell.core import clock
 from nightbell.core.dialling import e164, shown
 from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, Receipt, Rendered
-from nightbell.flow import phrases
 from nightbell.oncall import callback, swaps, voice
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import Attempt, CallBack, Notice, VoiceCall
 from nightbell.oncall.sending import Sender
 from nightbell.oncall.swaps import Asking
 from nightbell.oncall.turns import ME, PATIENT, Facts
-from nightbell.people import contacts
+from nightbell.people import contacts, covers
 from nightbell.people.models import ContactKind, Practice, User
 from nightbell.server import call_effects as effects
+from nightbell.server import shift_words
 from nightbell.server.conversation import LATE_S, MOST_S, RING_S, Conversation, Effects, Leg, Order
 from nightbell.server.loop import each
 from nightbell.server.voice_channel import VoiceChannel, dials, whose
@@ -37,20 +38,46 @@ SWAP_AGAIN = timedelta(seconds=60)
 REMEMBERED = 200
 ENGAGED_S = 20.0  # until a telephone that we are calling already is tried again
 SWAP_CALLS = 2  # times that one colleague is rung for one shift
+LOOK_AGAIN_S = 1.0  # until an attempt looks again whether a phone is there
+AWAY = "the phone process is not there"
 
 
 class Calling:
-    """Of one worker. `heard` is for the threads that read the phones; all else for the loop and for senders."""
+    """Of one worker. `heard` is for the threads that read the phones; all else for the loop and for senders.
 
-    def __init__(self, order: Order, log: Log, wake: threading.Event | None = None) -> None:
-        self._order, self._log, self._wake = order, log, wake or threading.Event()
+    ready: whether a phone is there that would place a call.
+    """
+
+    def __init__(
+        self,
+        order: Order,
+        log: Log,
+        wake: threading.Event | None = None,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._order, self._log, self._wake, self._ready = order, log, wake or threading.Event(), ready
         self._talks: dict[str, Conversation] = {}
         self._here: dict[str, set[str]] = {}  # calls that each phone has
         self._strays: set[str] = set()
         self._sound: dict[str, int] = {}  # packets that each call heard, of the last that have ended
         self._rung: list[dict[str, Any]] = []
         self._lock = threading.Lock()
-        self.began = clock.monotonic()
+        self.began = self.seen = clock.monotonic()  # seen: when a phone was ready last
+
+    def waits(self) -> bool:
+        """No phone is ready, and so lately that one may say hello in a moment: after our start, or after its own.
+
+        Nothing is given up meanwhile. Whoever asks looks again; nobody waits in here.
+        """
+        now = clock.monotonic()
+        if self._ready():
+            self.seen = now
+            return False
+        return now - self.seen < voice.LOST_AFTER.total_seconds()
+
+    def _away(self) -> ChannelError:
+        """No phone takes an order: of no attempt a try in vain, while one may be back in a moment."""
+        return ChannelError(AWAY, after_s=LOOK_AGAIN_S, not_yet=self.waits())
 
     # From the phones: must not wait.
 
@@ -148,6 +175,7 @@ class Calling:
 
     def step(self) -> bool:
         """One look: who rang in, what is due, what nobody drives. Returns whether there was anything."""
+        self.waits()  # notes that a phone is there
         with self._lock:
             over = [one for one in self._talks.values() if one.over.is_set()]
         for talk in over:
@@ -226,13 +254,9 @@ class Calling:
             self._order("hang_up", {"call": row.id})
             voice.finish(row.id, "lost", clock.utc_now())
             return
-        talk = self.begin(
-            replace_purpose(mine),
-            back.user,
-            back.user.language,
-            Facts(),
-            effects.WithPatient(back.user, mine, back),
-        )
+        mine.purpose = Purpose.CALLBACK.value  # their dialogue, whatever call it began in
+        doing = effects.WithPatient(back.user, mine, back)
+        talk = self.begin(mine, back.user, back.user.language, Facts(), doing)
         talk.state = replace(talk.state, place="together", owned=True)
         talk.legs = {ME: Leg(mine.id, up=True), PATIENT: Leg(theirs.id, up=True)}
         with self._lock:
@@ -246,13 +270,15 @@ class Calling:
         if contact is None or contact.ended_at is not None:
             callback.end(row.id, "no_telephone", now)
             return False
+        if self.waits():
+            return False  # it stays due
         made = voice.plan(
             row.user.practice_id, Purpose.CALLBACK, now, user=row.user, contact=contact, callback=row
         )
         doing = effects.WithPatient(row.user, made, row)
         talk = self.begin(made, row.user, row.user.language, Facts(connects=True), doing)
         placed = self.place(talk, contact.address, row.user.practice)
-        if not placed:
+        if not placed and not self.waits():
             callback.end(row.id, "no_phone", now)
         return placed
 
@@ -262,7 +288,7 @@ class Calling:
         now, swap = clock.utc_now(), asking.swap
         ended = list(VoiceCall.objects.filter(swap=swap, user=asking.user).values_list("ended_at", flat=True))
         times = sum(one.get("user") == asking.user.id for one in swap.asked)
-        if len(ended) >= SWAP_CALLS * times:
+        if len(ended) >= SWAP_CALLS * times or self.waits():
             return False
         if any(at is None or abs(now - at) < SWAP_AGAIN for at in ended):
             return False
@@ -272,32 +298,24 @@ class Calling:
         made = voice.plan(
             asking.user.practice_id, Purpose.SWAP, now, user=asking.user, contact=contact, swap=asking.swap
         )
-        facts = self._shift(asking, asking.user)
+        facts = shift_words.offered(asking, asking.user.language, now)
         doing = effects.Asking(asking.user, asking.swap, asking.number)
         talk = self.begin(made, asking.user, asking.user.language, facts, doing)
         return self.place(talk, contact.address, asking.swap.schedule.practice)
-
-    def _shift(self, asking: Asking, user: User) -> Facts:
-        zone, language = ZoneInfo(asking.swap.schedule.practice.zone), user.language
-        now, start, end = (
-            at.astimezone(zone) for at in (clock.utc_now(), asking.swap.starts_at, asking.swap.ends_at)
-        )
-        running = start <= now
-        words: list[str] = ["shift-starts-now"] if running else ["shift-starts", *_when(start, now, language)]
-        words += ["~150", "shift-ends", *_when(end, now, language)]
-        return Facts(("alert-hello", "practice-name"), shift=tuple(words), running=running)
 
     def _take(self, event: Mapping[str, Any]) -> bool:
         """Somebody rings the staff line. Who it is, the number says that they proved, and then the PIN."""
         now, practice = clock.utc_now(), str(event["practice"])
         caller, found = e164(str(event["caller"])), []
         if caller:
-            found = list(
-                contacts.usable().filter(
-                    kind=ContactKind.VOICE, address=caller, user__practice_id=practice
-                ).select_related("user__practice")[:2]
-            )  # fmt: skip
+            here = Q(user__practice_id=practice) | Q(
+                user__guests__practice_id=practice, user__guests__is_active=True
+            )
+            proved = contacts.usable().filter(here, kind=ContactKind.VOICE, address=caller)
+            found = list(proved.select_related("user__practice").distinct()[:2])
         user = found[0].user if len(found) == 1 else None
+        if user is not None and user.practice_id != practice:
+            user = covers.guest_of(user, practice)
         if not Practice.objects.filter(pk=practice).exists():
             self._order("hang_up", {"call": event["call"]})
             return True
@@ -305,10 +323,9 @@ class Calling:
             self._colleagues(user),
             user.language if user else Practice.objects.get(pk=practice).language,
         )
-        row = voice.plan(
-            practice, Purpose.STAFF, now, user=user, contact=found[0] if user else None, id=str(event["call"])
-        )
-        talk = self.begin(row, user, language, Facts(choices=len(whom)), effects.Staff(user, whom))
+        row = voice.plan(practice, Purpose.STAFF, now, user=user, id=str(event["call"]))
+        doing = effects.Staff(user, whom, found[0] if user else None)
+        talk = self.begin(row, user, language, Facts(choices=len(whom)), doing)
         talk.events.put(dict(event))
         talk.start()
         return True
@@ -334,6 +351,8 @@ class Calling:
         now, user = clock.utc_now(), attempt.user
         if user is None:
             raise ChannelError("a telephone belongs to a person", permanent=True)
+        if self.waits():
+            raise self._away()
         if voice.is_engaged(attempt):
             raise ChannelError("a call of ours to this telephone is under way", after_s=ENGAGED_S)
         row = voice.plan(
@@ -347,21 +366,23 @@ class Calling:
         facts = voice.facts_of(attempt, rendered.voice, dials())
         talk = self.begin(row, user, user.language, facts, effects.Waking(user, row, attempt))
         if not self.place(talk, address, attempt.alert.practice):
-            raise ChannelError("the phone process is not there")
+            raise self._away()
         return receipt
 
     def notice(self, rendered: Rendered, address: str, reference: str) -> Receipt:
         """Tell somebody something, and wait until they have heard it. reference: a Notice's id, or of a code or test."""
         now = clock.utc_now()
-        planned = Notice.objects.filter(pk=reference).first()
+        planned = Notice.objects.select_related("user__practice").filter(pk=reference).first()
         contact = whose(planned, address)
         if contact is None:
             raise ChannelError("this number is nobody's", permanent=True)
-        user, doing = contact.user, effects.Telling()
+        if self.waits():
+            raise self._away()
+        user, doing = planned.user if planned else contact.user, effects.Telling()
         row = voice.plan(user.practice_id, Purpose.NOTICE, now, user=user, contact=contact)
         talk = self.begin(row, user, user.language, Facts(rendered.voice), doing)
         if not self.place(talk, address, user.practice, max_s=120):
-            raise ChannelError("the phone process is not there")
+            raise self._away()
         deadline = clock.monotonic() + NOTICE_S
         while not (doing.heard or talk.over.wait(0.1)) and clock.monotonic() < deadline:
             pass
@@ -374,14 +395,3 @@ class Calling:
             "heard",
             row.id,
         )
-
-
-def replace_purpose(row: VoiceCall) -> VoiceCall:
-    """For the dialogue of two who were brought together, whatever call it began in."""
-    row.purpose = Purpose.CALLBACK.value
-    return row
-
-
-def _when(at: Any, now: Any, language: str) -> list[str]:
-    language = language if language in ("en", "es") else "en"
-    return phrases.day_and_time(at, now, language) or phrases.clock(at, language)

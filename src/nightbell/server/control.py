@@ -100,11 +100,12 @@ def _is_count(value: object) -> bool:
 @dataclass
 class Phone:
     """One connected phone process and the last that it said of itself (no PHI). wrong: fields that cannot be true; name: of
-    this connection; calls: to and from staff, that it has."""
+    this connection; calls: to and from staff, that it has; greeted: it has said hello, and which calls it has."""
 
     connection: socket.socket
     name: str = ""
     calls: set[str] = field(default_factory=set)
+    greeted: bool = False
     health: dict[str, Any] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     seen: float = 0.0
@@ -211,13 +212,13 @@ class ControlServer:
         if isinstance(name, str) and name in EVENTS:
             self._call_event(phone, event)
             return
+        if name in ("hello", "health"):
+            self._take_health(phone, {k: v for k, v in event.items() if k != "event"})
         if name == "hello":
             legs = legs_of(event)
             with self._lock:
-                phone.calls = set(legs)
+                phone.calls, phone.greeted = set(legs), True
             self._tell_of_call(phone, {"event": "hello", "legs": legs})
-        if name in ("hello", "health"):
-            self._take_health(phone, {k: v for k, v in event.items() if k != "event"})
         if name == "call_started":
             self._ringing.set()
         if name in ("capture_ready", "call_ended"):
@@ -259,8 +260,16 @@ class ControlServer:
         return next((phone for phone in self._phones if call in phone.calls), None)
 
     def _phone_for(self, beside: str) -> Phone | None:
-        able = [phone for phone in self._phones if not phone.health.get("draining")]
-        return self._phone_of(beside) or min(able, key=lambda phone: len(phone.calls), default=None)
+        return self._phone_of(beside) or min(self._able(), key=lambda phone: len(phone.calls), default=None)
+
+    def _able(self) -> list[Phone]:
+        """Under the lock. What is ordered before a phone's hello would be forgotten with it: it names the calls of before."""
+        return [one for one in self._phones if one.greeted and not one.health.get("draining")]
+
+    def takes_calls(self) -> bool:
+        """Whether a phone is there that would place a call."""
+        with self._lock:
+            return bool(self._able())
 
     def _take_question(self, phone: Phone, event: Mapping[str, object]) -> None:
         asked = question(phone, event, clock.monotonic())

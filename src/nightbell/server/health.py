@@ -17,6 +17,10 @@ STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
 DISK_FREE, DISK_SHARE = 10**9, 0.05
 AUDITOR_SILENT_S = 30
+_INSTEAD = {
+    "nobody": "an alert that nobody takes reaches nobody (How I am told: prove the email)",
+    "managers": "other managers are told in its place",
+}
 WAITED_S = 120  # a capture is taken in within seconds; after that long something keeps it
 
 
@@ -78,7 +82,16 @@ def _alerted(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if isinstance(codes, list):
         alone = f"{', '.join(codes)}: nobody there has proved a way to be told; nobody can be woken"
         checks["reachable"] = _check(not codes, alone if codes else "each practice has somebody")
-    return checks
+    return checks | _last_resorts(report)
+
+
+def _last_resorts(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Red while a practice has a last resort that nobody named, or that has not proved any way to be told."""
+    told = report.get("last_resort")
+    if not isinstance(told, dict):
+        return {}
+    says = [f"{code}: has proved no way to be told; {_INSTEAD.get(who, who)}" for code, who in told.items()]
+    return {"last_resort": _check(not says, "; ".join(says) or "can be told in each practice")}
 
 
 def _seen_from_here(config: Config, now: datetime) -> dict[str, dict[str, Any]]:

@@ -26,6 +26,7 @@ from nightbell.sealing import spool
 from nightbell.server.call_effects import Plain
 from nightbell.server.calling import Calling
 from nightbell.server.conversation import Conversation
+from nightbell.server.loop import each
 from nightbell.server.voice_channel import dials
 
 LINE_MOST_S = 200
@@ -94,10 +95,15 @@ class LineTests:
 
     def step(self) -> bool:
         now = clock.utc_now()
-        begun = [self._begin(one, now) for one in line_test.due(now)] if self._calls and self._able() else []
-        moved = [self._go_on(row, now) for row in line_test.running(line_test.EVENING)]
-        moved += [self._drill(row, now) for row in line_test.running(line_test.DRILL)]
-        return bool(begun) or any(moved)
+        tests = self._calls and self._able() and not self._calling.waits()
+        problems: list[Exception] = []
+        done = each(lambda: line_test.due(now), lambda one: self._begin(one, now), problems) if tests else 0
+        evening, drills = line_test.EVENING, line_test.DRILL
+        done += each(lambda: line_test.running(evening), lambda row: self._go_on(row, now), problems)
+        done += each(lambda: line_test.running(drills), lambda row: self._drill(row, now), problems)
+        if problems:
+            raise problems[0]  # all had their turn; now the loop may tell of it
+        return bool(done)
 
     def _begin(self, practice: Practice, now: datetime) -> bool:
         call = new_ulid()
@@ -123,7 +129,9 @@ class LineTests:
         return ended
 
     def _ask(self, row: LineTest, now: datetime) -> None:
-        """Ring whoever is on call, once."""
+        """Ring whoever is on call, once; while a phone may be back in a moment, later."""
+        if self._calling.waits():
+            return
         ids = on_call_ids(row.practice, now)
         user = line_test.person_on_call(row.practice, ids)
         if user is None:

@@ -71,5 +71,5 @@ def whose(planned: Notice | None, address: str) -> Contact | None:
     mine = Contact.objects.filter(kind=ContactKind.VOICE, address=address, ended_at=None)
     mine = mine.select_related("user__practice")
     if planned is not None:
-        return mine.filter(user=planned.user_id).exclude(verified_at=None).first()
+        return mine.filter(user_id=planned.user.person_id).exclude(verified_at=None).first()
     return mine.exclude(send_at=None).order_by("-send_at").first()

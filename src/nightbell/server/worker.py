@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError
 
 from nightbell.audit import signing
-from nightbell.audit.errors import AuditClosed
 from nightbell.compliance import disposal
 from nightbell.core import clock, durable
 from nightbell.core.config import Config
@@ -29,6 +29,7 @@ from nightbell.server.alert_loops import AlertLoops
 from nightbell.server.answers import Answers
 from nightbell.server.calling import Calling
 from nightbell.server.control import ControlServer
+from nightbell.server.intake_order import Intake
 from nightbell.server.line_tests import LineTests
 from nightbell.server.loop import Loop
 from nightbell.server.rota_watch import RotaWatch
@@ -37,8 +38,7 @@ from nightbell.server.trunk_watch import TrunkWatch
 from nightbell.store import vault
 
 QUICK = 5.0  # seconds that the alert of an urgent call waits for a decoder
-SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
-ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
+WORDS_LATER = 0.1  # seconds until words look again whether alerts have left
 UPKEEP = 2.0
 LINE = 0.1  # seconds between two looks at whether somebody published a change
 SWITCH = (
@@ -71,19 +71,16 @@ class Worker:
         self.line_trouble = routing.Trouble()  # whose callers hear something else than what is in force
         self.trunks = TrunkWatch(config.home, self.control, ACTOR)
         self.next_checkpoint = self.next_sweep = clock.utc_now()
-        self.set_back: dict[str, float] = {}  # capture: when it may be tried again (monotonic)
-        self.pressed: dict[str, bool] = {}  # capture: whether its caller pressed 1
-        self.seen: dict[str, float] = {}  # capture: when its turn came first (monotonic)
-        self.urgent_at = -ALERT_FIRST  # when the last urgent one was taken in (monotonic)
+        self.intake = Intake(config.spool, self._taken, self.unpacker, wiring.unpacker(QUICK))
         self.after = Afterwards(config, log)
-        self.calling = Calling(self.control.order_call, log, self.wakes["calls"])
+        self.calling = Calling(self.control.order_call, log, self.wakes["calls"], self.control.takes_calls)
         self.control.on_call_event = self.calling.heard
         self.sender = self.calling.sender(self.sender, self.mode == home.DEMO)
         # A demo's numbers are invented: whoever has them must not be called in the evening.
         self.line_tests = LineTests(self.calling, config.spool, calls=self.mode != home.DEMO)
         self.alerts = AlertLoops(self.sender, self.wakes["alerts"], log, wiring.heartbeat(config))
         self.loops = [
-            Loop("intake", self.take_in, self.wakes["intake"], log),
+            Loop("intake", self.intake.step, self.wakes["intake"], log),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),
             Loop("warm", self.warm, self.wakes["ringing"], log, idle=3600, at_once=False),
             Loop("status", self.answers.step, self.wakes["status"], log, idle=3600),
@@ -100,62 +97,19 @@ class Worker:
         ]
         self.alerts.watch_over(self.loops)
 
-    def take_in(self) -> bool:
-        """One capture a round, so that an urgent one that comes in meanwhile waits for one other at most."""
-        for path in self._in_order(spool.waiting(self.config.spool)):
-            if self._should_wait(path):
-                return False
-            try:
-                taken = intake.take_in(path, clock.utc_now(), self.unpacker, wiring.unpacker(QUICK))
-            except Exception as error:
-                # It steps back behind the others: one bad capture must not keep them from becoming messages.
-                everybodys = isinstance(error, (OperationalError, AuditClosed, vault.KeysAway))
-                self.set_back[path.stem] = clock.monotonic() + (1.0 if everybodys else SET_BACK)
-                raise
-            if taken is not None:
-                self._taken(taken)
-                return True
-        return False
-
-    def _in_order(self, waiting: list[Path]) -> list[Path]:
-        """What may be tried now: callers who pressed 1 first, then the oldest."""
-        names, now = {path.stem for path in waiting}, clock.monotonic()
-        self.set_back = {
-            name: until for name, until in self.set_back.items() if name in names and until > now
-        }
-        self.pressed = {name: urgent for name, urgent in self.pressed.items() if name in names}
-        self.seen = {name: since for name, since in self.seen.items() if name in names}
-        ready = [path for path in waiting if path.stem not in self.set_back]
-        if len(ready) < 2 and now - self.urgent_at > ALERT_FIRST:
-            return ready  # nothing to choose from
-        for path in ready:
-            if path.stem not in self.pressed:
-                urgent = intake.begins_urgent(path)
-                if urgent is not None:
-                    self.pressed[path.stem] = urgent
-        return sorted(ready, key=lambda path: not self.pressed.get(path.stem, False))
-
-    def _should_wait(self, path: Path) -> bool:
-        """Whether a capture leaves the machine to an alert that has just begun. Never for long."""
-        now = clock.monotonic()
-        first_seen = self.seen.setdefault(path.stem, now)
-        return (
-            not self.pressed.get(path.stem, False)
-            and now - self.urgent_at < ALERT_FIRST
-            and now - first_seen < AT_MOST
-        )
-
     def _taken(self, taken: intake.Taken) -> None:
         self.log("intake", capture=taken.capture, outcome=taken.result)
-        self.seen.pop(taken.capture, None)
         if taken.urgent:
-            self.urgent_at = clock.monotonic()
             self.wakes["alerts"].set()
         self.wakes["speech"].set()
         if taken.result in ("stored", "tidied"):
             self.control.taken(taken.capture, taken.rings)
 
     def transcribe(self) -> bool:
+        """Alerts go first: words take a core, and the database."""
+        if self.intake.is_alerting():
+            time.sleep(WORDS_LATER)
+            return True
         worked = undecoded.run_one(self.unpacker, clock.utc_now, self.log)
         worked = transcribe.run_one(self.recogniser, clock.utc_now, self.log) or worked
         if worked:
@@ -173,7 +127,7 @@ class Worker:
         for name, step in (
             ("snapshot", self._snapshot),
             ("alerts", lambda: escalation.find_forgotten(now)),
-            ("calm", lambda: escalation.start_calm(now)),
+            ("calm", lambda: self._calm(now)),
             ("promises", lambda: late.find_broken(now)),
             ("weekly", lambda: self.after.keep_up(now)),
             ("grants", lambda: playing.close_expired(now)),
@@ -193,6 +147,12 @@ class Worker:
         health.write(self.config, report, now)
         metrics.update(health.read(self.config, now), report, len(spool.waiting(self.config.spool)))
         return False
+
+    def _calm(self, now: datetime) -> None:
+        problems: list[Exception] = []
+        escalation.start_calm(now, problems=problems)
+        if problems:
+            raise problems[0]  # all had their turn
 
     def _snapshot(self) -> None:
         """Give the phones what they answer with. While the keys are away nothing is given, not even the same again:

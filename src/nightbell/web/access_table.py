@@ -67,6 +67,8 @@ def _plain(route: str) -> str:
         ("policy_id", "row"),
         ("route_id", "row"),
         ("group_id", "row"),
+        ("cover_id", "row"),
+        ("change_id", "row"),
     ):
         route = route.replace(f"<str:{name}>", f"{{{short}}}")
     for kind, name in (
@@ -124,6 +126,8 @@ def as_markdown() -> str:
             "  the phone network, which is the whole installation's; [secret] is the long secret address of a calendar.",
             "- *–*: refused (403), with a row in the log. *open*: no log-in, and nothing of a patient behind it.",
             "- Every page but the open ones asks for a second factor. `/` leads roles without messages to their own first page.",
+            "- Clinicians of another practice who cover have the clinician's column there, less `line:view` and `notification:view`;",
+            "  of messages only those that they were told of, others are 404 (docs/adr/0010; tests/db/oncall/test_covering.py).",
             '- Messages of numbers that nobody configured ("unrouted") exist for the manager of the first practice alone.',
             "",
             "## Pages",

@@ -17,10 +17,11 @@ from nightbell.mailbox.opening import person
 from nightbell.mailbox.values import Person
 from nightbell.oncall import service as oncall
 from nightbell.oncall import standing
+from nightbell.people import covers
 from nightbell.people.access import Actor
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Act
-from nightbell.web.doors import actor_of
+from nightbell.web.doors import actor_of, guest_here
 from nightbell.web.format import clock_time
 from nightbell.web.present import ROLE_NAMES
 
@@ -59,6 +60,23 @@ class Shell:
         return actor_of(self._request)
 
     @cached_property
+    def covers(self) -> dict[str, Any]:
+        """Covering in other practices: where this browser is now (None at home), and how many wait for an answer."""
+        user = self._request.user
+        if not isinstance(user, User):
+            return {"at": None, "asked": 0, "any": False}
+        found = covers.of_person(user)
+        there = guest_here(self._request, user) if found else None
+        guests = [one.guest for one in found if one.guest is not None]
+        shifts = standing.offered(guests, self.actor.now) if guests else set()
+        return {
+            "at": there.practice.name if there else None,
+            "asked": sum(one.accepted_at is None for one in found),
+            "shift": next((one for one in found if one.guest_id in shifts), None),
+            "any": bool(found),
+        }
+
+    @cached_property
     def practice(self) -> Practice:
         return self.actor.user.practice
 
@@ -68,7 +86,7 @@ class Shell:
 
     @property
     def role_name(self) -> str:
-        return ROLE_NAMES[self.actor.role]
+        return "Covering" if self.actor.covers else ROLE_NAMES[self.actor.role]
 
     @cached_property
     def may(self) -> dict[str, bool]:

@@ -74,13 +74,47 @@ def source_of(request: HttpRequest) -> str:
     return str(request.META.get("REMOTE_ADDR", ""))[:45]
 
 
+COVERING = "nb_covering"  # in the session: the row of this person in a practice that they cover
+OWN = "account/"  # what is about oneself, whichever practice one looks at
+
+
+def guest_here(request: HttpRequest, user: User) -> User | None:
+    """In which practice this person covers at the moment, as they chose; None in their own. A covering that has ended,
+    or a log-in that was locked, leads back there."""
+    chosen = request.session.get(COVERING)
+    if not chosen:
+        return None
+    row = User.objects.select_related("practice").filter(pk=chosen, home=user, is_active=True).first()
+    if row is None:
+        request.session.pop(COVERING, None)
+    return row
+
+
+def stand_in(request: HttpRequest, guest: User | None) -> None:
+    """From now on this browser shows the practice that `guest` covers; None: one's own again."""
+    if guest is None:
+        request.session.pop(COVERING, None)
+    else:
+        request.session[COVERING] = guest.id
+    if hasattr(request, "nb_actor"):
+        del request.nb_actor
+
+
+def _is_own(request: HttpRequest) -> bool:
+    match = request.resolver_match
+    return match is None or match.route.startswith(OWN)
+
+
 def actor_of(request: HttpRequest) -> Actor:
-    """The signed-in person as an actor, the same one all through a request."""
+    """The signed-in person as an actor, the same one all through a request: in a practice that they cover, their row
+    there; on pages about themselves always they."""
     actor: Actor | None = getattr(request, "nb_actor", None)
     if actor is None:
         user = request.user
         if not isinstance(user, User):
             raise TypeError("actor_of is for signed-in people; the middleware stops others")
+        if request.session.get(COVERING) and not _is_own(request):
+            user = guest_here(request, user) or user
         session = hashlib.sha256((request.session.session_key or "").encode()).hexdigest()
         actor = Actor(user, source_of(request), session, clock.utc_now())
         request.nb_actor = actor  # type: ignore[attr-defined]

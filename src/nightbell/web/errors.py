@@ -32,6 +32,7 @@ from nightbell.oncall.errors import BadCalendar, BadShift, BadSwap
 from nightbell.oncall.policy_admin import BadPolicy
 from nightbell.people.access import Forbidden, NotFound
 from nightbell.people.contacts import BadContact
+from nightbell.people.covers import BadCover
 from nightbell.people.pins import BadPin
 from nightbell.people.risk_rules import BadRisk
 from nightbell.sealing.blobs import NoSuchBlob
@@ -122,6 +123,7 @@ _TOLD: tuple[tuple[type[NightbellError], int], ...] = (
     (BadCalendar, 422),
     (BadPolicy, 422),
     (BadContact, 422),
+    (BadCover, 422),
     (BadPin, 422),
     (Stale, 409),
     (Damaged, 409),

@@ -14,6 +14,7 @@ from tests.factories import House, make_message
 from nightbell.core import clock
 from nightbell.core.config import load
 from nightbell.core.log import Log
+from nightbell.oncall import posting
 from nightbell.oncall.models import Alert
 from nightbell.people.models import Contact
 from nightbell.server import health
@@ -67,6 +68,17 @@ class Loops:
             self.made.post()
         self.made.look()
         self.made.beat()
+
+
+def test_codes_and_tests_have_a_loop_of_their_own(loops: Loops, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = {loop.name: loop.step for loop in loops.made.loops}
+    asked: list[str] = []
+    for name in ("send_notices", "send_codes"):
+        monkeypatch.setattr(posting, name, lambda *_, limit, name=name: asked.append(name) or 0)
+    steps["notices"]()
+    assert asked == ["send_notices"]
+    steps["codes"]()
+    assert asked == ["send_notices", "send_codes"]
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Message, Number, State
-from nightbell.oncall import auditor, escalation, policies, receipts, routes, start
+from nightbell.oncall import auditor, escalation, policies, receipts, routes, start, whom
 from nightbell.oncall import service as oncall
 from nightbell.oncall.models import (
     Alert,
@@ -27,6 +27,7 @@ from nightbell.oncall.models import (
     Shift,
 )
 from nightbell.people.models import Contact, User
+from nightbell.people.practices import lock_out
 from nightbell.people.roles import Role
 
 GONE = ChannelError("550 no such user", permanent=True)
@@ -172,6 +173,21 @@ def test_what_was_taken_away_meanwhile_is_not_used(house: House) -> None:
     assert Attempt.objects.get().answer == "this way was taken away"
 
 
+def test_who_is_locked_out_meanwhile_is_told_no_more(house: House) -> None:
+    make_message(house.mailbox, urgent=True)
+    night = Phones()
+    escalation.start_due(night.now)
+    escalation.advance_due(night.now)
+    night.pager.problem = ChannelError("451 later")
+    escalation.send_due(night.sender, night.now, Log("test"))
+    lock_out(house.people[Role.CLINICIAN], "os:test", night.now)
+    night.pager.problem = None
+    escalation.send_due(night.sender, night.now + timedelta(minutes=2), Log("test"))
+    assert night.told("email") == []
+    attempt = Attempt.objects.get()
+    assert (attempt.state, attempt.answer) == ("failed", "this person is told no more")
+
+
 def test_what_may_have_left_twice_is_marked(house: House) -> None:
     make_message(house.mailbox, urgent=True)
     night = Phones()
@@ -227,6 +243,19 @@ def test_routine_messages_wake_nobody_unless_a_route_says_so(house: House) -> No
     alert = Alert.objects.get()
     assert (alert.message_id, alert.urgency) == (message.id, "routine")
     assert "new message" in night.pagers["email"].told[0][1]
+
+
+def test_a_ladder_whose_schedule_cannot_be_read_is_shown_all_the_same(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message, night = make_message(house.mailbox, urgent=True), Phones()
+    night.tick()
+
+    def broken(*_: object) -> list[str]:
+        raise TypeError("a hand in the tables")
+
+    monkeypatch.setattr(whom, "next_names", broken)
+    assert oncall.ladder(message.id)[-1].name == oncall.FALLBACK
 
 
 def test_what_is_quiet_waits_for_the_morning_and_what_is_urgent_does_not(house: House) -> None:

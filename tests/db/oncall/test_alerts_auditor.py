@@ -83,6 +83,33 @@ def test_a_loop_that_is_dead_is_found_and_told_once(night: Phones, why: str, kil
     assert night.told("email")
 
 
+def test_one_that_cannot_be_made_due_holds_up_no_other(
+    house: House, night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = Alert.objects.get()
+    make_message(house.second, urgent=True)
+    night.tick()
+    Alert.objects.update(state=AlertState.OWNED)
+    watch, due_again = auditor.Watch(), auditor._due_again
+    monkeypatch.setattr(Message._meta, "ordering", ["id"])
+
+    def broken(finding: auditor.Finding, now: datetime) -> bool:
+        if finding.message == bad.message_id:
+            raise ValueError("bad")
+        return due_again(finding, now)
+
+    night.now += timedelta(seconds=40)
+    watch.look(night.now)
+    monkeypatch.setattr(auditor, "_due_again", broken)
+    with pytest.raises(ValueError, match="bad"):
+        watch.look(night.now)
+    assert Message.objects.get(needs_alert=True).pk != bad.message_id
+    monkeypatch.setattr(auditor, "_due_again", due_again)
+    watch.look(night.now)
+    assert Message.objects.filter(needs_alert=True).count() == 2
+    assert Event.objects.filter(action="alert:stuck").count() == 2
+
+
 def test_it_finds_nothing_where_all_goes_on(night: Phones) -> None:
     watch = auditor.Watch()
     for _ in range(60):

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db.models import F
 from tests.db.oncall.test_alerts import Phones, contact, route
 from tests.factories import House, make_message
 
 from nightbell.audit.models import Event
+from nightbell.core.ids import new_token
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, State
 from nightbell.oncall import auditor, outcomes, owners
 from nightbell.oncall import service as oncall
-from nightbell.oncall.models import Alert, AlertState, Attempt, CallBack, Reach
+from nightbell.oncall.models import Alert, AlertState, Attempt, CallBack, LineTest, Reach
 from nightbell.people.models import Contact, User
 from nightbell.people.roles import Role
 
@@ -121,6 +123,23 @@ def test_it_goes_to_nobody_who_cannot_be_told_or_takes_no_messages(
     with pytest.raises(NotNow):  # nor by somebody who has it not
         oncall.hand_over(house.actor(Role.MANAGER, night.now), message.id, house.people[Role.CLINICIAN].id)
     assert now_of(message).owner == house.people[Role.CLINICIAN]
+
+
+def test_a_step_that_is_taken_in_the_same_moment_hides_nobody_from_being_told(
+    house: House, night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told is once per step and way: under an old step's number it would pass for told already."""
+    message, real = owned(house, night), owners._alert
+
+    def alert(message: Message, now: datetime) -> Alert:
+        found = real(message, now)
+        Alert.objects.filter(pk=found.pk).update(step=F("step") + 1)  # by the loop, after it was read
+        return found
+
+    monkeypatch.setattr(owners, "_alert", alert)
+    hand(house, night, message)
+    step = Alert.objects.get().step
+    assert Attempt.objects.get(alone=True).step == step - 1
 
 
 def test_what_was_given_back_meanwhile_is_not_put_on_the_old_owner(house: House, night: Phones) -> None:
@@ -235,6 +254,29 @@ def test_two_workers_bring_it_back_once(house: House, night: Phones, monkeypatch
     night.tick()
     assert Reach.objects.get().told == 1
     assert night.told("email") == ["clinician@ab12.example"]
+
+
+def test_what_may_not_be_told_of_now_hides_nothing_that_may(
+    house: House, night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owners, "AT_ONCE", 2)
+    urgent, night.now = owned(house, night), datetime(2026, 11, 24, 7, 0, tzinfo=UTC)  # 02:00 in New York
+    user = house.people[Role.CLINICIAN]
+    for number in range(6):
+        drill = number >= 3
+        calm = make_message(house.mailbox, urgent=drill, caller=f"+1503555020{number}")
+        Alert.objects.create(
+            message=calm, practice=house.practice, token=new_token(), state="owned", urgency="routine",
+            started_at=night.now, next_at=night.now,
+        )  # fmt: skip
+        if drill:
+            LineTest.objects.create(id=calm.id, practice=house.practice, kind="drill", began_at=night.now)
+    Message.objects.update(
+        state=State.OWNED, owner=user, owned_at=night.now - 70 * MINUTES, needs_alert=False
+    )
+    Message.objects.filter(pk=urgent.pk).update(owned_at=night.now - 16 * MINUTES)
+    assert [one.id for one in owners._lying(night.now)] == [urgent.id]
+    assert len(owners._lying(night.now + timedelta(hours=8))) == 3, "by day the calm ones are told of"
 
 
 def test_what_is_owned_and_never_tried_comes_back_thrice_and_then_to_all(house: House, night: Phones) -> None:

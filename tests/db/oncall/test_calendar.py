@@ -202,6 +202,23 @@ def test_managers_are_told_of_an_empty_shift_a_week_and_a_day_before_once(house:
     assert not Notice.objects.filter(practice=other.practice).exists()
 
 
+def test_a_schedule_that_cannot_be_read_holds_up_no_others_gaps(
+    house: House, other: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _without_friday(other)
+    soon = gaps._soon
+
+    def broken(schedule: Schedule, now: datetime) -> list[Span]:
+        if schedule.practice_id == house.practice.pk:
+            raise ValueError("bad")
+        return soon(schedule, now)
+
+    monkeypatch.setattr(gaps, "_soon", broken)
+    with pytest.raises(ValueError, match="bad"):
+        gaps.find_gaps(FRIDAY - 7 * DAY)
+    assert _keys() == ["week"]
+
+
 def test_a_gap_that_comes_at_short_notice_is_told_at_once_and_several_in_one_letter(house: House) -> None:
     lock_out(house.people[Role.CLINICIAN], "os:test", NOW)
     assert gaps.find_gaps(NOW) == 1

@@ -98,6 +98,45 @@ def test_an_evening_on_which_all_is_well(
     assert not tests.step(), "once an evening"
 
 
+def test_a_worker_that_has_just_started_fails_no_test_for_want_of_a_phone(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    phone.here = False
+    tests.step()
+    assert not LineTest.objects.exists()
+    phone.here = True
+    call = _called(phone, tests)
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    phone.here = False
+    tests.step()
+    assert not VoiceCall.objects.filter(user=clinician).exists()
+    assert "on_call" not in LineTest.objects.get().checks
+    phone.here = True
+    tests.step()
+    assert phone.rung(CELL)
+
+
+def test_a_practice_whose_test_cannot_begin_costs_no_other_its_own(
+    house: House, other: House, phone: Phone, tests: LineTests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = line_test.begin
+    first = min((house.practice, other.practice), key=lambda one: one.id)
+
+    def broken(practice: Practice, call: str, now: datetime) -> LineTest:
+        if practice == first:
+            raise ValueError("bad")
+        return begin(practice, call, now)
+
+    monkeypatch.setattr(line_test, "begin", broken)
+    Practice.objects.update(
+        line_test_at=house.practice.line_test_at or Practice.objects.get(pk=first.pk).line_test_at
+    )
+    with pytest.raises(ValueError, match="bad"):
+        tests.step()
+    assert LineTest.objects.get().practice != first
+
+
 def test_a_line_that_is_not_answered_turns_red_and_is_told(
     house: House, phone: Phone, tests: LineTests, clinician: User
 ) -> None:

@@ -22,7 +22,7 @@ from nightbell.oncall.models import Alert, Attempt, AttemptState, Notice
 from nightbell.oncall.numbers import Case
 from nightbell.oncall.what_if import Change
 from nightbell.people.access import Forbidden
-from nightbell.people.models import User
+from nightbell.people.models import Practice, User
 from nightbell.people.roles import Role
 
 ZONE = ZoneInfo("America/New_York")
@@ -232,6 +232,13 @@ def test_the_weekly_mail_is_planned_once_for_each_manager(house: House, other: H
     assert weekly.plan_due(monday + timedelta(days=7)) == 1
 
 
+def test_a_practice_without_a_clock_holds_up_no_others_weekly_mail(house: House, other: House) -> None:
+    Practice.objects.filter(pk=house.practice.pk).update(zone="No/Where")
+    with pytest.raises((ValueError, KeyError)):
+        weekly.plan_due(datetime(2026, 11, 2, 14, 0, tzinfo=UTC))
+    assert Notice.objects.get().practice == other.practice
+
+
 def test_a_mail_at_night_wakes_nobody(house: House) -> None:
     ann, message = house.people[Role.CLINICIAN], arrives(house, START)
     for n, channel in enumerate(("email", "other", "push", "sms", "voice")):
@@ -252,3 +259,70 @@ def test_what_was_closed_before_each_try_had_a_row_counts_by_its_close(
     )  # fmt: skip
     [case] = numbers.cases(house.practice, START, START + MINUTE)
     assert (case.reached, case.reached_by) == ((9 * MINUTE, ann.id) if reached else (None, ""))
+
+
+def at(text: str) -> datetime:
+    """On the practice's clock: '02 22:30' is the second of November."""
+    day, hour = text.split()
+    return datetime.fromisoformat(f"2026-11-{day}T{hour}").replace(tzinfo=ZONE).astimezone(UTC)
+
+
+def test_each_shift_has_its_own_wakings_and_waits() -> None:
+    """Two nights of ann, one of bob with ann as backup; a notification between two shifts is of the one that it lies in."""
+    first = measures.Turn("ann", "s", at("02 17:00"), at("03 08:00"))
+    second = measures.Turn("bob", "s", at("03 17:00"), at("04 08:00"))
+    behind = measures.Turn("ann", "s", at("03 17:00"), at("04 08:00"), backup=True)
+    told = [
+        measures.Told("ann", "s", at("02 18:00"), "m0", True, True),  # in the evening: no waking
+        measures.Told("ann", "s", at("02 23:00"), "m1", False, True),
+        measures.Told("ann", "s", at("02 23:04"), "m2", True, True),  # the same waking, urgent by it
+        measures.Told("ann", "s", at("03 02:00"), "m6", False, True),
+        measures.Told("ann", "s", at("03 02:01"), "m3", False, False),  # by mail
+        measures.Told("bob", "s", at("03 23:00"), "m4", False, True),
+        measures.Told("ann", "s", at("03 23:05"), "m4", False, True),
+        measures.Told("ann", "s", at("05 03:00"), "m5", True, True),  # outside of any
+    ]
+    taken = {
+        "m0": ("ann", at("02 18:01")), "m1": ("ann", at("02 23:09")), "m2": ("bob", at("03 02:02")),
+        "m4": ("ann", at("03 23:06")),
+    }  # fmt: skip
+    found = measures.by_shift([first, second, behind], told, taken, ZONE)
+    assert [(one.user, one.turn, one.alerts, one.wakings, one.urgent) for one in found] == [
+        ("bob", second, 1, 1, 0),
+        ("ann", behind, 1, 1, 0),
+        ("ann", first, 5, 2, 1),
+        ("ann", None, 1, 1, 1),
+    ]
+    assert found[2].taken == measures.Spans(2, MINUTE, 9 * MINUTE)
+    assert found[1].taken == measures.Spans(1, MINUTE, MINUTE)
+    assert found[0].taken.count == 0, "who was told and did not take it waited for nothing that is theirs"
+
+
+def test_a_shift_of_another_schedule_takes_only_what_nobody_elses_is() -> None:
+    main = measures.Turn("ann", "main", at("02 17:00"), at("03 08:00"))
+    other = measures.Turn("ann", "nurses", at("02 17:00"), at("03 08:00"))
+    told = [measures.Told("ann", "nurses", at("03 01:00"), "m1", True, True)]
+    found = {one.turn: one.wakings for one in measures.by_shift([main, other], told, {}, ZONE)}
+    assert found == {main: 0, other: 1}
+
+
+def test_the_shifts_of_the_practice_on_the_page(house: House) -> None:
+    clinician, manager = house.people[Role.CLINICIAN], house.people[Role.MANAGER]
+    night = at("03 02:00")
+    for n in range(2):
+        message = arrives(house, night + n * 20 * MINUTE)
+        told(message, clinician, night + n * 20 * MINUTE)
+        service.acknowledge(house.actor(Role.CLINICIAN, night + (n * 20 + 3) * MINUTE), message.id)
+    told(arrives(house, night), manager, night)
+    found = numbers.of(house.practice, at("02 00:00"), at("05 00:00")).shifts
+    busy = [one for one in found if one.alerts]
+    assert [(one.user, one.turn is None, one.wakings, one.urgent, one.taken.p50) for one in busy] == [
+        (clinician.id, False, 2, 2, 3 * MINUTE),
+        (manager.id, True, 1, 1, None),
+    ]
+    assert busy[0].turn is not None and busy[0].turn.starts_at == at("03 00:00")
+    page = signed_in(manager).get("/numbers/?from=2026-11-02&to=2026-11-04").content.decode()
+    assert "Tue 3 Nov, 00:00 to Wed 00:00" in page and "Outside of their shifts" in page
+    assert "took 2 of 2" in page and 'In <span class="nb-num">' in page
+    empty = signed_in(manager).get("/numbers/?from=2025-11-02&to=2025-11-04").content.decode()
+    assert "Nobody was told of anything in a shift of these days." in empty

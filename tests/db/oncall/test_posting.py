@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
@@ -12,6 +13,7 @@ from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, NoticeKind
 from nightbell.oncall import notices, posting
 from nightbell.oncall.models import Notice, NoticeState
+from nightbell.oncall.sending import MAX_TRIES
 from nightbell.people import contacts
 from nightbell.people.models import Contact
 from nightbell.people.roles import Role
@@ -82,6 +84,61 @@ def test_one_that_a_killed_sender_had_is_sent_and_marked(night: Phones) -> None:
     assert post(night, 60) == 0
     assert post(night, 61) == 1
     assert "perhaps twice" in Notice.objects.get().answer
+
+
+def test_a_notice_is_not_sent_for_ever_when_nobody_can_note_that_it_left(
+    night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise ValueError("closed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posting, "_given", closed)
+        for _ in range(MAX_TRIES):
+            with pytest.raises(ValueError):
+                post(night, 121)
+    assert len(night.told("email")) == MAX_TRIES
+    assert post(night, 121) == 0
+    assert len(night.told("email")) == MAX_TRIES
+    notice = Notice.objects.get()
+    assert (notice.state, notice.answer) == (NoticeState.FAILED, posting.GIVEN_UP)
+
+
+def test_codes_and_tests_are_not_sent_for_ever_when_nobody_can_note_that_they_left(
+    house: House, night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: object, **__: object) -> None:
+        raise ValueError("closed")
+
+    def minutes(count: int) -> None:
+        for _ in range(count * 6):
+            night.now += timedelta(seconds=10)
+            with suppress(ValueError):
+                posting.send_codes(night.sender, night.now, LOG)
+
+    actor = house.actor(Role.CLINICIAN, night.now)
+    made = contacts.add(actor, "sms", "+15035550171")
+    contacts.send_code(actor, made.id)
+    monkeypatch.setattr(posting.audit, "record", closed)
+    minutes(20)
+    assert 3 <= len(night.told("sms")) <= MAX_TRIES
+    Contact.objects.filter(pk=made.pk).update(verified_at=night.now, send_at=night.now)
+    night.pagers["sms"].told.clear()
+    minutes(20)
+    assert len(night.told("sms")) == 1
+
+
+def test_tests_wait_for_a_channel_that_is_away_but_not_for_ever(house: House, night: Phones) -> None:
+    mine = Contact.objects.get(user=house.people[Role.CLINICIAN])
+    contacts.ask_test(house.actor(Role.CLINICIAN, night.now), mine.id)
+    night.pagers["email"].problem = ChannelError("away", not_yet=True)
+    assert posting.send_codes(night.sender, night.now, LOG) == 0
+    night.pagers["email"].problem = None
+    for minutes, sent in ((1, 1), (60, 0)):
+        if not sent:
+            Contact.objects.filter(pk=mine.pk).update(send_at=night.now)
+        assert posting.send_codes(night.sender, night.now + timedelta(minutes=minutes), LOG) == sent
+    assert Contact.objects.get(pk=mine.pk).send_at is None
 
 
 def test_a_code_leaves_once_and_proves(house: House, night: Phones) -> None:

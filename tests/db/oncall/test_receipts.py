@@ -160,7 +160,7 @@ def test_a_receipt_that_is_quicker_than_our_own_writing_counts(house: House, ale
     one.refresh_from_db()
     assert one.state == AttemptState.PENDING and one.receipt == "undelivered" and not due(alert, now)
     Attempt.objects.filter(pk=one.pk).update(state=AttemptState.SENT, sent=b"x")
-    assert receipts.settle(one.id, now)
+    receipts.settle_all([one.id], now)
     one.refresh_from_db()
     assert one.state == AttemptState.FAILED and due(alert, now)
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.db.oncall.test_covering import cover
 from tests.db.test_escalation import Night, Pager
 from tests.factories import CALLER, House, make_message, tone
 
@@ -48,7 +49,7 @@ class Phone:
     calling: Calling = field(init=False)
 
     def __post_init__(self) -> None:
-        self.calling = Calling(self.order, Log("test"))
+        self.calling = Calling(self.order, Log("test"), ready=lambda: self.here)
 
     def order(self, command: str, data: Mapping[str, Any], beside: str = "") -> bool:
         if command == "place_call":
@@ -519,11 +520,13 @@ def test_a_phone_that_is_gone_for_a_moment_costs_no_call(house: House, phone: Ph
 
 
 def test_without_a_phone_it_is_tried_again(house: House, phone: Phone, clinician: User) -> None:
+    """One that has been away for longer than a start takes: each try counts, and others are told."""
     phone.here = False
+    phone.calling.seen -= voice.LOST_AFTER.total_seconds()
     make_message(house.mailbox, urgent=True)
     night = _night(phone)
     night.tick()
-    assert Attempt.objects.get().state == "pending"
+    assert (Attempt.objects.get().state, Attempt.objects.get().tries) == ("pending", 1)
     phone.here = True
     night.tick(3)
     assert Attempt.objects.get().state == "sent"
@@ -635,3 +638,29 @@ def test_who_is_not_on_call_has_nothing_to_give_away(house: House, phone: Phone,
     call = _ring_in(phone, house, "6175550123")
     phone.keys(call, PIN + "#1")
     assert phone.said(call)[-2:] == ["sorry", "goodbye"]
+
+
+def test_who_covers_from_another_practice_is_rung_takes_it_and_gives_the_shift_away(
+    house: House, other: House, phone: Phone
+) -> None:
+    """By their own telephone and PIN, which the practice that they cover does not know."""
+    guest = cover(house, other)
+    _with_phone(other, Role.CLINICIAN, CELL)
+    Shift.objects.filter(schedule__practice=house.practice).update(user=guest)
+    message, _, call = _woken(house, phone)
+    phone.leg(call, "answered")
+    phone.keys(call, "1" + PIN + "#1")
+    message.refresh_from_db()
+    assert (message.state, message.owner) == (State.OWNED, guest)
+    taken = Event.objects.get(action="message:acknowledge")
+    assert (taken.log_id, taken.actor) == (house.practice.id, f"user:{guest.login}")
+    phone.leg(call, "ended", "hung_up")
+    _with_phone(house, Role.FRONT_DESK, OTHER_CELL)
+    inside = _ring_in(phone, house, "6175550123")
+    phone.keys(inside, PIN + "#1")
+    assert "swap-choose" in phone.said(inside)
+    at_home = _ring_in(phone, other, "6175550123")
+    phone.keys(at_home, PIN + "#1")
+    assert VoiceCall.objects.get(pk=at_home).user == other.people[Role.CLINICIAN], (
+        "on each line who they are there"
+    )

@@ -89,6 +89,21 @@ def test_a_second_message_waits_for_the_telephone_that_rings_already(
     assert waits.state == "sent"
 
 
+@pytest.mark.parametrize("proved", [False, True])
+def test_who_shows_the_number_of_the_clinician_keeps_no_alert_from_them_without_the_pin(
+    house: House,
+    phone: Phone,  # noqa: F811
+    clinician: User,  # noqa: F811
+    proved: bool,
+) -> None:
+    inside = _ring_in(phone, house, CELL.removeprefix("+1"))
+    phone.keys(inside, PIN[:-1] + "*" if not proved else PIN + "#")
+    make_message(house.mailbox, urgent=True)
+    _night(phone).tick(1)
+    assert len(phone.got("place_call")) == (0 if proved else 1)
+    assert Attempt.objects.get().state == ("pending" if proved else "sent")
+
+
 def test_without_a_free_leg_of_our_own_it_is_sent_again_and_nobody_else_is_woken(
     house: House,
     phone: Phone,  # noqa: F811

@@ -93,6 +93,23 @@ def test_a_code_lies_nowhere_in_the_clear(house: House, person: User) -> None:
     assert all(code not in bytes(leaf).decode() for leaf in Event.objects.values_list("leaf", flat=True))
 
 
+def test_tests_are_counted_beside_codes_and_one_is_under_way_at_a_time(house: House, person: User) -> None:
+    contact = _add(house)
+    Contact.objects.filter(pk=contact.pk).update(verified_at=NOW)
+    for number in range(contacts.CODES_AN_HOUR):
+        actor = house.actor(Role.CLINICIAN, NOW + timedelta(minutes=number))
+        contacts.ask_test(actor, contact.id)
+        with pytest.raises(BadContact, match="about to leave"):
+            contacts.ask_test(actor, contact.id)
+        Contact.objects.filter(pk=contact.pk).update(send_at=None)
+    last = house.actor(Role.CLINICIAN, NOW + timedelta(minutes=10))
+    with pytest.raises(BadContact, match="No test was sent.*too many"):
+        contacts.ask_test(last, contact.id)
+    Contact.objects.filter(pk=contact.pk).update(verified_at=None)
+    contacts.send_code(last, contact.id)
+    assert len(Contact.objects.get(pk=contact.pk).code_times) == contacts.CODES_AN_HOUR + 1
+
+
 def test_only_ones_own(house: House, person: User) -> None:
     contact, other = _add(house), house.actor(Role.MANAGER, NOW)
     asks: list[Callable[[], object]] = [

@@ -17,6 +17,7 @@ from nightbell.line.trunk_rules import Given
 from nightbell.oncall import escalation
 from nightbell.oncall.models import (
     Alert,
+    Change,
     EscalationPolicy,
     Group,
     Override,
@@ -28,6 +29,7 @@ from nightbell.oncall.models import (
 )
 from nightbell.people import tokens
 from nightbell.people.installation import By
+from nightbell.people.models import Cover, User
 from nightbell.people.roles import Role
 from nightbell.web import access_table
 from nightbell.web.api import api as ninja
@@ -43,7 +45,7 @@ POSTED = (
     "heard", "take", "note", "close", "reopen", "override", "shift", "remove", "acknowledge", "notes", "real", "edit",
     "publish", "discard", "number", "open", "closure", "recording", "use", "step", "back",
     "ask", "realm", "withdraw", "call", "phone-note", "allow", "hand-over", "answer", "holiday",
-    "last-resort", "add", "rename", "feed", "group", "move", "evening", "drill",
+    "last-resort", "add", "rename", "feed", "group", "move", "evening", "drill", "end", "undo",
 )  # fmt: skip
 READ = ("/line/heard",)  # by its last word it would be posted
 
@@ -114,6 +116,18 @@ class Things:
             return str(Rotation.objects.create(schedule=self.schedule, rank=2, **turns).id)
         if "/schedules/" in template:
             return str(Schedule.objects.create(practice=practice, name="Nights", main=False).id)
+        if "/cover/" in template:
+            Cover.objects.filter(ended_at=None).update(ended_at=self.now)
+            elsewhere = User.objects.exclude(practice=practice).first()
+            asked = {"asked_by": self.house.people[Role.MANAGER], "asked_at": self.now}
+            return str(Cover.objects.create(practice=practice, user=elsewhere, **asked).id)
+        if "/undo/" in template:
+            boss = self.house.people[Role.MANAGER]
+            return str(
+                Change.objects.create(
+                    schedule=self.schedule, by=boss, at=self.now, number=1, kind="shift", row=doctor.id
+                ).id
+            )
         kinds = {"/policy/": EscalationPolicy, "/route/": Route, "/group/": Group}
         for part, model in kinds.items():
             if part in template:

@@ -53,15 +53,19 @@ def test_the_page_rings_ones_own_telephone_and_tells_how_it_stands(
     row = CallBack.objects.get()
     assert "about to ring" in client.get(f"/m/{mine.id}/call/news").content.decode()
     assert "a call is under way" in client.post(f"/m/{mine.id}/call").content.decode()
+    same = client.get(f"/m/{mine.id}/call/news?was=asked")
+    assert (same.status_code, same.content) == (204, b""), "what is known already is not read out again"
     voice.plan(house.practice.id, Purpose.CALLBACK, utc_now(), callback=row)
-    news = client.get(f"/m/{mine.id}/call/news").content.decode()
-    assert "Press 1" in news
+    news = client.get(f"/m/{mine.id}/call/news?was=asked").content.decode()
+    assert news.count("Press 1") == 2, "in the sheet, and in the dock of a phone"
+    assert '<div id="dock-call" hx-swap-oob="true">' in news
     assert "every 2s" in news
     callback.answered(row.id, utc_now())
     callback.end(row.id, "hung_up", utc_now())
     news = client.get(f"/m/{mine.id}/call/news").content.decode()
     assert "Say below how it ended" in news
     assert "every 2s" not in news
+    assert 'href="#how"' in news and "Call again" in news
     assert CELL not in news + page
 
 
@@ -79,3 +83,12 @@ def test_only_its_owner_may_ask(house: House, mine: Message, browser: Callable[[
     assert browser(Role.FRONT_DESK).post(f"/m/{mine.id}/call").status_code == 409
     assert browser(Role.DISPATCHER).post(f"/m/{mine.id}/call").status_code == 403
     assert not CallBack.objects.exists()
+
+
+def test_whoever_else_opens_it_sees_first_that_it_has_an_owner(
+    house: House, mine: Message, browser: Callable[[Role], Https]
+) -> None:
+    page = browser(Role.FRONT_DESK).get(f"/m/{mine.id}/").content.decode()
+    owner = house.people[Role.CLINICIAN].name
+    assert f">{owner}</b> since" in page and f"{owner} has this since" in page
+    assert "btn btn-primary nb-big" not in page, "to call is no longer the next step"

@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.ports import free_port
+from tests.stack import wait_for
 
+from nightbell.adapters import smtp
 from nightbell.adapters.smtp import SmtpChannel
 from nightbell.core.errors import RefusedStart
 from nightbell.core.notice import Channel, ChannelError, Receipt, Rendered
@@ -246,3 +248,80 @@ def test_it_refuses_a_wrong_setting_without_repeating_it(url: str) -> None:
 def test_it_refuses_a_missing_authority_file(tmp_path: Path) -> None:
     with pytest.raises(RefusedStart, match="NIGHTBELL_SMTP_CA"):
         SmtpChannel("smtp://host", SENDER, str(tmp_path / "none.pem"))
+
+
+class Counting(Inbox):
+    """Counts connections, and can hang up after some letters, or refuse more over the same connection."""
+
+    def __init__(self, most: int = 100, hangs_up: bool = False) -> None:
+        super().__init__()
+        self.most, self.hangs_up, self.sessions = most, hangs_up, list[Any]()
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:
+        if not any(one is session for one in self.sessions):
+            self.sessions.append(session)
+            session.letters = 0
+        if session.letters == self.most and not self.hangs_up:
+            return "421 too many letters"
+        envelope.mail_from = address
+        return "250 OK"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        answer = await super().handle_DATA(server, session, envelope)
+        session.letters += 1
+        return answer
+
+    async def handle_RSET(self, server: Any, session: Any, envelope: Any) -> str:
+        if self.hangs_up and getattr(session, "letters", 0) == self.most:
+            server.transport.close()
+        return "250 OK"
+
+
+@pytest.mark.parametrize(
+    ("inbox", "connections"),
+    [(Counting(), 1), (Counting(most=2), 2), (Counting(most=2, hangs_up=True), 2)],
+    ids=["one for all", "so many letters each", "hung up when idle"],
+)
+def test_letters_of_a_burst_share_a_connection_as_long_as_it_is_good(
+    serve: Serve, tls: tuple[ssl.SSLContext, str], inbox: Counting, connections: int
+) -> None:
+    port = serve(inbox, tls_context=tls[0], require_starttls=True)
+    channel = SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER, tls[1])
+    for _ in range(4):
+        channel.send(WORDS, "alice@example.invalid", REFERENCE)
+    assert len(inbox.letters) == 4
+    assert len(inbox.sessions) == connections
+    assert all(encrypted for *_, encrypted in inbox.letters)
+
+
+def test_a_letter_is_never_told_twice_to_a_server_that_may_have_it(
+    serve: Serve, tls: tuple[ssl.SSLContext, str]
+) -> None:
+    class Leaves(Counting):
+        async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+            if session.letters == 1:
+                self.letters.append(("", [], b"", True))
+                server.transport.close()
+                return "250 taken"
+            return await super().handle_DATA(server, session, envelope)
+
+    inbox = Leaves()
+    port = serve(inbox, tls_context=tls[0], require_starttls=True)
+    channel = SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER, tls[1])
+    channel.send(WORDS, "alice@example.invalid", REFERENCE)
+    assert _failure(channel).unsure
+    assert len(inbox.letters) == 2
+
+
+def test_a_connection_that_nobody_needs_any_more_is_closed(
+    serve: Serve, tls: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "KEPT_S", 0.05)
+    inbox = Counting()
+    port = serve(inbox, tls_context=tls[0], require_starttls=True)
+    channel = SmtpChannel(f"smtp://127.0.0.1:{port}", SENDER, tls[1])
+    channel.send(WORDS, "alice@example.invalid", REFERENCE)
+    [(client, _)] = channel._kept._idle
+    wait_for("the end of it", lambda: client.sock is None and not channel._kept._closing, 10)
+    channel.send(WORDS, "alice@example.invalid", REFERENCE)
+    assert len(inbox.sessions) == 2

@@ -143,6 +143,15 @@ def test_eight_digits_need_no_pound_and_a_star_begins_anew() -> None:
     assert Talk(Purpose.ALERT).answer("1", "135792").wait().done[0] == ("pin", "135792")
 
 
+@pytest.mark.parametrize("key", ["*", "#", "1*"])
+@pytest.mark.parametrize("purpose", [Purpose.STAFF, Purpose.ALERT])
+def test_nobody_holds_a_line_by_beginning_a_pin_again_and_again(purpose: Purpose, key: str) -> None:
+    talk = Talk(purpose).answer("1" if purpose == Purpose.ALERT else "").press(key)
+    assert talk.state.place == "pin", "once is a slip"
+    talk.press(key)
+    assert (talk.state.place, talk.acts()) == ("bye", [])
+
+
 def test_without_the_practices_decision_nothing_is_played() -> None:
     talk = Talk(Purpose.ALERT, Facts(URGENT)).answer("1", "135792#", "2")
     assert "listen" not in talk.acts()

@@ -138,6 +138,29 @@ def test_a_draining_phone_gets_no_new_call(exchange: Exchange) -> None:
         exchange.phones[number].sendall(b'{"event":"health","draining":true}\n')
     exchange.until(lambda: all(one.get("draining") for one in exchange.control.health()))
     assert not exchange.control.order_call("place_call", {"call": CALL})
+    assert not exchange.control.takes_calls()
+
+
+def test_a_phone_that_has_not_said_hello_gets_no_call_yet(tmp_path: Path) -> None:
+    """Its hello names the calls that it has: one that was ordered before would be forgotten with it."""
+    control = ControlServer(tmp_path / "s", threading.Event(), threading.Event(), Log("test", io.StringIO()))
+    hellos: list[dict[str, Any]] = []
+    control.on_call_event = lambda phone, event: hellos.append(event)
+    control.start()
+    with socket.socket(socket.AF_UNIX) as phone:
+        phone.connect(str(tmp_path / "s"))
+        ends = time.monotonic() + 5
+        while not control.health() and time.monotonic() < ends:
+            time.sleep(0.005)
+        assert len(control.health()) == 1
+        assert not control.takes_calls()
+        assert not control.order_call("place_call", {"call": CALL})
+        phone.sendall(b'{"event":"hello","version":1,"draining":false}\n')
+        while not hellos and time.monotonic() < ends:
+            time.sleep(0.005)
+        assert control.takes_calls()
+        assert control.order_call("place_call", {"call": CALL})
+        assert control.order_call("hang_up", {"call": CALL})
 
 
 def test_it_tells_of_a_phone_that_comes_and_goes_and_survives_who_listens(exchange: Exchange) -> None:

@@ -426,6 +426,21 @@ class Migration(migrations.Migration):
             name='number',
             field=models.PositiveIntegerField(default=0),
         ),
+        migrations.CreateModel(
+            name='Change',
+            fields=[
+                ('id', nightbell.store.ids.UlidField(default=nightbell.core.ids.new_ulid, editable=False, primary_key=True, serialize=False)),
+                ('at', models.DateTimeField()),
+                ('number', models.PositiveIntegerField()),
+                ('kind', models.CharField(max_length=8)),
+                ('row', models.CharField(max_length=26)),
+                ('before', models.JSONField(null=True)),
+                ('after', models.JSONField(null=True)),
+                ('undone_at', models.DateTimeField(null=True)),
+                ('by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('schedule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='changes', to='oncall.schedule')),
+            ],
+        ),
         migrations.RunPython(number_overrides, migrations.RunPython.noop),
         migrations.RunPython(name_channels, migrations.RunPython.noop),
     ]

@@ -6,7 +6,6 @@ import hashlib
 import re
 from typing import Any
 
-from django.db.models import Count, Max, Q
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -14,7 +13,7 @@ from django.views.decorators.http import require_GET
 
 from nightbell.core.ids import is_ulid
 from nightbell.mailbox import service as mailbox
-from nightbell.mailbox.models import Mailbox, Message
+from nightbell.mailbox.models import Mailbox
 from nightbell.mailbox.values import CURSOR, Page, Row
 from nightbell.oncall import service as oncall
 from nightbell.people.access import Actor, NotFound
@@ -77,12 +76,12 @@ def _context(actor: Actor, page: Page, view: str, box: Mailbox | None) -> dict[s
 
 
 def _alert(actor: Actor, row: Row, zone: str, first: bool) -> dict[str, Any]:
-    """The first alert stands whole, with its ladder; further ones are shorter."""
+    """The first alert stands whole, with its ladder where the role sees who is told; further ones are shorter."""
     return {
         "row": row_view(row, actor.user.id, zone, actor.now),
         "why": why(row.reasons),
         "parts": _parts(row),
-        "ladder": oncall.ladder(row.id) if first else (),
+        "ladder": oncall.ladder(row.id) if first and actor.may(Act.DELIVERY) else None,
     }
 
 
@@ -99,16 +98,7 @@ def _parts(row: Row) -> list[tuple[str, bool]]:
 
 def pulse_of(actor: Actor) -> str:
     """A mark of the inbox's state: it changes when a message comes, moves or gets its words. Holds nothing of a patient."""
-    found = Message.objects.filter(practice_id=actor.practice).aggregate(
-        all=Count("id"),
-        stored=Max("stored_at"),
-        owned=Max("owned_at"),
-        closed=Max("closed_at"),
-        pending=Count("id", filter=Q(words="pending")),
-        unowned=Count("id", filter=Q(state="new")),
-        urgent=Count("id", filter=Q(urgency="urgent")),
-    )
-    text = "|".join(f"{name}={value}" for name, value in sorted(found.items()))
+    text = "|".join(f"{name}={value}" for name, value in sorted(mailbox.pulse(actor).items()))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

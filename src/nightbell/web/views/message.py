@@ -22,9 +22,11 @@ from nightbell.oncall import outcomes
 from nightbell.oncall import service as oncall
 from nightbell.oncall.outcomes import Try
 from nightbell.oncall.policy_admin import takers
+from nightbell.people import covers
 from nightbell.people.access import Actor, NotFound
+from nightbell.people.models import User
 from nightbell.people.roles import Act, Part
-from nightbell.web.doors import actor_of, allows
+from nightbell.web.doors import actor_of, allows, stand_in
 from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
 from nightbell.web.format import clock_time, dial, phone, stopwatch
@@ -87,7 +89,8 @@ def _toast(message_id: str, did: str) -> dict[str, str] | None:
 def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     row, zone = view.row, actor.user.practice.zone
     sound, vouched = _sound(actor, view), _vouched(view.row)
-    ladder, tries = oncall.ladder(row.id), outcomes.history(row.id)
+    ladder = oncall.ladder(row.id) if actor.may(Act.DELIVERY) else ()
+    tries = outcomes.history(row.id)
     return (
         {
             "now": actor.now,
@@ -319,6 +322,15 @@ def make_real(request: HttpRequest, message_id: str) -> HttpResponse:
 @require_GET
 @allows(Act.VIEW)
 def from_notification(request: HttpRequest, token: str) -> HttpResponse:
-    """`/n/<token>`: the link of a notification. It opens nothing by itself; log-in and role decide."""
-    found = oncall.alert_for_token(actor_of(request), token if _TOKEN.match(token) else "")
+    """`/n/<token>`: the link of a notification. It opens nothing by itself; log-in and role decide.
+
+    Of somebody who covers elsewhere it leads to the practice whose alert it is.
+    """
+    token = token if _TOKEN.match(token) else ""
+    theirs, user = oncall.practice_of(token), request.user
+    if isinstance(user, User) and theirs and theirs != actor_of(request).practice:
+        guest = covers.guest_of(user, theirs)
+        if guest is not None or theirs == user.practice_id:
+            stand_in(request, guest)
+    found = oncall.alert_for_token(actor_of(request), token)
     return HttpResponseRedirect(reverse("message", args=[found]))

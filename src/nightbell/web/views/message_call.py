@@ -65,7 +65,8 @@ def _shown(news: News | None, zone: str, actor: Actor) -> dict[str, Any] | None:
         text = ENDED.get(news.why, "The call has ended.")
         if news.answered_at is not None:
             text = "The call has ended. Say below how it ended."
-    return {"text": text, "under_way": news.state != "ended"}
+    talked = news.state == "ended" and news.answered_at is not None
+    return {"text": text, "under_way": news.state != "ended", "state": news.state, "talked": talked}
 
 
 def _known(message_id: str) -> str:
@@ -89,7 +90,13 @@ def start(request: HttpRequest, message_id: str) -> HttpResponse:
 @require_GET
 @allows(Act.CALL)
 def news(request: HttpRequest, message_id: str) -> HttpResponse:
-    """`/m/<id>/call/news`: a part of the page, asked for again while a call is under way. No PHI."""
+    """`/m/<id>/call/news`: parts of the page, asked for again while a call is under way. No PHI.
+
+    was: the state that the page shows; where it is still so there is nothing to say (204), and nothing is read out anew.
+    """
     actor, known = actor_of(request), _known(message_id)
     shown = _shown(callback.news(actor, known), actor.user.practice.zone, actor)
-    return render(request, "parts/call_back.html", {"call": shown, "message_id": known})
+    if shown is not None and shown["under_way"] and shown["state"] == request.GET.get("was"):
+        return HttpResponse(status=204)
+    parts = {"call": shown, "message_id": known, "masked": _carrier(), "polled": True}
+    return render(request, "parts/call_back.html", parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_GET
 
 from nightbell.oncall import numbers, what_if, what_if_rows
-from nightbell.oncall.measures import NIGHT_FROM, NIGHT_UNTIL
+from nightbell.oncall.measures import NIGHT_FROM, NIGHT_UNTIL, ShiftNumbers
 from nightbell.oncall.numbers import Times
 from nightbell.oncall.what_if import LAST_ADDRESS, Change, Person, Replay
 from nightbell.people.access import Actor, demand
@@ -23,6 +24,7 @@ from nightbell.web.format import wait_words as words
 
 RANGES = (7, 30, 90)
 USUAL = 30
+MOST_SHIFTS = 60  # on the page: a year has more than anybody reads
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _URGENCY = {"urgent": "Urgent", "review": "Review", "routine": "Routine"}
 
@@ -54,6 +56,7 @@ def shown(request: HttpRequest) -> HttpResponse:
             {"name": people.get(one.user, "Somebody who left"), "nights": one.nights, "wakings": one.wakings,
              "worst": one.worst} for one in found.nights
         ],
+        **_shifts(found.shifts, people, actor),
         "night": (NIGHT_FROM, NIGHT_UNTIL),
         "zone": actor.user.practice.zone,
     }  # fmt: skip
@@ -92,6 +95,31 @@ def _times(name: str, found: Times) -> dict[str, Any]:
     return {"name": name, "messages": found.messages, "cells": [
         (words(one.p50), words(one.p90), one.count) for one in (found.heard, found.taken, found.reached)
     ]}  # fmt: skip
+
+
+def _shifts(found: Sequence[ShiftNumbers], people: Mapping[str, str], actor: Actor) -> dict[str, Any]:
+    """Shifts in which somebody was told of anything, newest first; how many there were in which nobody was."""
+    zone = actor.user.practice.zone
+    busy = [one for one in found if one.alerts]
+    rows = []
+    for one in busy[:MOST_SHIFTS]:
+        rows.append({
+            "name": people.get(one.user, "Somebody who left"), "when": _span_words(one, zone),
+            "backup": one.turn is not None and one.turn.backup, "wakings": one.wakings, "urgent": one.urgent,
+            "alerts": one.alerts, "taken": one.taken.count, "p50": words(one.taken.p50), "p90": words(one.taken.p90),
+        })  # fmt: skip
+    quiet = sum(one.turn is not None and not one.turn.backup and not one.alerts for one in found)
+    return {"shifts": rows, "shifts_more": len(busy) - len(rows), "shifts_quiet": quiet}
+
+
+def _span_words(one: ShiftNumbers, zone: str) -> str:
+    """'Tue 24 Nov, 17:00 to Wed 08:00'."""
+    if one.turn is None:
+        return "Outside of their shifts"
+    start, end = local(one.turn.starts_at, zone), local(one.turn.ends_at, zone)
+    near = (end.date() - start.date()).days < 6
+    until = f"{end:%H:%M}" if end.date() == start.date() else f"{end:%a %H:%M}" if near else ""
+    return f"{day_name(start.date())}, {start:%H:%M} to {until or f'{day_name(end.date())}, {end:%H:%M}'}"
 
 
 @require_GET

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 from nightbell.core.errors import NightbellError
 from nightbell.oncall import schedule as oncall
-from nightbell.oncall import standing
+from nightbell.oncall import standing, undo
 from nightbell.oncall.errors import BadShift, Uncovered
 from nightbell.oncall.models import Override, Schedule
 from nightbell.oncall.policy_admin import takers
@@ -41,6 +41,7 @@ DID = {
     "late": "A colleague was first. It is not yours.",
     "over": "That swap had ended. Nothing has changed.",
     "imported": "Taken over. It stands on the calendar.",
+    "undone": "Undone. It is as it was before.",
 }
 
 
@@ -67,7 +68,7 @@ def page(request: HttpRequest, trouble: NightbellError | None = None, form: bool
         "may_edit": actor.may(Act.EDIT_SCHEDULE), "may_swap": actor.may(Act.TAKE),
         "people": takers(actor) if actor.may(Act.EDIT_SCHEDULE) else [],
         "untold": standing.untold(actor, chosen), "changes": _changes(actor, chosen), "trouble": trouble, "confirm": confirming(request, trouble),
-        "toast": _toast(request),
+        "toast": toast(request, DID),
     }  # fmt: skip
     return render(
         request, "pages/oncall.html", context | _calendar(request, actor, chosen) | _aside(actor, chosen),
@@ -145,7 +146,12 @@ def tones_of(actor: Actor) -> dict[str, int]:
 
 
 def _ways(user_id: str) -> str:
-    return ways_words([one.kind for one in contacts.usable().filter(user_id=user_id).order_by("position")])
+    """How somebody is told; of a covering clinician only that they can be."""
+    user = User.objects.get(pk=user_id)
+    kinds = [one.kind for one in contacts.usable().filter(user_id=user.person_id).order_by("position")]
+    if user.home_id is not None:
+        return "in ways that they have proved" if kinds else ""
+    return ways_words(kinds)
 
 
 def _changes(actor: Actor, chosen: Schedule | None) -> list[dict[str, Any]]:
@@ -170,16 +176,22 @@ def clock_day(at: Any, zone: str) -> str:
     return f"{day_name(here.date())}, {here:%H:%M}"
 
 
-def _toast(request: HttpRequest) -> dict[str, str] | None:
-    text = DID.get(request.GET.get("did", ""), "")
+def toast(request: HttpRequest, words: Mapping[str, str]) -> dict[str, str] | None:
+    """What was done, and the way to take it back while that can be."""
+    text = words.get(request.GET.get("did", ""), "")
     if not text:
         return None
-    made = ulid_or_nothing(request.GET.get("made", ""))
-    return {"text": text, "undo": reverse("remove_override", args=[made]) if made else ""}
+    change = ulid_or_nothing(request.GET.get("undo", ""))
+    swap = ulid_or_nothing(request.GET.get("swap", ""))
+    here = ulid_or_nothing(request.GET.get("schedule", ""))
+    way = reverse("undo_change", args=[change]) + (f"?schedule={here}" if here else "") if change else ""
+    return {"text": text, "undo": reverse("swap_withdraw", args=[swap]) if swap else way}
 
 
-def confirming(request: HttpRequest, error: NightbellError | None) -> dict[str, Any] | None:
-    """What would be left uncovered, and the form that does it all the same under a name."""
+def confirming(
+    request: HttpRequest, error: NightbellError | None, keep: str = "oncall_plan"
+) -> dict[str, Any] | None:
+    """What would be left uncovered, and the form that does it all the same under a name. keep: the page that leaves it."""
     if not isinstance(error, Uncovered):
         return None
     actor = actor_of(request)
@@ -191,7 +203,8 @@ def confirming(request: HttpRequest, error: NightbellError | None) -> dict[str, 
         for value in values
     ]
     return {
-        "action": request.path,
+        "action": request.get_full_path(),
+        "keep": reverse(keep),
         "gaps": [gap_words(gap, zone, actor.now) for gap in error.gaps[:5]],
         "more": len(error.gaps) - len(error.gaps[:5]),
         "name": actor.user.name,
@@ -225,19 +238,19 @@ def add_override(request: HttpRequest) -> HttpResponse:
     try:
         user = ulid_or_nothing(forms.field(request, "user"))
         start, end = forms.moment(request, "from"), forms.moment(request, "to")
-        made = oncall.add_override(actor, user, start, end, ulid_or_nothing(request.POST.get("schedule", "")))
+        chosen = ulid_or_nothing(request.POST.get("schedule", ""))
+        oncall.add_override(actor, user, start, end, chosen)
     except BadShift as error:
         return page(request, error, form=True)
-    return back(request, did="put", made=made)
+    return back(request, did="put", undo=undo.made(actor))
 
 
 @require_POST
 @allows(Act.EDIT_SCHEDULE)
 def remove_override(request: HttpRequest, override_id: str) -> HttpResponse:
+    actor = actor_of(request)
     try:
-        oncall.remove_override(
-            actor_of(request), ulid_or_nothing(override_id), request.POST.get("confirm", "")
-        )
+        oncall.remove_override(actor, ulid_or_nothing(override_id), request.POST.get("confirm", ""))
     except Uncovered as error:
         return page(request, error)
-    return back(request, did="removed")
+    return back(request, did="removed", undo=undo.made(actor))

@@ -14,18 +14,20 @@ from nightbell.core.config import load
 from nightbell.core.errors import NightbellError
 from nightbell.oncall import schedule as oncall
 from nightbell.oncall import schedule_admin as admin
+from nightbell.oncall import undo
 from nightbell.oncall.errors import BadShift, Uncovered
 from nightbell.oncall.models import Holiday, Rotation, Schedule, Shift
 from nightbell.oncall.policy_admin import takers
 from nightbell.oncall.roster import last_resort_of
+from nightbell.people import covers
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.models import User
 from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
 from nightbell.web.doors import actor_of, allows, ulid_or_nothing
-from nightbell.web.format import count_of, day_name, local
+from nightbell.web.format import clock_time, count_of, day_name, local
 from nightbell.web.oncall_page import DAYS
-from nightbell.web.views.oncall import back, confirming, schedule_here
+from nightbell.web.views.oncall import back, confirming, page, schedule_here, toast
 
 UNITS = (("day", "days"), ("week", "weeks"), ("hours", "hours"))
 RANKS = (("0", "first on call"), ("1", "backup"), ("2", "second backup"))
@@ -33,10 +35,13 @@ _SHIFT = {"start": "17:00", "end": "08:00", "weekday": "0", "rank": "0"}
 DID = {
     "kept": "Kept. The calendar follows at once.",
     "removed": "Removed.",
+    "undone": "Undone. It is as it was before.",
     "last": "This person is the last resort now.",
     "named": "It has its new name.",
     "made": "Made. Put people into it.",
     "ended": "The calendar's address leads nowhere any more.",
+    "cover_asked": "Asked. They find it under Covering when they sign in; until they accept, nothing changes.",
+    "cover_ended": "Ended. They see nothing of this practice any more.",
 }
 
 
@@ -61,9 +66,26 @@ def plan_page(
         "holidays": _holidays(chosen, today), "s": typed if form == "shift" else _SHIFT,
         "h": typed if form == "holiday" else {}, "weekdays": [(str(n), name) for n, name in enumerate(DAYS)],
         "last_of_main": _last_of_main(chosen), "ranks": RANKS, "feed": _feed_address(secret) if secret else "", "today": today,
-        "toast": {"text": DID[request.GET["did"]]} if request.GET.get("did", "") in DID else None,
+        "covers": _covers(actor), "who": request.POST.get("who", "")[:254] if form == "cover" else "",
+        "toast": toast(request, DID),
     }  # fmt: skip
     return render(request, "pages/oncall_plan.html", context, status=422 if trouble else 200)
+
+
+def _covers(actor: Actor) -> list[dict[str, Any]]:
+    """Those of other practices who cover here, or are asked. Of their telephones only whether there is any."""
+    zone = actor.user.practice.zone
+    return [
+        {
+            "id": one.id,
+            "name": one.user.name,
+            "practice": one.user.practice.name,
+            "running": one.accepted_at is not None,
+            "since": clock_time(one.accepted_at or one.asked_at, zone, actor.now),
+            "told": told,
+        }
+        for one, told in covers.of_practice(actor)
+    ]
 
 
 def _last_of_main(chosen: Schedule | None) -> str:
@@ -131,6 +153,27 @@ def _id(request: HttpRequest) -> str:
     return ulid_or_nothing(request.POST.get("schedule", ""))
 
 
+def _done(request: HttpRequest, did: str) -> HttpResponse:
+    """To the plan, with the way to take it back."""
+    return back(request, "oncall_plan", did=did, undo=undo.made(actor_of(request)))
+
+
+@require_POST
+@allows(Act.EDIT_SCHEDULE)
+def undo_change(request: HttpRequest, change_id: str) -> HttpResponse:
+    """One's own last change is taken back: from the toast, or, where it leaves times uncovered, under a name."""
+    actor = actor_of(request)
+    row = undo.mine(actor, ulid_or_nothing(change_id))
+    on_calendar = row.kind == "override"
+    try:
+        undo.undo(actor, row.id, request.POST.get("confirm", ""))
+    except BadShift as error:
+        return page(request, error) if on_calendar else plan_page(request, error)
+    place = reverse("oncall" if on_calendar else "oncall_plan")
+    more = "" if row.schedule.main else f"&schedule={row.schedule_id}"
+    return HttpResponseRedirect(f"{place}?did=undone{more}")
+
+
 @require_POST
 @allows(Act.EDIT_SCHEDULE)
 def add_shift(request: HttpRequest) -> HttpResponse:
@@ -144,7 +187,7 @@ def add_shift(request: HttpRequest) -> HttpResponse:
         )
     except BadShift as error:
         return plan_page(request, error, "shift")
-    return back(request, "oncall_plan", did="kept")
+    return _done(request, "kept")
 
 
 @require_POST
@@ -154,7 +197,7 @@ def remove_shift(request: HttpRequest, shift_id: str) -> HttpResponse:
         oncall.remove_shift(actor_of(request), ulid_or_nothing(shift_id), request.POST.get("confirm", ""))
     except Uncovered as error:
         return plan_page(request, error)
-    return back(request, "oncall_plan", did="removed")
+    return _done(request, "removed")
 
 
 @require_http_methods(["GET", "POST"])
@@ -185,7 +228,7 @@ def _rotation(request: HttpRequest, row: Rotation | None) -> HttpResponse:
                 oncall.add_rotation(actor, turns, _id(request), confirm)
             else:
                 oncall.change_rotation(actor, row.id, turns, confirm)
-            return back(request, "oncall_plan", did="kept")
+            return _done(request, "kept")
         except BadShift as error:
             trouble = error
     chosen = row.schedule if row else schedule_here(request)
@@ -251,7 +294,7 @@ def remove_rotation(request: HttpRequest, rotation_id: str) -> HttpResponse:
         )
     except Uncovered as error:
         return plan_page(request, error)
-    return back(request, "oncall_plan", did="removed")
+    return _done(request, "removed")
 
 
 @require_POST
@@ -267,7 +310,7 @@ def holiday(request: HttpRequest) -> HttpResponse:
             oncall.add_holiday(actor, day, request.POST.get("name", "").strip(), _id(request), confirm)
     except BadShift as error:
         return plan_page(request, error, "holiday")
-    return back(request, "oncall_plan", did="kept")
+    return _done(request, "kept")
 
 
 @require_POST

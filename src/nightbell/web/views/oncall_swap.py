@@ -59,12 +59,12 @@ def _ask(request: HttpRequest) -> HttpResponse:
     asked = [one for one in dict.fromkeys([first, *whom]) if one]
     start, end = forms.moment(request, "from"), forms.moment(request, "to")
     schedule = schedule_here(request)
-    swaps.ask_by_page(
+    made = swaps.ask_by_page(
         actor, ulid_or_nothing(request.POST.get("user", "")), start.astimezone(UTC), end.astimezone(UTC), asked,
         schedule.id if schedule else "",
     )  # fmt: skip
     more = f"&schedule={schedule.id}" if schedule and not schedule.main else ""
-    return HttpResponseRedirect(f"{reverse('oncall')}?did=asked{more}#swaps")
+    return HttpResponseRedirect(f"{reverse('oncall')}?did=asked&swap={made.id}{more}#swaps")
 
 
 def _page(request: HttpRequest, trouble: NightbellError | None = None) -> HttpResponse:

@@ -28,14 +28,21 @@ def _page(request: HttpRequest, trouble: BadRisk | None = None) -> HttpResponse:
     actor = actor_of(request)
     usual = (actor.now + USUAL).date().isoformat()
     typed = {"reason": request.POST.get("reason", ""), "until": request.POST.get("until", usual)}
+    one = records.stands(actor)
     page = {
         "here": "records",
-        "one": records.stands(actor),
+        "one": one,
+        "last_day": _last_day(one.risk.until, actor.user.practice.zone) if one.risk else None,
         "values": typed,
         "trouble": trouble,
         "now": actor.now,
     }
     return render(request, "pages/records.html", page, status=422 if trouble else 200)
+
+
+def _last_day(until: datetime, zone: str) -> date:
+    """The day that was given, from the midnight that ends it."""
+    return (until.astimezone(ZoneInfo(zone)) - timedelta(seconds=1)).date()
 
 
 @require_POST

@@ -14,7 +14,7 @@ from nightbell.core import clock
 from nightbell.core.config import load
 from nightbell.line.state import first_version
 from nightbell.oncall.founding import found, set_fallback
-from nightbell.people import first_run
+from nightbell.people import contacts, first_run
 from nightbell.people.access import NotFound
 from nightbell.people.practices import BadPerson, add_user
 from nightbell.people.roles import Role
@@ -65,7 +65,10 @@ def setup(request: HttpRequest, token: str) -> HttpResponse:
         else:
             return HttpResponseRedirect("/account/login/?how=password")
     return render(
-        request, "pages/setup.html", {"form": form, "zones": COMMON_ZONES}, status=422 if form.errors else 200
+        request,
+        "pages/setup.html",
+        {"form": form, "zones": COMMON_ZONES, "mails": bool(load().smtp)},
+        status=422 if form.errors else 200,
     )
 
 
@@ -90,3 +93,5 @@ def _make(given: dict[str, str]) -> None:
         )
         set_fallback(practice, manager, actor, now)
         first_version(practice, now, actor)
+    if load().smtp:
+        contacts.first_code(manager, now)

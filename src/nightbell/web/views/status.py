@@ -20,6 +20,7 @@ NAMES = {
     "audit": "Audit log",
     "speech": "Speech to text",
     "alerts": "Alerts move on",
+    "last_resort": "Last resort",
     "spool": "Recordings waiting",
     "phone": "Phone line",
     "carrier": "Carriers",
