@@ -16,7 +16,7 @@ from django.core.exceptions import (
     SuspiciousOperation,
     TooManyFilesSent,
 )
-from django.db import InterfaceError, InternalError, OperationalError
+from django.db import DataError, InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.template.loader import render_to_string
 
@@ -101,6 +101,12 @@ _LARGE_FILE = Answer(
 )
 _ROLE = Answer(403, "Your role does not do this", "", "Ask your office manager.")
 _BROKEN = Answer(400, "The request cannot be read", "", "Go back, reload the page and try again.")
+_UNKEPT = Answer(
+    422,
+    "Nothing was kept",
+    "A field holds something that cannot be stored, such as a NUL character.",
+    "Go back and type it again by hand.",
+)
 
 # Order matters: TooManyFilesSent, TooLargeFile and RequestDataTooBig are kinds of SuspiciousOperation, most of sealing's of SealError.
 _FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
@@ -109,6 +115,7 @@ _FIXED: tuple[tuple[tuple[type[BaseException], ...], Answer], ...] = (
     ((KeysAway, KeyUnavailable, StaleKeyring), _KEYS),
     ((NoSuchBlob,), _LOST),
     ((SealError,), _DAMAGED),
+    ((DataError,), _UNKEPT),
     ((TooLargeFile,), _LARGE_FILE),
     ((RequestDataTooBig, TooManyFilesSent), _LARGE),
     ((PermissionDenied,), _ROLE),

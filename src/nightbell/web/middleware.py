@@ -10,7 +10,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpRespons
 from django.urls import reverse
 
 from nightbell.core.config import load
-from nightbell.mailbox.errors import BadText
 from nightbell.people.access import NotFound, demand
 from nightbell.people.roles import Act
 from nightbell.web import static_files
@@ -104,16 +103,7 @@ class RequireSecondFactor:
             return HttpResponseRedirect(reverse("enrol"))
         if isinstance(access.need, Act):
             demand(actor_of(request), access.need)
-        _readable(request)
         return None
-
-
-def _readable(request: HttpRequest) -> None:
-    """A form with a NUL in it: no keyboard types one, and PostgreSQL keeps none. Raises BadText."""
-    if request.content_type == "application/x-www-form-urlencoded" and any(
-        "\0" in text for _, texts in request.POST.lists() for text in texts
-    ):
-        raise BadText("Nothing was kept", "a field holds a NUL character", "type it again by hand")
 
 
 def has_second_factor(request: HttpRequest) -> bool:

@@ -32,7 +32,7 @@ def night(house: House) -> Phones:
 def owned(house: House, night: Phones, urgent: bool = True) -> Message:
     """A message that the clinician has."""
     message = make_message(house.mailbox, urgent=urgent)
-    Message.objects.update(words="ready")
+    Message.objects.update(words="ready", stored_at=night.now)
     night.tick()
     mailbox.acknowledge(house.actor(Role.CLINICIAN, night.now), message.id)
     night.tick(1)
