@@ -311,7 +311,9 @@ def test_a_call_is_heard_as_callers_hear_it(site: Site, signed_in: Callable[...,
     expect(page.locator("[data-node]")).to_have_text("The first words")
     page.keyboard.press("0")
     expect(page.locator("[data-node]")).to_have_text("The first words")
-    expect(page.locator("[data-node]")).to_have_text("Before the tone", timeout=30_000)  # when those were heard
+    expect(page.locator("[data-node]")).to_have_text(
+        "Before the tone", timeout=30_000
+    )  # when those were heard
     page.keyboard.press("h")
     expect(page.locator("[data-end-title]")).to_contain_text("A missed patient")
     assert sounds and set(sounds) == {200}
