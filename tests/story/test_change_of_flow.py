@@ -23,6 +23,7 @@ from nightbell.phone.caller import Sound
 from nightbell.sip import g711
 from nightbell.sip.rtp import BadRtp, unpack
 
+expect.set_options(timeout=30_000)  # a crowded machine is slow, not wrong
 OWN = {"en": ROOT / "tests" / "speech" / "cards_005.wav", "es": ROOT / "tests" / "speech" / "jfk.wav"}
 
 

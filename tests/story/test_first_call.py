@@ -24,6 +24,7 @@ from nightbell.core.capture import Codec
 from nightbell.core.clock import parse_iso
 from nightbell.sip import g711
 
+expect.set_options(timeout=30_000)  # a crowded machine is slow, not wrong
 CALLER = "6175550193"
 URGENT, REFILL = ROOT / "samples" / "urgent.wav", ROOT / "samples" / "refill.wav"
 
