@@ -16,6 +16,16 @@ from nightbell.core.clock import monotonic
 RUNS = int(os.environ.get("SIEGE_RUNS", "12000"))
 SOURCES, CALLS = 120, 5
 GROWTH_KB = 12_288  # what a first storm may leave: tables of sources, all of them bounded
+SETTLED = 120.0  # seconds: calls of the storm that nobody acknowledges live 32 to 51 s, then heap.EVERY
+
+
+async def settled(house: House, most: int) -> int:
+    """What the phone holds once the storm's last calls have ended, KiB: more than `most` only if it stays there."""
+    began = monotonic()
+    while memory_kb(house) >= most and monotonic() - began < SETTLED:
+        await asyncio.sleep(5)
+    print(f"{memory_kb(house)} KiB after {monotonic() - began:.0f} s")
+    return memory_kb(house)
 
 
 async def storm(house: House, sound: list[int], runs: int, seed: int) -> dict[str, float]:
@@ -60,7 +70,7 @@ def test_calls_are_recorded_to_the_byte_in_a_storm(tmp_path: Path) -> None:
             )
             assert health["sip"].get("errors", 0) == 0
             assert health["sip"]["malformed"] > RUNS / 20
-            assert memory[-1] - start < GROWTH_KB
+            assert await settled(house, start + GROWTH_KB) < start + GROWTH_KB
 
     with running(tmp_path, max_seconds=600) as house:
         start = memory_kb(house)

@@ -80,8 +80,7 @@ def clip(name: str) -> sound.Samples:
 
 
 def hears(heard: sound.Samples, wanted: sound.Samples) -> bool:
-    """Other words come to 0.3 at the most; a telephone that a busy machine keeps waiting to 0.9 of these."""
-    return sound.correlation(wanted, heard)[0] > 0.8
+    return sound.correlation(wanted, heard)[0] > 0.95
 
 
 @pytest.fixture(scope="module")

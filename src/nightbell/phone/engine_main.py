@@ -9,7 +9,6 @@ phone.spread alone. It opens no TCP, reads the phone's folder and writes to its 
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import socket
 import sys
@@ -21,7 +20,7 @@ from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
 from nightbell.flow import model
-from nightbell.phone import legs, main, voice
+from nightbell.phone import heap, legs, main, voice
 from nightbell.phone.engine import Engine
 from nightbell.phone.frames import Link
 from nightbell.phone.legs import Leg, RemoteLeg
@@ -155,11 +154,9 @@ async def run(config: Config, handle: int, processes: int, resting: frozenset[in
     child.serve(engine)
     lock_in(config)
     engine.start()
-    gc.collect()
-    gc.set_threshold(10_000, 20, 10)  # as in phone.main
-    gc.freeze()
+    heap.settle()
     await loop.create_unix_connection(lambda: child.link, sock=socket.socket(fileno=handle))
-    beat = asyncio.create_task(child.beat())
+    beat = asyncio.gather(child.beat(), heap.keep_small())
     await child.gone.wait()
     beat.cancel()
     if engine.calls:

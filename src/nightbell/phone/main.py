@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
-import gc
 import os
 import resource
 import signal
@@ -24,7 +23,7 @@ from nightbell.core import sandbox
 from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
-from nightbell.phone import voice
+from nightbell.phone import heap, voice
 from nightbell.phone.certificates import Certificates
 from nightbell.phone.desk import Desk
 from nightbell.phone.doorkeeper import Doorkeeper
@@ -172,10 +171,8 @@ async def run(config: Config, log: Log) -> None:
     wire.trunks.follow(holder.current.trunks)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, phone.asked_to_stop)
-    control = asyncio.gather(phone.control.run(), wire.keeper.run())
-    gc.collect()
-    gc.set_threshold(10_000, 20, 10)  # a round through all calls' objects is a pause that callers hear
-    gc.freeze()  # the prompts' frames need no looking through while calls run
+    control = asyncio.gather(phone.control.run(), wire.keeper.run(), heap.keep_small())
+    heap.settle()
     log(
         "phone_ready",
         port=wire.endpoint.port,
