@@ -22,6 +22,7 @@ from nightbell.mailbox.marks import Said
 from nightbell.mailbox.models import Mailbox, Message
 from nightbell.mailbox.stored import payloads_ad, playback_ad
 from nightbell.people.models import Practice
+from nightbell.sealing import epochs
 from nightbell.sealing.capture import open_capture, peek
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, SealError
 from nightbell.sealing.playback import seal_playback
@@ -82,7 +83,7 @@ class Round:
     of them are messages already. ids: of captures that are claimed, so that nobody else stores them now."""
 
     def __init__(self, ids: Sequence[str] = ()) -> None:
-        self._seeds: dict[str, bytes] = {}
+        self._seeds: dict[str, epochs.Unfolded] = {}
         self._homes: dict[tuple[str, str, str], tuple[Practice, Mailbox | None]] = {}
         self._asked = set(ids)
         self._before = _urgencies(ids) if ids else {}
@@ -94,10 +95,10 @@ class Round:
             self._asked.add(capture)
         return self._before.get(capture)
 
-    def seed(self, epoch_id: str) -> bytes:
+    def seed(self, epoch_id: str) -> epochs.Unfolded:
         """Raises NoSuchKey, KeyUnavailable, SealError."""
         if epoch_id not in self._seeds:
-            self._seeds[epoch_id] = vault.keyring().get(epoch_id, "epoch")
+            self._seeds[epoch_id] = epochs.unfold(vault.keyring().get(epoch_id, "epoch"))
         return self._seeds[epoch_id]
 
     def home(self, capture: Capture, said: Said) -> tuple[Practice, Mailbox | None]:

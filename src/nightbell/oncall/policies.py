@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -92,6 +93,7 @@ def freeze(steps: Sequence[Step], last_user: str = "", last_email: str = "", qui
     return Policy(whole, last_user, last_email, quiet)
 
 
+@lru_cache(256)  # alerts that ring at the same time mostly have the same, and each round reads that of each
 def read_policy(text: str) -> Policy | None:
     """Read a frozen policy; None when it is unreadable: the last resort is told then."""
     try:

@@ -148,8 +148,8 @@ def peek(head: bytes) -> tuple[str, str]:
     return ids
 
 
-def open_capture(data: bytes, private: bytes) -> Capture:
-    """Open with the epoch's private seed, up to the last whole segment and the last whole record.
+def open_capture(data: bytes, private: bytes | epochs.Unfolded) -> Capture:
+    """Open with the epoch's private seed, or it unfolded, up to the last whole segment and the last whole record.
 
     Raises Truncated when not even the metadata survived, WrongKey, UnknownFormat. Damage after the
     metadata shortens the capture and marks it interrupted; it never alters a record.

@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.hpke import (
 from nightbell.core.ids import is_ulid, new_ulid
 from nightbell.sealing.errors import Truncated, UnknownFormat, WrongKey
 
+Unfolded = MLKEM768X25519PrivateKey
 VERSION = b"\x01"
 _KEM_PUBLIC, _CURVE = 1184, 32
 _KEM_SEED = 64
@@ -90,18 +91,23 @@ def seal_key(epoch: EpochPublic, key: bytes, info: bytes) -> bytes:
     return VERSION + _SUITE.encrypt(key, _public_key(epoch.public), info)
 
 
-def open_key(private: bytes, sealed: bytes, info: bytes) -> bytes:
-    """Open what seal_key made. Raises UnknownFormat, Truncated, WrongKey."""
+def unfold(private: bytes) -> Unfolded:
+    """The key that a private seed stands for: as long to make as a sealed key takes to open. Raises UnknownFormat."""
     if len(private) != PRIVATE_SIZE or private[:1] != VERSION:
         raise UnknownFormat("a sealing private seed", f"it is not version 1 of {PRIVATE_SIZE} bytes")
+    return MLKEM768X25519PrivateKey(
+        MLKEM768PrivateKey.from_seed_bytes(private[1 : 1 + _KEM_SEED]),
+        X25519PrivateKey.from_private_bytes(private[1 + _KEM_SEED :]),
+    )
+
+
+def open_key(private: bytes | Unfolded, sealed: bytes, info: bytes) -> bytes:
+    """Open what seal_key made. private: the seed, or it unfolded. Raises UnknownFormat, Truncated, WrongKey."""
+    pair = unfold(private) if isinstance(private, bytes) else private
     if sealed[:1] != VERSION:
         raise UnknownFormat("a sealed key", "its version is not 1")
     if len(sealed) <= SEALED_OVERHEAD:
         raise Truncated("a sealed key", f"it has {len(sealed)} bytes, needs more than {SEALED_OVERHEAD}")
-    pair = MLKEM768X25519PrivateKey(
-        MLKEM768PrivateKey.from_seed_bytes(private[1 : 1 + _KEM_SEED]),
-        X25519PrivateKey.from_private_bytes(private[1 + _KEM_SEED :]),
-    )
     try:
         return _SUITE.decrypt(sealed[1:], pair, info)
     except (InvalidTag, ValueError) as error:
