@@ -129,9 +129,6 @@ def test_a_practice_whose_test_cannot_begin_costs_no_other_its_own(
         return begin(practice, call, now)
 
     monkeypatch.setattr(line_test, "begin", broken)
-    Practice.objects.update(
-        line_test_at=house.practice.line_test_at or Practice.objects.get(pk=first.pk).line_test_at
-    )
     with pytest.raises(ValueError, match="bad"):
         tests.step()
     assert LineTest.objects.get().practice != first
