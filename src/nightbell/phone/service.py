@@ -141,7 +141,7 @@ class Phone:
             "trunks": self.trunks(),
             "clips_missing": self._clips_missing(),
             "captures": dict(works.captures),
-            "open_captures": works.open_captures,
+            "open_captures": works.open_captures + (self.desk.open_captures if self.desk is not None else 0),
             "never_confirmed": dict(works.never_confirmed),
             "late_ticks": works.late_ticks,
             "worst_lag_ms": round(works.worst_lag * 1000, 1),
