@@ -57,7 +57,7 @@ class TalkView:
 def note(message_id: str, talk_id: str, agreed: bool, now: datetime) -> bool:
     """What the patient answered. In the caller's transaction. False: it was answered before, or the message is destroyed."""
     alive = Message.objects.select_for_update().filter(pk=message_id).exclude(state=State.DISPOSED)
-    if not alive.exists() or message_id in vault.disposed_ids():
+    if not list(alive.values_list("pk", flat=True)) or message_id in vault.disposed_ids():
         return False
     answer = {"message_id": message_id, "agreed": agreed, "asked_at": now}
     return Talk.objects.get_or_create(pk=talk_id, defaults=answer)[1]
