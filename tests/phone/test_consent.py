@@ -105,7 +105,11 @@ class Night:
 
 @asynccontextmanager
 async def night(root: Path, house: House, *codecs: Codec) -> AsyncIterator[Night]:
-    async with stand(root, house, recorder=True) as it, person(codecs[0]) as clinician, person(codecs[1]) as patient:
+    async with (
+        stand(root, house, recorder=True) as it,
+        person(codecs[0]) as clinician,
+        person(codecs[1]) as patient,
+    ):
         yield Night(root, it, clinician, patient)
 
 
@@ -143,7 +147,11 @@ def test_after_a_patients_key_1_both_sides_are_sealed_as_they_are_heard(
             await it.it.hear("capture_ready", 8, capture=it.doing.capture)
             capture = open_capture((it.spool / f"{it.doing.capture}.cap").read_bytes(), house.private)
             assert (capture.meta.talk, capture.meta.codec, capture.complete) == (True, law, True)
-            assert (capture.meta.caller, capture.meta.dialled, capture.end.reason) == ("", "", EndReason.HANG_UP)
+            assert (capture.meta.caller, capture.meta.dialled, capture.end.reason) == (
+                "",
+                "",
+                EndReason.HANG_UP,
+            )
             least = 0.98 if Codec.G722 not in codecs else 0.9  # the wide one's filters turn the phase
             assert correlation(mine[400:7_600], heard(capture, capture.packets))[0] >= least
             assert correlation(theirs[400:7_600], heard(capture, capture.beside))[0] >= 0.98

@@ -33,7 +33,9 @@ def _with_talk(actor: Actor, message_id: str, talk_id: str) -> tuple[Message, Ta
     found = find(actor, message_id, Act.PLAY)
     talk = Talk.objects.filter(pk=talk_id, message=found, wav_bytes__gt=0).first()
     if talk is None:
-        raise NotFound("This call has no recording", "it was not recorded, or it was destroyed", "reload the page")
+        raise NotFound(
+            "This call has no recording", "it was not recorded, or it was destroyed", "reload the page"
+        )
     return found, talk
 
 
@@ -70,7 +72,12 @@ def _open(actor: Actor, found: Message, talk: Talk | None = None) -> PlayGrant:
 def _under(actor: Actor, found: Message, talk: Talk | None = None) -> PlayGrant | None:
     """The newest grant of this session that is still open."""
     grants = PlayGrant.objects.filter(
-        message=found, talk=talk, user=actor.user, session=actor.session, closed_at=None, expires_at__gt=actor.now
+        message=found,
+        talk=talk,
+        user=actor.user,
+        session=actor.session,
+        closed_at=None,
+        expires_at__gt=actor.now,
     )
     return grants.order_by("-opened_at").first()
 
@@ -135,7 +142,9 @@ def close_play(actor: Actor, message_id: str, heard_s: float) -> None:
 
 def close_expired(now: datetime, limit: int = 100) -> int:
     """The worker's round: grants that ran out are closed with what was delivered under them."""
-    expired = PlayGrant.objects.filter(closed_at=None, expires_at__lte=now).select_related("user", "message", "talk")
+    expired = PlayGrant.objects.filter(closed_at=None, expires_at__lte=now).select_related(
+        "user", "message", "talk"
+    )
     closed = 0
     for grant in expired.order_by("expires_at")[:limit]:
         closed += _close(grant, grant.heard_ms, now, "system:worker")

@@ -93,7 +93,13 @@ class Tapes:
         over: Callable[[], None], log: Log,
     ) -> None:  # fmt: skip
         """recorder: not started yet; None: nothing can be recorded. tell: (event, fields) for the worker; over: one less waits."""
-        self._recorder, self._snapshot, self._tell, self._over, self._log = recorder, snapshot, tell, over, log
+        self._recorder, self._snapshot, self._tell, self._over, self._log = (
+            recorder,
+            snapshot,
+            tell,
+            over,
+            log,
+        )
         self._writes = False
         self.waiting: set[str] = set()
         """Captures that are not whole on the disk yet."""

@@ -8,8 +8,16 @@ from datetime import timedelta
 import pytest
 from django.db import DatabaseError
 from tests.db.oncall.test_voice import (
-    CALLER, CELL, PIN, Phone, _acts, _owned, _woken, clinician, phone,
-)  # fmt: skip
+    CALLER,
+    CELL,
+    PIN,
+    Phone,
+    _acts,
+    _owned,
+    _woken,
+    clinician,
+    phone,
+)
 from tests.factories import House
 
 from nightbell.audit.models import Event

@@ -48,7 +48,11 @@ def test_a_manager_decides_it_and_takes_it_back(house: House, browser: Browser) 
 
 @pytest.mark.parametrize(
     ("reason", "until", "words"),
-    [("no", "2099-01-01", "nobody could judge"), (WHY, "2020-01-01", "the day is past"), (WHY, "soon", "cannot be read")],
+    [
+        ("no", "2099-01-01", "nobody could judge"),
+        (WHY, "2020-01-01", "the day is past"),
+        (WHY, "soon", "cannot be read"),
+    ],
 )
 def test_what_cannot_be_decided_is_told_and_kept(
     house: House, browser: Browser, reason: str, until: str, words: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -43,10 +44,8 @@ def allow(request: HttpRequest) -> HttpResponse:
 @allows(Act.EDIT_SCHEDULE)
 def withdraw(request: HttpRequest) -> HttpResponse:
     """`/oncall/recording/withdraw`"""
-    try:
+    with contextlib.suppress(NotFound):  # somebody was quicker: it is as was wanted
         recording.withdraw(actor_of(request))
-    except NotFound:
-        pass  # somebody was quicker: it is as was wanted
     return _then("unrecorded")
 
 
