@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from django.db import DatabaseError
+from django.db import connection
 
 from nightbell.core import clock
 from nightbell.core.capture import Codec
@@ -134,8 +134,10 @@ class WithPatient(Somebodys):
         agreed, leg = value == "yes", talk.legs[PATIENT].call
         try:
             noted = callback.consent(self.back, agreed, talk.call, leg, clock.utc_now())
-        except (NightbellError, DatabaseError) as error:
+        except Exception as error:  # whatever it is costs the recording, not the call
             talk.log.failure("callback.consent", error)
+            if not connection.in_atomic_block:
+                connection.close()
             return "no"
         return "yes" if noted else "no"
 
