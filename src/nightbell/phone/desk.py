@@ -341,6 +341,11 @@ class Desk:
     def open_captures(self) -> int:
         return self._tapes.open_captures
 
+    @property
+    def captures(self) -> dict[str, int]:
+        """What happened to them, as recorder.Counters."""
+        return self._tapes.counts
+
     def _open(self, leg: StaffLeg, peer: Peer) -> tuple[str, int]:
         """A socket for its sound, of the family in which that peer is reached. Raises NoPort."""
         transport = self._endpoint.layer.transport

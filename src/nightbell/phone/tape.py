@@ -136,3 +136,9 @@ class Tapes:
     @property
     def open_captures(self) -> int:
         return self._recorder.open_captures if self._recorder is not None else 0
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As recorder.Counters, by name."""
+        kept = self._recorder.counters if self._recorder is not None else None
+        return {name: getattr(kept, name) for name in kept.__slots__} if kept is not None else {}
