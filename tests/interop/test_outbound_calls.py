@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from tests.phone.test_control import Worker
 from tests.ports import free_port
 from tests.sound import Samples, correlation
 
-from nightbell.core.capture import Codec
+from nightbell.core.capture import AudioPacket, Codec
 from nightbell.core.ids import new_ulid
+from nightbell.mailbox import rules
 from nightbell.phone import encode, voice
 from nightbell.sip import g711
 from nightbell.sip.trunk import Kind
@@ -40,6 +41,12 @@ OFFICE, CLINICIAN, PATIENT = "+15552014567", "+16175550123", "+16175550142"
 def noise(seed: int) -> Samples:
     sound = np.random.default_rng(seed).normal(0, 5000, 4 * 8000)
     return np.asarray(np.convolve(sound, np.ones(4) / 4, "same"))
+
+
+def side(packets: Sequence[AudioPacket]) -> Samples:
+    """One side of a recorded call back."""
+    line = rules.lay_out(packets, Codec.PCMU)
+    return np.frombuffer(g711.decode(line, Codec.PCMU), "<i2").astype(np.float64)
 
 
 def clip(name: str) -> Samples:
@@ -162,6 +169,8 @@ def street(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_clinician_by_tls_and_a_patient_are_brought_together(street: Street, tmp_path: Path) -> None:
+    """Once as ever, and once on record as a patient has agreed to it."""
+    record = new_ulid() if street.house.processes > 1 else ""
     clinician, patient = street.clinician, Telephone(tmp_path, "patient", "udp", 2)
     try:
         patient.hear("ready")
@@ -178,7 +187,7 @@ def test_a_clinician_by_tls_and_a_patient_are_brought_together(street: Street, t
         theirs = street.place(f"sip:patient@127.0.0.1:{patient.port}")
         assert street.leg(theirs, "answered")["encrypted"] is False
         patient.hear("up")
-        street.worker.order("join", {"a": mine, "b": theirs})
+        street.worker.order("join", {"a": mine, "b": theirs} | ({"record": record} if record else {}))
         street.hear("joined")
         clinician.tell("speak")
         patient.tell("speak")
@@ -198,6 +207,12 @@ def test_a_clinician_by_tls_and_a_patient_are_brought_together(street: Street, t
         assert alike(clip("en/thank-you"), at_patient) >= 0.99
     finally:
         patient.process.kill()
+    kept = street.house.wait_for_captures(1 if record else 0)
+    for capture in kept:
+        assert (capture.meta.capture, capture.meta.talk, capture.complete) == (record, True, True)
+        assert alike(clinician.said[4000:28000], side(capture.packets)) >= 0.98
+        assert alike(patient.said[4000:28000], side(capture.beside)) >= 0.98
+        (street.house.spool / f"{record}.cap").unlink()
     assert not [one for one in street.house.spool.iterdir() if one.name != ".reserve"]
     log = (street.house.home / "phone.log").read_text()
     assert CLINICIAN[1:] not in log

@@ -24,6 +24,7 @@ from nightbell.phone.desk import Desk
 from nightbell.phone.endpoint import Endpoint, IncomingCall
 from nightbell.phone.media import Media
 from nightbell.phone.outbound import Dialler
+from nightbell.phone.recorder import Recorder
 from nightbell.phone.resolve import Resolver, trunk_targets
 from nightbell.phone.snapshot import Holder
 from nightbell.phone.trunks import Trunks
@@ -149,8 +150,10 @@ class Stand:
 
 
 @contextlib.asynccontextmanager
-async def stand(root: Path, **limits: Any) -> AsyncIterator[Stand]:
-    house = House(root)
+async def stand(
+    root: Path, house: House | None = None, recorder: bool = False, **limits: Any
+) -> AsyncIterator[Stand]:
+    house = house or House(root)
     holder = Holder(house.folder)
     holder.current = replace(holder.current, limits=replace(holder.current.limits, **limits))
     text = io.StringIO()
@@ -167,7 +170,7 @@ async def stand(root: Path, **limits: Any) -> AsyncIterator[Stand]:
     dialler = Dialler(endpoint, trunks, resolver, lambda: holder.current.limits.local)
     desk = Desk(
         endpoint, media, holder, dialler, house.folder / "clips", lambda event, **fields: it.tell(event, **fields),
-        lambda: it.connected, log,
+        lambda: it.connected, log, Recorder(house.spool, log) if recorder else None,
     )  # fmt: skip
     it = Stand(desk, endpoint, trunks, text)
     await endpoint.start()

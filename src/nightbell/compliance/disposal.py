@@ -10,7 +10,8 @@ from nightbell.audit import service as audit
 from nightbell.compliance.models import DisposalCertificate
 from nightbell.core import faults
 from nightbell.core.clock import iso, parse_iso
-from nightbell.mailbox.models import Message, Note, SealingEpoch, State, Urgency
+from nightbell.mailbox import talks
+from nightbell.mailbox.models import Message, Note, SealingEpoch, State, Talk, Urgency
 from nightbell.store import vault
 
 COMPACT_EVERY = timedelta(days=1)
@@ -31,9 +32,11 @@ def _destroy(message: Message, actor: str, reason: str, now: datetime) -> None:
     vault.keyring().destroy(message.id)
     faults.point("disposal.key")
     vault.blobs().delete(message.practice_id, message.id)
+    talks.destroy(message)
     faults.point("disposal.blob")
     with transaction.atomic():
         Note.objects.filter(message=message).delete()
+        Talk.objects.filter(message=message).update(audio_bytes=0, wav_bytes=0)
         Message.objects.filter(pk=message.pk).update(
             state=State.DISPOSED, caller_sealed=None, callback_sealed=None, peaks_sealed=None,
             transcript_sealed=None, reasons_sealed=None, parts=[], tags=tags, audio_bytes=0, wav_bytes=0, needs_alert=False, disposed_at=now,

@@ -38,7 +38,8 @@ class CaptureMeta:
 
     capture: ULID, becomes the message's id; dialled and caller: as the carrier gave them ('' if withheld);
     answered_at: RFC 3339 UTC; snapshot: version of the routing snapshot in force; flow: version of the call flow
-    that the caller went through, 0 for none (captures of older phones lack it).
+    that the caller went through, 0 for none (captures of older phones lack it); talk: no caller's message but a call back
+    whose patient agreed to be recorded, and `capture` is that call back's id.
     """
 
     capture: str
@@ -51,9 +52,12 @@ class CaptureMeta:
     codec: Codec
     snapshot: int
     flow: int = 0
+    talk: bool = False
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        """What a message has no use for is left out: an older worker reads it as before."""
+        values = asdict(self)
+        return values if self.talk else {name: value for name, value in values.items() if name != "talk"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +125,7 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A capture as read back: everything up to the last whole segment."""
+    """A capture as read back: everything up to the last whole segment. beside: sound of the second side of a call back."""
 
     meta: CaptureMeta
     packets: tuple[AudioPacket, ...]
@@ -129,3 +133,4 @@ class Capture:
     marks: tuple[Mark, ...]
     end: End
     complete: bool
+    beside: tuple[AudioPacket, ...] = ()

@@ -24,7 +24,7 @@ from nightbell.core import durable, faults
 from nightbell.core.sound import Unpacker
 from nightbell.mailbox import intake_opening, joining, third, undecoded
 from nightbell.mailbox.describe import seal_columns
-from nightbell.mailbox.intake_opening import ACTOR, Ready, Round, Taken, Unpackers
+from nightbell.mailbox.intake_opening import ACTOR, Ready, Round, Taken, Talked, Unpackers
 from nightbell.mailbox.models import Message, Words
 from nightbell.sealing import spool
 from nightbell.sealing.errors import Busy, KeyUnavailable
@@ -65,13 +65,19 @@ def take_in_all(
     """As `take_in`, for several together. problems: gets the error of each that could not be taken in, and is to be
     tried again later. Returns what became of the others; those that somebody else holds are left out."""
     taken: list[Taken] = []
+    talked: list[Talked] = []
     with ExitStack() as claims:
         mine = [path for path in paths if _claim(path, claims, problems)]
         opened = _opened(mine, Unpackers(unpacker, quick or unpacker), now, problems)
-        kept = _with_blobs(opened, taken, problems)
+        kept = _with_blobs(opened, taken, talked, problems)
         faults.point("intake.blob")
         for group in _groups(kept):
             taken += _store(group, now, problems)
+        for one in talked:  # nobody waits for them: after all messages
+            try:
+                taken.append(intake_opening.take_talk(one, now))
+            except Exception as error:
+                problems[one.path] = error
     return taken
 
 
@@ -88,7 +94,7 @@ def _claim(path: Path, claims: ExitStack, problems: Problems) -> bool:
 
 def _opened(
     paths: Sequence[Path], unpackers: Unpackers, now: datetime, problems: Problems
-) -> Iterator[Ready | Taken]:
+) -> Iterator[Ready | Talked | Taken]:
     """Each that can be opened, with what came of it."""
     shared = Round([path.stem for path in paths])
     for path in paths:
@@ -102,7 +108,9 @@ def _opened(
                 break  # it would be the same for the others
 
 
-def _with_blobs(opened: Iterable[Ready | Taken], taken: list[Taken], problems: Problems) -> list[Ready]:
+def _with_blobs(
+    opened: Iterable[Ready | Talked | Taken], taken: list[Taken], talked: list[Talked], problems: Problems
+) -> list[Ready]:
     """Those whose sound is durable under its key. Each is written while the next one is opened."""
     ready: dict[str, Ready] = {}
     writing: list[tuple[Ready, Future[None]]] = []
@@ -110,6 +118,8 @@ def _with_blobs(opened: Iterable[Ready | Taken], taken: list[Taken], problems: P
         for one in opened:
             if isinstance(one, Taken):
                 taken.append(one)
+            elif isinstance(one, Talked):
+                talked.append(one)
             elif one.message.id not in ready:  # another file of the same call finds it stored, next time
                 ready[one.message.id] = one
                 writing.append((one, pool.submit(_put_blob, one)))

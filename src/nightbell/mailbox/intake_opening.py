@@ -16,7 +16,7 @@ from nightbell.core import durable
 from nightbell.core.capture import Capture
 from nightbell.core.ids import is_ulid
 from nightbell.core.sound import Unpacker
-from nightbell.mailbox import marks, rules, sounding, undecoded
+from nightbell.mailbox import marks, rules, sounding, talks, undecoded
 from nightbell.mailbox.describe import Heard, describe, home_of
 from nightbell.mailbox.marks import Said
 from nightbell.mailbox.models import Mailbox, Message
@@ -34,7 +34,8 @@ BEGINNING = 65536  # bytes: some seven seconds of sound and all keys before it
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What intake did with one capture: 'stored', 'tidied' (was stored before), 'empty' or 'unreadable'.
+    """What intake did with one capture: 'stored', 'tidied' (was stored before), 'empty' or 'unreadable'; 'talk' and 'gone' as
+    talks.Result.
 
     rings: an alert is stored for this call; urgent: for this call or, by it, for another.
     """
@@ -76,6 +77,14 @@ class Ready:
     def caller(self) -> str:
         """'' for a message of another voicemail: those are old, and count for nobody who calls again tonight."""
         return "" if self.said.imported else self.capture.meta.caller
+
+
+@dataclass(frozen=True, slots=True)
+class Talked:
+    """A capture that was opened and is no message: a call back that was recorded with the patient's consent."""
+
+    path: Path
+    capture: Capture
 
 
 class Round:
@@ -124,7 +133,7 @@ def beginning(path: Path, shared: Round) -> Beginning | None:
     return Beginning(rules.pressed_urgent(capture), capture.meta.codec in sounding.LAWS)
 
 
-def opened(path: Path, shared: Round, unpackers: Unpackers, now: datetime) -> Ready | Taken:
+def opened(path: Path, shared: Round, unpackers: Unpackers, now: datetime) -> Ready | Talked | Taken:
     """The first step, of a capture that is claimed. Taken: there is nothing more to do. Raises as `take_in`."""
     data = path.read_bytes()
     try:
@@ -148,7 +157,18 @@ def opened(path: Path, shared: Round, unpackers: Unpackers, now: datetime) -> Re
         capture = open_capture(data, seed)
     except SealError as error:
         return _unreadable(path, capture_id, type(error).__name__, now)
+    if capture.meta.talk:
+        return Talked(path, capture)
     return _ready(path, capture, shared, unpackers, now)
+
+
+def take_talk(one: Talked, now: datetime) -> Taken:
+    """It joins its call back, and the capture goes. Nothing is made of it that a person would be told of. Raises as `take_in`."""
+    result = talks.take(one.capture, now)
+    if result is talks.Result.UNKNOWN:
+        return _unreadable(one.path, one.capture.meta.capture, "NoSuchCall", now)
+    durable.remove_file(one.path)
+    return Taken(one.capture.meta.capture, result.value)
 
 
 def _ready(path: Path, capture: Capture, shared: Round, unpackers: Unpackers, now: datetime) -> Ready:

@@ -180,11 +180,30 @@ class Note(models.Model):
     text_sealed = models.BinaryField()
 
 
+class Talk(models.Model):
+    """A call back whose patient was asked whether it may be recorded, and the recording under the message's own key.
+
+    Its id is the call back's, and that of the capture. It goes with its message; that they agreed stays known.
+    """
+
+    id = UlidField()
+    message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="talks")
+    agreed = models.BooleanField()
+    asked_at = models.DateTimeField()  # when they answered, or did not
+    stored_at = models.DateTimeField(null=True)  # when the recording was taken in
+    duration_ms = models.PositiveIntegerField(default=0)
+    interrupted = models.BooleanField(default=False)  # the recording was cut off
+    audio_bytes = models.BigIntegerField(default=0)  # of the sealed object; 0: there is none
+    wav_bytes = models.BigIntegerField(default=0)
+
+
 class PlayGrant(models.Model):
-    """Leave to fetch a message's sound for a short time, opened by one audit row (decision 6)."""
+    """Leave to fetch a message's sound for a short time, opened by one audit row (decision 6). talk: of that call back's
+    sound, not the message's own."""
 
     id = UlidField()
     message = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="+")
+    talk = models.ForeignKey(Talk, null=True, on_delete=models.CASCADE, related_name="+")
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     session = models.CharField(max_length=64)  # SHA-256 of the session key or token id
     opened_at = models.DateTimeField()

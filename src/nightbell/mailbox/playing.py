@@ -11,7 +11,7 @@ from nightbell.core.ids import new_ulid
 from nightbell.core.phi import Warrant
 from nightbell.mailbox import stored
 from nightbell.mailbox.errors import BadRange
-from nightbell.mailbox.models import Hearing, Message, PlayGrant
+from nightbell.mailbox.models import Hearing, Message, PlayGrant, Talk
 from nightbell.mailbox.service import find
 from nightbell.mailbox.values import Sound
 from nightbell.people.access import Actor, NotFound, reveal
@@ -21,9 +21,22 @@ from nightbell.store import vault
 GRANT = timedelta(minutes=5)
 
 
-def length(actor: Actor, message_id: str) -> int:
-    """Bytes of the WAV, which is no play: nothing is opened. Raises NotFound where there is no sound, Forbidden."""
+def length(actor: Actor, message_id: str, talk_id: str = "") -> int:
+    """Bytes of the WAV, which is no play: nothing is opened. talk_id: of that call back. Raises NotFound where there is no
+    sound, Forbidden."""
+    if talk_id:
+        return _with_talk(actor, message_id, talk_id)[1].wav_bytes
     return _with_sound(actor, message_id).wav_bytes
+
+
+def _with_talk(actor: Actor, message_id: str, talk_id: str) -> tuple[Message, Talk]:
+    found = find(actor, message_id, Act.PLAY)
+    talk = Talk.objects.filter(pk=talk_id, message=found, wav_bytes__gt=0).first()
+    if talk is None:
+        raise NotFound(
+            "This call has no recording", "it was not recorded, or it was destroyed", "reload the page"
+        )
+    return found, talk
 
 
 def _with_sound(actor: Actor, message_id: str) -> Message:
@@ -41,34 +54,43 @@ def _with_sound(actor: Actor, message_id: str) -> Message:
     return found
 
 
-def _open(actor: Actor, found: Message) -> PlayGrant:
+def _open(actor: Actor, found: Message, talk: Talk | None = None) -> PlayGrant:
     """A grant: one 'message:play' row, whatever number of Range requests follow."""
     vault.message_key(found.id)  # fails before the log claims a play
     grant_id = new_ulid()
 
     def begin(warrant: Warrant) -> PlayGrant:
         return PlayGrant.objects.create(
-            id=grant_id, message=found, user=actor.user, session=actor.session,
+            id=grant_id, message=found, talk=talk, user=actor.user, session=actor.session,
             opened_at=actor.now, expires_at=actor.now + GRANT,
         )  # fmt: skip
 
-    return reveal(actor, Act.PLAY, begin, message=found.id, detail={"grant": grant_id})
+    what = {"grant": grant_id} | ({"call": talk.id} if talk is not None else {})
+    return reveal(actor, Act.PLAY, begin, message=found.id, detail=what)
 
 
-def _under(actor: Actor, found: Message) -> PlayGrant | None:
+def _under(actor: Actor, found: Message, talk: Talk | None = None) -> PlayGrant | None:
     """The newest grant of this session that is still open."""
     grants = PlayGrant.objects.filter(
-        message=found, user=actor.user, session=actor.session, closed_at=None, expires_at__gt=actor.now
+        message=found,
+        talk=talk,
+        user=actor.user,
+        session=actor.session,
+        closed_at=None,
+        expires_at__gt=actor.now,
     )
     return grants.order_by("-opened_at").first()
 
 
-def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
-    """Bytes of the WAV. A request from the very start is a new play; others go on under an open grant.
+def sound(actor: Actor, message_id: str, start: int, length: int, talk_id: str = "") -> Sound:
+    """Bytes of the WAV. A request from the very start is a new play; others go on under an open grant. talk_id: of that call
+    back, which makes no message heard.
 
     The role and the grant are checked on each call. Raises NotFound, Forbidden, AuditClosed, KeysAway,
     BadRange (`start` outside of the file, before anything is opened).
     """
+    if talk_id:
+        return _talk_sound(actor, *_with_talk(actor, message_id, talk_id), start, length)
     found = _with_sound(actor, message_id)
     if not 0 <= start < found.wav_bytes:
         raise BadRange("start")
@@ -76,6 +98,18 @@ def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
     data = _read(found, start, min(length, found.wav_bytes - start))
     _delivered(actor, grant, found, start, data)
     return Sound(data, start, found.wav_bytes)
+
+
+def _talk_sound(actor: Actor, found: Message, talk: Talk, start: int, length: int) -> Sound:
+    if not 0 <= start < talk.wav_bytes:
+        raise BadRange("start")
+    grant = (_under(actor, found, talk) if start > 0 else None) or _open(actor, found, talk)
+    reader = stored.talk_reader(talk, found, vault.message_key(found.id))
+    data = reader.read_at(start, min(length, talk.wav_bytes - start))
+    reached = max(0, start + len(data) - stored.WAV_HEADER)
+    heard = reached * talk.duration_ms // max(1, talk.wav_bytes - stored.WAV_HEADER)
+    PlayGrant.objects.filter(pk=grant.pk, heard_ms__lt=heard).update(heard_ms=heard)
+    return Sound(data, start, talk.wav_bytes)
 
 
 def _read(found: Message, start: int, length: int) -> bytes:
@@ -98,7 +132,7 @@ def close_play(actor: Actor, message_id: str, heard_s: float) -> None:
     """The player stopped after `heard_s` seconds: close this session's grants with one row."""
     found = find(actor, message_id, Act.PLAY)
     open_ones = PlayGrant.objects.filter(
-        message=found, user=actor.user, session=actor.session, closed_at=None
+        message=found, talk=None, user=actor.user, session=actor.session, closed_at=None
     )
     grant = open_ones.order_by("-opened_at").first()
     if grant is not None:
@@ -108,7 +142,9 @@ def close_play(actor: Actor, message_id: str, heard_s: float) -> None:
 
 def close_expired(now: datetime, limit: int = 100) -> int:
     """The worker's round: grants that ran out are closed with what was delivered under them."""
-    expired = PlayGrant.objects.filter(closed_at=None, expires_at__lte=now).select_related("user", "message")
+    expired = PlayGrant.objects.filter(closed_at=None, expires_at__lte=now).select_related(
+        "user", "message", "talk"
+    )
     closed = 0
     for grant in expired.order_by("expires_at")[:limit]:
         closed += _close(grant, grant.heard_ms, now, "system:worker")
@@ -118,13 +154,15 @@ def close_expired(now: datetime, limit: int = 100) -> int:
 def _close(grant: PlayGrant, heard_ms: int, now: datetime, source: str) -> bool:
     with transaction.atomic():
         won = PlayGrant.objects.filter(pk=grant.pk, closed_at=None).update(closed_at=now, heard_ms=heard_ms)
-        if won:
+        if won and grant.talk is None:
             Hearing.objects.filter(message=grant.message, user=grant.user, heard_ms__lt=heard_ms).update(
                 heard_ms=heard_ms
             )
+        if won:
+            what = grant.message if grant.talk is None else grant.talk
             audit.record(
                 grant.message.practice_id, actor=f"user:{grant.user.login}", action="message:play_ended", now=now,
                 message=grant.message_id, source=source,
-                detail={"grant": grant.id, "heard_ms": heard_ms, "of_ms": grant.message.duration_ms},
+                detail={"grant": grant.id, "heard_ms": heard_ms, "of_ms": what.duration_ms},
             )  # fmt: skip
     return bool(won)

@@ -9,7 +9,7 @@ from nightbell.sealing.playback import PlaybackReader
 from nightbell.store import vault
 
 if TYPE_CHECKING:
-    from nightbell.mailbox.models import Message
+    from nightbell.mailbox.models import Message, Talk
 
 WAV_HEADER = 44
 _RATE_AT = 24  # in it: samples a second, u32
@@ -23,6 +23,22 @@ def playback_ad(message_id: str, practice_id: str) -> bytes:
 def payloads_ad(message_id: str, practice_id: str) -> bytes:
     """As playback_ad, of sound that is not decoded: the one is never taken for the other."""
     return f"payloads|{message_id}|{practice_id}".encode()
+
+
+def talk_ad(talk_id: str, message: Message) -> bytes:
+    """As playback_ad, of a call back's recording: under the same key, and never taken for the message's own sound."""
+    return f"talk|{talk_id}|{message.id}|{message.practice_id}".encode()
+
+
+def talk_reader(talk: Talk, message: Message, key: bytes) -> PlaybackReader:
+    """As reader, of a call back's recording."""
+    blobs = vault.blobs()
+    return PlaybackReader(
+        key,
+        talk_ad(talk.id, message),
+        lambda offset, size: blobs.read_range(message.practice_id, talk.id, offset, size),
+        talk.audio_bytes,
+    )
 
 
 def reader(message: Message, key: bytes, *, decoded: bool = True) -> PlaybackReader:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from nightbell.core import faults
 from nightbell.core.dialling import allowed, e164
 from nightbell.core.phi import Warrant
 from nightbell.mailbox import service as mailbox
+from nightbell.mailbox import talks
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.models import SETTLED, Message, State
 from nightbell.mailbox.opening import Opener
@@ -138,6 +139,25 @@ def _number(actor: Actor, message: Message, row: CallBack) -> str:
     return reveal(actor, Act.CALL, opened, message=message.id, detail={"call": row.id})
 
 
+def consent(row: CallBack, agreed: bool, call_id: str, leg_id: str, now: datetime) -> bool:
+    """What the patient answered when asked whether the call may be recorded, once, with its row in the log. Returns whether it
+    is: they agreed, and the practice still wants it.
+
+    leg_id: the patient's leg. Raises AuditClosed, DatabaseError: then nothing is recorded.
+    """
+    actor = by_telephone(row.user, call_id, now)
+    with transaction.atomic():
+        wanted = agreed and voice.may_record(row.message.practice_id, now)
+        # Who agreed to what the practice does not want any more is no patient who refused: the log alone has it.
+        noted = agreed == wanted and talks.note(row.message_id, row.id, agreed, now)
+        write(
+            actor, "call:consent", message=row.message_id,
+            detail={"call": row.id, "leg": leg_id, "agreed": agreed, "recorded": wanted and noted},
+        )  # fmt: skip
+    faults.point("consent.noted")
+    return wanted and noted
+
+
 def answered(callback_id: str, now: datetime) -> None:
     """By the patient's telephone, the first time."""
     CallBack.objects.filter(pk=callback_id, answered_at=None).update(answered_at=now)
@@ -168,6 +188,12 @@ def unanswered(callback_id: str, call_id: str, now: datetime) -> None:
     rang = VoiceCall.objects.filter(callback=row, purpose=Purpose.PATIENT.value)
     if row.answered_at is None and rang.filter(why__in=RANG).exists():
         settle(callback_id, "no_answer", call_id, now)
+
+
+def is_over(callback_id: str, now: datetime) -> bool:
+    """Whether it ended so long ago that its recording would be here."""
+    recent = Q(ended_at=None) | Q(ended_at__gt=now - TOO_LATE)
+    return not CallBack.objects.filter(recent, pk=callback_id).exists()
 
 
 def news(actor: Actor, message_id: str) -> News | None:

@@ -52,7 +52,9 @@ def start(purpose: Purpose) -> State:
 
 def on(purpose: Purpose, state: State, event: Event, facts: Facts) -> Turn:
     """What follows. When the person's own telephone is down nothing does: whoever drives it tidies up. Keys of the patient
-    are nobody's choice."""
-    if isinstance(event, Ended | Key) and event.side == (ME if isinstance(event, Ended) else PATIENT):
+    are nobody's choice, but whether they are recorded."""
+    if isinstance(event, Ended) and event.side == ME:
+        return Turn(state)
+    if isinstance(event, Key) and event.side == PATIENT and not dialogue_connect.asks(state):
         return Turn(state)
     return _ON[purpose](state, event, facts)

@@ -2,6 +2,10 @@
 
 The clinician is there first, proved by a key on a page's wish or by the PIN. Whoever picks up at the patient's hears no
 name and no practice.
+
+Where the practice has call backs recorded, both are told and asked before they are joined. Only the patient's key 1, after all
+of the question was heard, is a yes, and only once it is on record; the clinician's key 2 is a no. Everything else: they are
+joined, and nothing is recorded.
 """
 
 from __future__ import annotations
@@ -39,7 +43,10 @@ ASKED, CALLING, GREETING, TOGETHER, AGAIN, OUTCOME = (
     "again",
     "outcome",
 )
-PLACES = (CALLING, GREETING, TOGETHER, AGAIN, OUTCOME)
+TOLD, CONSENT = "told", "consent"  # the patient hears that it may be recorded; they are asked
+PLACES = (CALLING, TOLD, CONSENT, GREETING, TOGETHER, AGAIN, OUTCOME)
+THERE = (TOLD, CONSENT, GREETING, TOGETHER)  # places in which the patient has answered
+CONSENT_S = 4.0  # how long the patient has for a key, after the last word of the question
 RANG = ("busy", "no_answer", "refused")  # what else it ended by rang nowhere: that is no try
 MOST = 3  # times that one call rings the patient
 KEYS = {"1": "reached", "2": "left_word", "3": "wrong_number", "4": "emergency", "5": "no_answer"}
@@ -47,10 +54,17 @@ SETTLED = ("reached", "emergency")
 _WORDS = ("outcome-reached", "outcome-left", "outcome-wrong", "outcome-emergency", "outcome-none")
 _QUESTION = ("outcome-ask", "~300", *menu(*((words, key) for words, key in zip(_WORDS, KEYS, strict=True))))
 _PATIENT = ("~500", "connect-patient")
+_MAY_BE_RECORDED = (*_PATIENT, "~300", "consent-told")
+RECORDED, UNRECORDED = "notice-call", "consent-off"
 
 
 def is_there(state: State) -> bool:
     return state.place in PLACES
+
+
+def asks(state: State) -> bool:
+    """Whether a key of the patient's counts: whether they are recorded, and for nothing else."""
+    return state.place == CONSENT
 
 
 def start() -> State:
@@ -61,11 +75,11 @@ def start() -> State:
 def call(state: State) -> Turn:
     """Ring the patient, now. The words first: what is said when that fails must be the last."""
     words = Say(("connect-wait",), None)
-    return Turn(state.at(CALLING, tries=state.tries + 1, heard=False), (words, Do("ring")))
+    return Turn(state.at(CALLING, tries=state.tries + 1, heard=False, agreed=False), (words, Do("ring")))
 
 
 def on(state: State, event: Event, facts: Facts) -> Turn:
-    if isinstance(event, Ended) and event.side == PATIENT and state.place in (CALLING, GREETING, TOGETHER):
+    if isinstance(event, Ended) and event.side == PATIENT and state.place in (CALLING, *THERE):
         # Who was there for a moment and is gone may have been spoken with, or not: the clinician says.
         if state.place != CALLING:
             return _outcome(state)
@@ -73,7 +87,9 @@ def on(state: State, event: Event, facts: Facts) -> Turn:
     if state.place == ASKED:
         return _asked(state, event)
     if state.place == CALLING:
-        return _calling(state, event)
+        return _calling(state, event, facts)
+    if state.place in (TOLD, CONSENT):
+        return _consent(state, event)
     if state.place == GREETING:
         return _greeting(state, event)
     if state.place == TOGETHER and isinstance(event, Parted):
@@ -96,9 +112,12 @@ def _asked(state: State, event: Event) -> Turn:
     return Turn(state)
 
 
-def _calling(state: State, event: Event) -> Turn:
+def _calling(state: State, event: Event, facts: Facts) -> Turn:
     if isinstance(event, Told) and event.what == "ring" and event.answer != "ok":
         return bye(state, "sorry", "~200", "outcome-open")
+    if event == Answered(PATIENT) and facts.records:
+        told = Say(_MAY_BE_RECORDED, 0.0, PATIENT, cut=False)
+        return Turn(state.at(TOLD), (told, Say(("consent-asks",), None, cut=False)))
     if event == Answered(PATIENT):
         ahead = milliseconds("en/connect-patient") - milliseconds("en/connect-now")
         now = (f"~{max(ahead, 0) + 300}", "connect-now")
@@ -106,14 +125,42 @@ def _calling(state: State, event: Event) -> Turn:
     return Turn(state)
 
 
+def _consent(state: State, event: Event) -> Turn:
+    """A key of the patient's counts once they have heard what it is about."""
+    if state.then == CONSENT:
+        return _asked_both(state, event) if isinstance(event, Told) and event.what == CONSENT else Turn(state)
+    if event == Silence(PATIENT) and state.place == TOLD:
+        return Turn(state.at(CONSENT), (Say(("consent-key",), CONSENT_S, PATIENT),))
+    if isinstance(event, Key) and event.side == PATIENT and state.place == CONSENT:
+        return Turn(replace(state, then=CONSENT), (Do(CONSENT, "yes" if event.key == "1" else "no"),))
+    if event == Silence(PATIENT) or event == Key("2", ME):
+        return Turn(replace(state, then=CONSENT), (Do(CONSENT, "no"),))
+    return Turn(state)
+
+
+def _asked_both(state: State, event: Told) -> Turn:
+    """Both hear how it is, and are joined."""
+    agreed = event.answer == "yes"
+    word = RECORDED if agreed else UNRECORDED
+    words = (
+        Say((word,), 0.0, PATIENT, instead=True),
+        Say((word, "~200", "connect-now"), 0.0, instead=True),
+    )
+    return Turn(state.at(GREETING, agreed=agreed), words)
+
+
+def _join(state: State) -> Do:
+    return Do("join", "record" if state.agreed else "")
+
+
 def _greeting(state: State, event: Event) -> Turn:
     """Both have heard what they hear before: the bridge closes."""
     if event == Silence(PATIENT):
         state = replace(state, heard=True)
-        return Turn(state.at(TOGETHER, heard=True), (Do("join"),)) if state.then else Turn(state)
+        return Turn(state.at(TOGETHER, heard=True), (_join(state),)) if state.then else Turn(state)
     if event == Silence(ME) or (isinstance(event, Key) and event.side == ME):
         if state.heard:
-            return Turn(state.at(TOGETHER), (Do("join"),))
+            return Turn(state.at(TOGETHER), (_join(state),))
         return Turn(replace(state, then="join"))
     return Turn(state)
 

@@ -15,7 +15,7 @@ BYE = "bye"  # the place in which the last words are said
 class State:
     """Where a dialogue is. place: one word; left: how often the same is asked again; digits: keyed so far; owned: they
     have the message; then: what follows on what is being asked of the worker; tries: of ringing the patient; heard: of
-    the patient's side, that it was greeted."""
+    the patient's side, that it was greeted; agreed: the patient, to be recorded, and that is on record."""
 
     place: str
     left: int = 1
@@ -24,6 +24,7 @@ class State:
     then: str = ""
     tries: int = 0
     heard: bool = False
+    agreed: bool = False
 
     def at(self, place: str, **more: Any) -> State:
         """The same person elsewhere, where everything may be asked anew."""
@@ -35,7 +36,8 @@ class State:
 class Facts:
     """What is known of a call. opening: the first words, clips with or without their language; listens: the practice lets
     messages be heard by telephone, and this one has sound; connects: the patient can be rung; passes: there may be somebody after them; choices: how many
-    colleagues may be chosen from; shift: the words that say when a shift begins and ends; running: it has begun."""
+    colleagues may be chosen from; shift: the words that say when a shift begins and ends; running: it has begun; records: the
+    practice has calls with patients recorded, where the patient agrees."""
 
     opening: tuple[str, ...] = ()
     listens: bool = False
@@ -44,6 +46,7 @@ class Facts:
     choices: int = 0
     shift: tuple[str, ...] = ()
     running: bool = False
+    records: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,14 @@ Event: TypeAlias = Answered | Key | Silence | Ended | Joined | Parted | Told
 @dataclass(frozen=True, slots=True)
 class Say:
     """Clips in playing order, in the person's language where they name none; '~N' is a pause in ms. wait: how many
-    seconds after the last word a `Silence` follows; None: none does."""
+    seconds after the last word a `Silence` follows; None: none does; cut: whether a key cuts it short;
+    instead: of all that is being said to them."""
 
     clips: tuple[str, ...]
     wait: float | None = KEY_S
     side: str = ME
+    cut: bool = True
+    instead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

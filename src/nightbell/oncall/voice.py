@@ -26,9 +26,11 @@ from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Ca
 from nightbell.oncall.turns import Facts
 from nightbell.people import contacts, risks
 from nightbell.people.models import Contact, ContactKind, User
+from nightbell.people.risk_rules import Standing, standing
 from nightbell.people.roles import Act, Part, may, sees
 
 LISTENING = "phone_listening"  # the risk that a practice accepts: a message is heard over the phone network
+RECORDING = "call_recording"  # what a practice decides: call backs are recorded where the patient agrees
 UNSETTLED_BACK = timedelta(minutes=5)
 SOON = timedelta(seconds=5)  # until an attempt is sent again that rang nowhere
 LOST_AFTER = timedelta(seconds=15)  # a call that no phone and no dialogue knows
@@ -53,6 +55,13 @@ def number_of(user: User, now: datetime) -> Contact | None:
 def may_listen(practice_id: str) -> bool:
     """Whether this practice has put on record that messages may be heard over the phone network."""
     return practice_id in risks.on_record(LISTENING)
+
+
+def may_record(practice_id: str, now: datetime) -> bool:
+    """Whether this practice has put on record that patients are asked, and recorded who agree. What has run out counts no
+    more: nobody is recorded by a decision that nobody looked at again."""
+    decided = risks.on_record(RECORDING).get(practice_id)
+    return decided is not None and standing(decided.until, now) is not Standing.EXPIRED
 
 
 def plan(
@@ -179,7 +188,7 @@ def is_wanted(attempt_id: str) -> bool:
     return attempt is not None and sending.is_needed(attempt, attempt.alert, attempt.alert.message)
 
 
-def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
+def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool, now: datetime) -> Facts:
     """What the call of an attempt may offer. dials: there is a way to the phone network."""
     message, user = attempt.alert.message, attempt.user
     if user is None:
@@ -194,6 +203,7 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
         listens=plays and may_listen(message.practice_id),
         connects=dials and calls and numbered and "drill" not in message.tags,
         passes=not attempt.alone,
+        records=may_record(message.practice_id, now),
     )
 
 

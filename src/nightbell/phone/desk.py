@@ -1,15 +1,18 @@
 """Calls to and from staff, and to patients at a clinician's wish: the worker says what is done, the phone does it.
 
 They live in the process that speaks SIP, with sound and ports of their own: none of them takes a caller's place, whether
-callers are here or in engines. What they hear is not recorded, and no key of theirs is logged.
+callers are here or in engines. What they hear is not recorded, and no key of theirs is logged. The one exception is a call
+back whose patient has agreed: `join` then names its capture (phone.tape).
 
 down: {"command": "place_call", "data": {"call", "to", "caller", "trunk", "practice", "language", "ring_s", "max_s"}},
       "say" {"call", "token", "clips": ["en/alert-hello", "~200"], "barge_in"}, "sound" {"call", "token", "ulaw": base64, "last",
-      "barge_in"}, "hush" {"call"}, "join" {"a", "b"}, "part" {"a", "b"}, "hang_up" {"call"}.
+      "barge_in"}, "hush" {"call"}, "join" {"a", "b", "record": a capture's ULID, or absent}, "part" {"a", "b"},
+      "hang_up" {"call"}.
       What is said comes after what is being said; a key cuts what has barge_in (sound has it unless told otherwise).
 up:   {"event": "leg", "call", "state", "code", "why", "encrypted"}; state "incoming" has "dialled", "caller" and "practice" too,
       "ended" has "heard": packets of sound that came,
-      "key" {"call", "key"}, "said" {"call", "token"} (all of it was heard), "joined" {"a", "b"}, "parted" {"a", "b"}.
+      "key" {"call", "key"}, "said" {"call", "token"} (all of it was heard), "joined" {"a", "b"}, "parted" {"a", "b"},
+      "capture_ready" {"capture"}.
 """
 
 from __future__ import annotations
@@ -27,15 +30,17 @@ from nightbell.core.errors import NightbellError
 from nightbell.core.ids import is_ulid, new_ulid
 from nightbell.core.log import Log
 from nightbell.phone import wav
-from nightbell.phone.bridge import CODECS, Bridge
+from nightbell.phone.bridge import CODECS, Bridge, law_of
 from nightbell.phone.dtls import identity
 from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.media import Media, NoPort
 from nightbell.phone.outbound import Dialler, NotPlaced, Order, read_order
+from nightbell.phone.recorder import Recorder
 from nightbell.phone.sip_calls import IncomingCall
 from nightbell.phone.sip_dial import OutgoingCall
 from nightbell.phone.snapshot import Holder
 from nightbell.phone.staff import NOBODY, StaffLeg
+from nightbell.phone.tape import Tapes
 from nightbell.phone.transport import Peer
 from nightbell.phone.voice import Voice
 
@@ -63,15 +68,17 @@ class Desk:
         tell: Callable[..., None],
         connected: Callable[[], bool],
         log: Log,
+        recorder: Recorder | None = None,
     ) -> None:
         """media: of these legs alone; clips: practices' own recordings; tell: (event, fields) for the worker; connected: whether it is
-        there."""
+        there; recorder: not started yet, of these legs alone; without one nothing can be recorded."""
         self.tell = tell
         self.legs: dict[str, StaffLeg] = {}
         self.empty = asyncio.Event()
         self.empty.set()
         self._endpoint, self._media, self._holder, self._dialler = endpoint, media, holder, dialler
         self._clips, self._connected, self._log = clips, connected, log
+        self._tapes = Tapes(recorder, lambda: holder.current, tell, self._tell_empty, log)
         self._past: OrderedDict[str, dict[str, object]] = OrderedDict()
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._timers: dict[str, list[asyncio.TimerHandle]] = {}
@@ -93,6 +100,7 @@ class Desk:
         if self._watch is not None:
             self._watch.cancel()
         self._media.close()
+        self._tapes.close()
 
     def drain(self) -> None:
         """Take and place no more."""
@@ -260,7 +268,8 @@ class Desk:
             self.tell("parted", **both)
         else:
             a.partner, b.partner = b, a
-            a.bridge = b.bridge = Bridge((a.session, a.codec), (b.session, b.codec))
+            tape = self._tapes.begin(data.get("record"), a.practice, law_of(a.codec, b.codec))
+            a.bridge = b.bridge = Bridge((a.session, a.codec), (b.session, b.codec), tape)
             self.tell("joined", **both)
 
     def _part(self, data: Data) -> None:
@@ -322,8 +331,20 @@ class Desk:
         self.legs.pop(leg.id, None)
         for timer in self._timers.pop(leg.id, ()):
             timer.cancel()
-        if not self.legs:
+        self._tell_empty()
+
+    def _tell_empty(self) -> None:
+        if not self.legs and not self._tapes.waiting:
             self.empty.set()
+
+    @property
+    def open_captures(self) -> int:
+        return self._tapes.open_captures
+
+    @property
+    def captures(self) -> dict[str, int]:
+        """What happened to them, as recorder.Counters."""
+        return self._tapes.counts
 
     def _open(self, leg: StaffLeg, peer: Peer) -> tuple[str, int]:
         """A socket for its sound, of the family in which that peer is reached. Raises NoPort."""

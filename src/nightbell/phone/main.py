@@ -31,6 +31,7 @@ from nightbell.phone.endpoint import Endpoint
 from nightbell.phone.engine import Engine, Works
 from nightbell.phone.media import Media
 from nightbell.phone.outbound import Dialler
+from nightbell.phone.recorder import Recorder
 from nightbell.phone.resolve import Resolver, trunk_targets
 from nightbell.phone.service import Phone
 from nightbell.phone.snapshot import Holder, Snapshot
@@ -155,8 +156,10 @@ def _desk(config: Config, phone: Phone, dialler: Dialler, endpoint: Endpoint, lo
     """Calls to and from staff, with sound of their own: a thread that sleeps while there are none."""
     post = asyncio.get_running_loop().call_soon_threadsafe
     media, clips = Media(config.bind, config.rtp_ports, post), phone_folder(config) / "clips"
-    control = phone.control
-    return Desk(endpoint, media, phone.holder, dialler, clips, control.send, lambda: control.connected, log)
+    control, recorder = phone.control, Recorder(phone_folder(config) / "spool", log)
+    return Desk(
+        endpoint, media, phone.holder, dialler, clips, control.send, lambda: control.connected, log, recorder
+    )
 
 
 async def run(config: Config, log: Log) -> None:

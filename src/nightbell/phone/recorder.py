@@ -70,6 +70,7 @@ class Recording:
         self.due = 0.0
         self._sealer = sealer
         self._heard: deque[tuple[float, list[tuple[int, bytes]]]] = deque()
+        self._beside: deque[tuple[float, list[tuple[int, bytes]]]] = deque()
         self._lock = threading.Lock()
         self._sealed = bytearray()
         self._small = 0
@@ -80,6 +81,10 @@ class Recording:
         Nothing but an append: this is the media thread, some 10,000 times a second.
         """
         self._heard.append((now, packets))
+
+    def beside(self, packets: list[tuple[int, bytes]], now: float) -> None:
+        """As `audio`, of the second side of a call back."""
+        self._beside.append((now, packets))
 
     def note(self, record: Digit | Mark) -> None:
         """Seal a key press or a mark; of key presses more than MAX_SMALL_RECORDS are dropped."""
@@ -106,6 +111,7 @@ class Recording:
         with self._lock:
             if self.ended:
                 self._heard.clear()  # a packet that raced the end
+                self._beside.clear()
                 return b""
             self._seal_audio()
             if self.ending is not None:
@@ -123,12 +129,12 @@ class Recording:
         return self.ending is not None or self.syncing is not None
 
     def _seal_audio(self) -> None:
-        heard = self._heard
-        if heard:
-            came = heard[0][0] - ON_THE_WAY
-            packets = [packet for _ in range(len(heard)) for packet in heard.popleft()[1]]
-            self.packets += len(packets)
-            self._sealed += self._sealer.add_audio(packets, came)
+        for heard in (self._heard, self._beside):
+            if heard:
+                came = heard[0][0] - ON_THE_WAY
+                packets = [packet for _ in range(len(heard)) for packet in heard.popleft()[1]]
+                self.packets += len(packets)
+                self._sealed += self._sealer.add_audio(packets, came, heard is self._beside)
 
 
 class Recorder:

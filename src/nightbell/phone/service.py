@@ -140,8 +140,8 @@ class Phone:
             "sip": dict(self._sip),
             "trunks": self.trunks(),
             "clips_missing": self._clips_missing(),
-            "captures": dict(works.captures),
-            "open_captures": works.open_captures,
+            "captures": self._captures(works.captures),
+            "open_captures": works.open_captures + (self.desk.open_captures if self.desk is not None else 0),
             "never_confirmed": dict(works.never_confirmed),
             "late_ticks": works.late_ticks,
             "worst_lag_ms": round(works.worst_lag * 1000, 1),
@@ -153,6 +153,11 @@ class Phone:
         numbers, clips = self._in_force.numbers.values(), self._folder / "clips"
         named = {clip for number in numbers for clip in number.line.plan.clips.values()}
         return sum(not clip.startswith("builtin:") and not (clips / clip).exists() for clip in named)
+
+    def _captures(self, callers: Mapping[str, int]) -> dict[str, int]:
+        """Counts of callers' captures and of call backs that were recorded."""
+        mine = self.desk.captures if self.desk is not None else {}
+        return {name: count + mine.get(name, 0) for name, count in callers.items()}
 
     def _hello(self) -> Event:
         legs = list(self.desk.legs) if self.desk is not None else []

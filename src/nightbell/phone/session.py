@@ -97,9 +97,9 @@ class Session(Speaker):
         self._brisk = True
         self.record(sink)
 
-    def stop_listening(self) -> None:
+    def stop_listening(self, then: Callable[[], None] | None = None) -> None:
         self._brisk = False
-        self.stop_recording()
+        self.stop_recording(then)
 
     def alone(self) -> None:
         """Nothing more will be passed on to it."""

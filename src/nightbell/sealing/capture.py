@@ -35,7 +35,7 @@ PEEK = _FIXED.size
 MAX_AGE = 0.9
 """Seconds after which an unsealed byte gets its segment closed by filler."""
 
-_META, _AUDIO, _DIGIT, _MARK, _END = 1, 2, 3, 4, 5
+_META, _AUDIO, _DIGIT, _MARK, _END, _BESIDE = 1, 2, 3, 4, 5, 6
 _AUDIO_HEAD = struct.Struct(">BHI").pack
 _TIMED_HEAD = struct.Struct(">BHI").pack
 _META_HEAD = struct.Struct(">BH").pack
@@ -78,16 +78,18 @@ class CaptureSealer:
             self._oldest = now
         return sealed
 
-    def add_audio(self, packets: Iterable[tuple[int, bytes]], now: float) -> bytes:
-        """As `add` for many audio packets (offset, payload) at once, at a third of the cost."""
+    def add_audio(self, packets: Iterable[tuple[int, bytes]], now: float, beside: bool = False) -> bytes:
+        """As `add` for many audio packets (offset, payload) at once, at a third of the cost. beside: of the second side of
+        a call back."""
         if self._finished:
             raise RuntimeError("a capture that was finished takes no more records")
         stream = self._stream
         if not stream.pending:
             self._oldest = now
         try:
+            kind = _BESIDE if beside else _AUDIO
             framed = b"".join(
-                [_AUDIO_HEAD(_AUDIO, len(payload) + 4, offset) + payload for offset, payload in packets]
+                [_AUDIO_HEAD(kind, len(payload) + 4, offset) + payload for offset, payload in packets]
             )
         except struct.error as error:
             raise ValueError("a capture record does not fit its frame") from error
@@ -169,6 +171,7 @@ def open_capture(data: bytes, private: bytes | epochs.Unfolded) -> Capture:
 class _Found:
     meta: CaptureMeta | None = None
     packets: list[AudioPacket] = field(default_factory=list)
+    beside: list[AudioPacket] = field(default_factory=list)
     digits: list[Digit] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     end: End | None = None
@@ -191,18 +194,20 @@ def _read(plain: bytes, whole: bool, capture: str) -> Capture:
         raise Truncated("a capture", "its metadata was not recovered", "keep the file: nothing else is in it")
     end = found.end or End(_last_moment(found), EndReason.INTERRUPTED)
     complete = whole and found.end is not None
-    return Capture(found.meta, tuple(found.packets), tuple(found.digits), tuple(found.marks), end, complete)
+    return Capture(
+        found.meta, tuple(found.packets), tuple(found.digits), tuple(found.marks), end, complete, tuple(found.beside)
+    )  # fmt: skip
 
 
 def _take(found: _Found, kind: int, body: bytes) -> None:
     """File one authenticated record. A type of a later release is passed over: the rest is still a message."""
     if kind == _META and found.meta is None:
         found.meta = _meta(body)
-    if kind not in (_AUDIO, _DIGIT, _MARK, _END) or len(body) < 4:
+    if kind not in (_AUDIO, _BESIDE, _DIGIT, _MARK, _END) or len(body) < 4:
         return
     number = _U32(body)[0]
-    if kind == _AUDIO:
-        found.packets.append(AudioPacket(number, body[4:]))
+    if kind in (_AUDIO, _BESIDE):
+        (found.packets if kind == _AUDIO else found.beside).append(AudioPacket(number, body[4:]))
         return
     text = body[4:].decode("utf-8", "replace")
     if kind == _DIGIT:
@@ -225,6 +230,7 @@ def _last_moment(found: _Found) -> int:
     """Milliseconds since the answer of the last thing that was recovered."""
     began = next((mark.at for mark in found.marks if mark.name == "recording"), 0)
     codec = found.meta.codec if found.meta is not None else Codec.PCMU
-    heard = max((packet.offset + duration(codec, packet.payload) for packet in found.packets), default=0)
+    packets = [*found.packets, *found.beside]
+    heard = max((packet.offset + duration(codec, packet.payload) for packet in packets), default=0)
     moments = [digit.at for digit in found.digits] + [mark.at for mark in found.marks]
     return max([*moments, began + heard * 1000 // codec.clock])

@@ -28,7 +28,7 @@ def _stream_key(key: bytes) -> bytes:
 
 
 def seal_playback(key: bytes, ad: bytes, wav: bytes) -> bytes:
-    """The whole object. key: 32 bytes, used for no other message; ad: what it belongs to."""
+    """The whole object. key: 32 bytes, used for no other message (a message may have several objects); ad: what it belongs to."""
     head = _head(key)
     return head + seal(_stream_key(key), head + ad, wav, PLAYBACK_SEGMENT)
 

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from django.db import connection
+
 from nightbell.core import clock
 from nightbell.core.capture import Codec
 from nightbell.core.dialling import shown
@@ -125,8 +127,23 @@ class WithPatient(Somebodys):
             voice.forget(leg.id, now)
         return "ok" if placed else "no"
 
+    def _consent(self, talk: Conversation, value: str) -> str | None:
+        """What the patient answered is on record before anybody hears that they are recorded."""
+        if self.back is None:
+            return "no"
+        agreed, leg = value == "yes", talk.legs[PATIENT].call
+        try:
+            noted = callback.consent(self.back, agreed, talk.call, leg, clock.utc_now())
+        except Exception as error:  # whatever it is costs the recording, not the call
+            talk.log.failure("callback.consent", error)
+            if not connection.in_atomic_block:
+                connection.close()
+            return "no"
+        return "yes" if noted else "no"
+
     def _join(self, talk: Conversation, value: str) -> str | None:
-        talk.order("join", {"a": talk.call, "b": talk.legs[PATIENT].call})
+        record = {"record": self.back.id} if value == "record" and self.back is not None else {}
+        talk.order("join", {"a": talk.call, "b": talk.legs[PATIENT].call, **record})
         return None
 
     def _patient_ended(self, talk: Conversation, value: str) -> str | None:

@@ -276,7 +276,8 @@ class Calling:
             row.user.practice_id, Purpose.CALLBACK, now, user=row.user, contact=contact, callback=row
         )
         doing = effects.WithPatient(row.user, made, row)
-        talk = self.begin(made, row.user, row.user.language, Facts(connects=True), doing)
+        facts = Facts(connects=True, records=voice.may_record(row.user.practice_id, now))
+        talk = self.begin(made, row.user, row.user.language, facts, doing)
         placed = self.place(talk, contact.address, row.user.practice)
         if not placed and not self.waits():
             callback.end(row.id, "no_phone", now)
@@ -363,7 +364,7 @@ class Calling:
         receipt = Receipt(" ".join(rendered.voice).encode(), "ringing", row.id)
         if known:
             return receipt
-        facts = voice.facts_of(attempt, rendered.voice, dials())
+        facts = voice.facts_of(attempt, rendered.voice, dials(), now)
         talk = self.begin(row, user, user.language, facts, effects.Waking(user, row, attempt))
         if not self.place(talk, address, attempt.alert.practice):
             raise self._away()

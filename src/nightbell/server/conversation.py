@@ -245,8 +245,10 @@ class Conversation:
         if words.clips:
             clips = [self._named(clip, words.side) for clip in words.clips]
             leg.token += 1
+            if words.instead:
+                self.order("hush", {"call": leg.call})
             seconds = sum(milliseconds(clip) for clip in clips) / 1000 + SLACK_S
-            self.order("say", {"call": leg.call, "token": leg.token, "clips": clips, "barge_in": True})
+            self.order("say", {"call": leg.call, "token": leg.token, "clips": clips, "barge_in": words.cut})
         leg.deadline = None if words.wait is None else clock.monotonic() + seconds + words.wait
 
     def sound(self, pieces: list[str], seconds: float) -> None:

@@ -69,6 +69,7 @@ def _plain(route: str) -> str:
         ("group_id", "row"),
         ("cover_id", "row"),
         ("change_id", "row"),
+        ("talk_id", "row"),
     ):
         route = route.replace(f"<str:{name}>", f"{{{short}}}")
     for kind, name in (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.db.talks import tape
 from tests.db.web.conftest import Https, signed_in, spoken_message
 from tests.factories import House, make_message
 
@@ -14,9 +15,11 @@ from nightbell.core.clock import iso, utc_now
 from nightbell.line import trunks
 from nightbell.line.models import Closure
 from nightbell.line.trunk_rules import Given
+from nightbell.mailbox import intake, talks
 from nightbell.oncall import escalation
 from nightbell.oncall.models import (
     Alert,
+    CallBack,
     Change,
     EscalationPolicy,
     Group,
@@ -121,6 +124,11 @@ class Things:
             elsewhere = User.objects.exclude(practice=practice).first()
             asked = {"asked_by": self.house.people[Role.MANAGER], "asked_at": self.now}
             return str(Cover.objects.create(practice=practice, user=elsewhere, **asked).id)
+        if "/call/" in template:
+            called = CallBack.objects.create(message_id=self.message, user=doctor, asked_at=self.now)
+            talks.note(self.message, called.id, True, self.now)
+            intake.take_in(tape(called.id), self.now)
+            return str(called.id)
         if "/undo/" in template:
             boss = self.house.people[Role.MANAGER]
             return str(

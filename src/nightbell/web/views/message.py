@@ -17,6 +17,7 @@ from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.models import SETTLED
 from nightbell.mailbox.numbers import spoken_number
+from nightbell.mailbox.talks import TalkView
 from nightbell.mailbox.values import MessageView, Person, Row
 from nightbell.oncall import outcomes
 from nightbell.oncall import service as oncall
@@ -26,6 +27,7 @@ from nightbell.people import covers
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.models import User
 from nightbell.people.roles import Act, Part
+from nightbell.web import recorded
 from nightbell.web.doors import actor_of, allows, stand_in
 from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
@@ -90,7 +92,7 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
     row, zone = view.row, actor.user.practice.zone
     sound, vouched = _sound(actor, view), _vouched(view.row)
     ladder = oncall.ladder(row.id) if actor.may(Act.DELIVERY) else ()
-    tries = outcomes.history(row.id)
+    tries, talked = outcomes.history(row.id), recorded.history(row.id)
     return (
         {
             "now": actor.now,
@@ -112,7 +114,8 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
             "outcome_word": OUTCOME_WORDS.get(row.outcome, "Asked only" if row.kind == "status" else ""),
             "closed_at": clock_time(row.closed_at, zone, actor.now) if row.closed_at else "",
             "owned_at": clock_time(row.owned_at, zone, actor.now) if row.owned_at else "",
-            "trail": trail(view, zone, ladder, tries),
+            "trail": trail(view, zone, ladder, tries, talked),
+            "talks": recorded.of_message(actor, talked),
             "ladder": ladder,
             "hand_to": takers(actor) if row.owner is not None and row.owner.id == actor.user.id else (),
             "additions": [_addition(actor, one) for one in view.additions],
@@ -198,7 +201,11 @@ def _wave_says(view: MessageView) -> str:
 
 
 def trail(
-    view: MessageView, zone: str, ladder: tuple[Any, ...], tries: tuple[Try, ...] = ()
+    view: MessageView,
+    zone: str,
+    ladder: tuple[Any, ...],
+    tries: tuple[Try, ...] = (),
+    talked: tuple[TalkView, ...] = (),
 ) -> list[dict[str, str]]:
     """Who did what, oldest first: what the message itself knows. The whole log is on the audit page."""
     row = view.row
@@ -225,7 +232,7 @@ def trail(
         events.append((row.owned_at, f"Taken by {row.owner.name}", stopped))
     for note in view.notes or ():
         events.append((note.at, f"Note by {note.author.name}", ""))
-    events += after.events(tries, view)
+    events += after.events(tries, view) + recorded.events(talked)
     if row.closed_at:
         events.append((row.closed_at, "Closed", f": {OUTCOME_WORDS.get(row.outcome, row.outcome)}"))
     events.sort(key=lambda event: event[0])

@@ -22,6 +22,7 @@ from nightbell.web.doors import actor_of, allows
 from nightbell.web.errors import Answer
 from nightbell.web.errors import render as render_answer
 from nightbell.web.format import clock_time
+from nightbell.web.sound import sound_response
 
 WORDS = {
     "asked": "Your phone is about to ring.",
@@ -47,7 +48,11 @@ def context(actor: Actor, view: MessageView) -> dict[str, Any]:
         allowed(e164(one.number), practice.number) for one in view.numbers
     )
     masked = able and voice.number_of(actor.user, actor.now) is not None and _carrier()
-    return {"masked": masked, "call": _shown(callback.news(actor, row.id), practice.zone, actor)}
+    return {
+        "masked": masked,
+        "call": _shown(callback.news(actor, row.id), practice.zone, actor),
+        "records": voice.may_record(actor.practice, actor.now),
+    }
 
 
 def _carrier() -> bool:
@@ -100,3 +105,11 @@ def news(request: HttpRequest, message_id: str) -> HttpResponse:
         return HttpResponse(status=204)
     parts = {"call": shown, "message_id": known, "masked": _carrier(), "polled": True}
     return render(request, "parts/call_back.html", parts)
+
+
+@require_GET
+@allows(Act.PLAY)
+def talk(request: HttpRequest, message_id: str, talk_id: str) -> HttpResponse:
+    """`/m/<id>/call/<call back>/audio`: a call back's recording, in pieces as asked, as the message's own sound."""
+    actor, known = actor_of(request), _known(message_id)
+    return sound_response(actor, known, request.headers.get("Range", ""), _known(talk_id))

@@ -23,6 +23,7 @@ from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
+from nightbell.web import recorded
 from nightbell.web.doors import actor_of, allows, ulid_or_nothing
 from nightbell.web.format import phone
 from nightbell.web.oncall_words import WAYS, WHO, length, minutes, rule_words, sentence
@@ -32,6 +33,8 @@ DID = {
     "kept": "Kept. Alerts that ring already go on as they began.",
     "removed": "Removed.",
     "moved": "Moved. The first rule that fits counts.",
+    "recording": "Decided. From now on patients are asked, and recorded who agree.",
+    "unrecorded": "Withdrawn. Nobody is asked, and nothing is recorded.",
 }
 URGENCIES = (("", "any urgency"), ("urgent", "urgent"), ("review", "needs a look"), ("routine", "routine"))
 HOURS = (("", "at any hour"), ("open", "while open"), ("closed", "while closed"))
@@ -42,10 +45,11 @@ USUAL = "usual"
 @allows(Act.SCHEDULE)
 def policies(request: HttpRequest) -> HttpResponse:
     """`/oncall/policies`"""
-    return _listed(request)
+    return listed(request)
 
 
-def _listed(request: HttpRequest, trouble: NightbellError | None = None, form: str = "") -> HttpResponse:
+def listed(request: HttpRequest, trouble: NightbellError | None = None, form: str = "") -> HttpResponse:
+    """The page. form: whose words were refused, 'rule' or 'recording'."""
     actor, setup = actor_of(request), admin.setup(actor_of(request))
     names, now = _names(actor, setup), _now(actor)
     main = next((one for one in oncall.schedules(actor) if one.main), None)
@@ -62,6 +66,7 @@ def _listed(request: HttpRequest, trouble: NightbellError | None = None, form: s
         "chosen": main, "all_schedules": oncall.schedules(actor), "urgencies": URGENCIES, "hours": HOURS,
         "takers": admin.takers(actor), "r": request.POST.dict() if form == "rule" else {},
         "toast": {"text": DID[did]} if did in DID else None,
+        "recording": recorded.decision(actor, request.POST.dict() if form == "recording" else {}),
     }  # fmt: skip
     return render(request, "pages/oncall_policies.html", context, status=422 if trouble else 200)
 
@@ -226,7 +231,7 @@ def remove_policy(request: HttpRequest, policy_id: str) -> HttpResponse:
     try:
         admin.remove_policy(actor_of(request), ulid_or_nothing(policy_id))
     except BadPolicy as error:
-        return _listed(request, error)
+        return listed(request, error)
     return _done("removed")
 
 
@@ -243,7 +248,7 @@ def add_route(request: HttpRequest) -> HttpResponse:
     try:
         admin.add_route(actor_of(request), rule)
     except BadPolicy as error:
-        return _listed(request, error, "rule")
+        return listed(request, error, "rule")
     return _done("kept")
 
 
@@ -278,7 +283,7 @@ def _group(request: HttpRequest, group_id: str) -> HttpResponse:
     try:
         admin.save_group(actor_of(request), group_id, request.POST.get("name", ""), members)
     except BadPolicy as error:
-        return _listed(request, error)
+        return listed(request, error)
     return _done("kept")
 
 
@@ -288,5 +293,5 @@ def remove_group(request: HttpRequest, group_id: str) -> HttpResponse:
     try:
         admin.remove_group(actor_of(request), ulid_or_nothing(group_id))
     except BadPolicy as error:
-        return _listed(request, error)
+        return listed(request, error)
     return _done("removed")
