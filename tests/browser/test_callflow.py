@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import CHROMIUM, Site
-from tests.browser.test_look import check, level, look
+from tests.browser.test_look import UNDER_A_THUMB, check, level, look
 
 MANAGER = "okafor"
 
@@ -95,6 +95,7 @@ def test_every_panel_has_no_barrier(site: Site, signed_in: Callable[..., Page]) 
         check(page, node)
         page.set_viewport_size({"width": 320, "height": 800})
         level(page, f"{node} 320")
+        assert page.evaluate(UNDER_A_THUMB) == [], node
 
 
 def test_the_other_pages_have_no_barrier(site: Site, signed_in: Callable[..., Page]) -> None:
@@ -108,6 +109,7 @@ def test_the_other_pages_have_no_barrier(site: Site, signed_in: Callable[..., Pa
     ):
         page.goto(site.url + path)
         look(page, path)
+        assert page.evaluate(UNDER_A_THUMB) == [], path
 
 
 def test_the_page_of_a_damaged_line_has_no_barrier(site: Site, signed_in: Callable[..., Page]) -> None:

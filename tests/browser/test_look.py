@@ -11,6 +11,16 @@ from tests.browser.conftest import Site
 
 AXE = Axe().axe_script
 FAULTS = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
+# What is pressed, but links within a sentence and words of a transcript; a box counts with its label.
+UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, input, select, textarea')].filter(one => {
+    const own = one.getBoundingClientRect()
+    if (!own.width || !one.checkVisibility({ visibilityProperty: true })) return false
+    if (one.closest('.nb-skip, .sr-only, .nb-words, .modal-backdrop')) return false
+    if (one.tagName === 'A' && getComputedStyle(one).display === 'inline') return false
+    const label = /checkbox|radio/.test(one.type) && one.labels[0]
+    const { width, height } = label ? label.getBoundingClientRect() : own
+    return width < 43.5 || height < 43.5
+}).map(one => (one.textContent.trim() || one.ariaLabel || one.name).slice(0, 40))"""
 VIEWS = [(1280, False), (1280, True), (390, False), (390, True)]
 
 

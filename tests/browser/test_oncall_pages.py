@@ -8,7 +8,7 @@ from datetime import timedelta
 from playwright.sync_api import Browser, Page, expect
 from tests.browser.conftest import CHROMIUM, Site
 from tests.browser.test_callflow import press_until
-from tests.browser.test_look import check, level
+from tests.browser.test_look import UNDER_A_THUMB, check, level
 
 from nightbell.core.clock import utc_now
 from nightbell.oncall.notifications import PUSHED
@@ -17,16 +17,6 @@ MANAGER, CLINICIAN = "okafor", "patel"
 
 
 WIDE, NARROW = (1280, False), (390, True)
-# What is pressed, but links within a sentence and words of a transcript; a box counts with its label.
-UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, input, select, textarea')].filter(one => {
-    const own = one.getBoundingClientRect()
-    if (!own.width || !one.checkVisibility({ visibilityProperty: true })) return false
-    if (one.closest('.nb-skip, .sr-only, .nb-words, .modal-backdrop')) return false
-    if (one.tagName === 'A' && getComputedStyle(one).display === 'inline') return false
-    const label = /checkbox|radio/.test(one.type) && one.labels[0]
-    const { width, height } = label ? label.getBoundingClientRect() : own
-    return width < 43.5 || height < 43.5
-}).map(one => (one.textContent.trim() || one.ariaLabel || one.name).slice(0, 40))"""
 
 
 def both(page: Page, what: str, views: tuple[tuple[int, bool], ...] = (WIDE, NARROW)) -> None:

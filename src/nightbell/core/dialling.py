@@ -33,6 +33,16 @@ def e164(number: str) -> str:
     return plain
 
 
+def spaced(number: str) -> str:
+    """For eyes: '+15035550134' as '(503) 555-0134'; a foreign or short number as it came; '' stays ''."""
+    digits = "".join(c for c in number if c.isdigit())
+    if len(digits) == 11 and digits[0] == "1" and number.lstrip("+").isdigit():
+        digits = digits[1:]
+    elif number.startswith("+") or len(digits) != 10:
+        return number
+    return f"({digits[:3]}) {digits[3:6]}-{digits[6:]}"
+
+
 def allowed(number: str, own: str) -> bool:
     """Whether a number (E.164) may be dialled for a practice with this number of its own: within its country alone.
 

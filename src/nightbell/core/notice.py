@@ -23,6 +23,7 @@ class NoticeKind(StrEnum):
     CHECKPOINT = "checkpoint"
     GAP = "gap"  # a shift ahead has nobody in it
     SWAP = "swap"  # a colleague asks, or has answered
+    COVER = "cover"  # another practice asks to cover
     LINE_TEST = "line_test"  # the evening test failed
     UNREACHED = "unreached"  # a patient was not reached yet
     WEEKLY = "weekly"  # the week's numbers are ready

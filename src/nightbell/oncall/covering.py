@@ -11,10 +11,11 @@ from datetime import datetime
 
 from django.db import transaction
 
+from nightbell.core.notice import NoticeKind
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox import shown
 from nightbell.mailbox.models import Message
-from nightbell.oncall import gaps
+from nightbell.oncall import gaps, notices, questions
 from nightbell.oncall.errors import Uncovered
 from nightbell.oncall.models import Schedule
 from nightbell.oncall.roster import on_call_ids
@@ -22,7 +23,16 @@ from nightbell.oncall.rotation import Span, union
 from nightbell.oncall.schedule import confirms, uncovered_detail
 from nightbell.people import covers
 from nightbell.people.access import Actor
-from nightbell.people.models import User
+from nightbell.people.models import Cover, User
+
+
+def ask(actor: Actor, who: str) -> Cover:
+    """Ask a clinician of another practice, and have them told of it, once, in their own ways. Raises as covers.ask."""
+    return covers.ask(actor, who, lambda row: _tell(row, actor.now))
+
+
+def _tell(row: Cover, now: datetime) -> None:
+    notices.plan(row.user, NoticeKind.COVER, questions.cover_key(row.id), now)
 
 
 def let_see(begun: Sequence[tuple[Message, Schedule | None]], now: datetime) -> None:

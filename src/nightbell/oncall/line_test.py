@@ -39,6 +39,9 @@ TAKEN_IN = timedelta(minutes=2)  # from the end of our call until its message mu
 LONGEST = timedelta(minutes=12)  # of a whole evening test
 SET_BACK = timedelta(minutes=1)  # a clock that is put right by seconds ends no test
 DRILL_SLACK = timedelta(minutes=5)
+DRILL_OPEN = timedelta(
+    minutes=15
+)  # in which whoever took a drill may close it themselves, which counts in its score
 ENOUGH_HEARD = 250  # packets: five seconds of the greeting
 TAG = "line-test"
 CHECKS = {
@@ -248,8 +251,31 @@ def watch_drill(row: LineTest, now: datetime) -> bool:
         return end(row, False, now)
 
 
+def left_open(now: datetime) -> list[str]:
+    """Messages of drills that ended a while ago and that nobody has closed. Nobody waits in them: they are to be ended."""
+    past = LineTest.objects.filter(kind=DRILL, ended_at__isnull=False)
+    past = past.exclude(ended_at__gt=now - DRILL_OPEN, ended_at__lte=now + SET_BACK)
+    open_ones = Message.objects.filter(state__in=[State.NEW, State.OWNED], pk__in=past.values("pk"))
+    return list(open_ones.values_list("pk", flat=True)[:50])
+
+
+def close_drill(message_id: str, now: datetime) -> bool:
+    """Once, whoever has it or had it. Returns whether it was open."""
+    with transaction.atomic():
+        won = Message.objects.filter(pk=message_id, state__in=[State.NEW, State.OWNED]).update(
+            state=State.CLOSED, outcome=Outcome.NO_CALL_NEEDED, closed_at=now, needs_alert=False
+        )
+        if won:
+            practice = LineTest.objects.values_list("practice_id", flat=True).get(pk=message_id)
+            audit.record(
+                practice, actor=ACTOR, action="drill:close", now=now, message=message_id,
+                detail={"test": message_id},
+            )  # fmt: skip
+    return bool(won)
+
+
 def score(row: LineTest) -> Score:
-    """From the invented call's end to the first notice, to its owner, to its close. No PHI: nobody called."""
+    """From the invented call's end to the first notice, to its owner, to its close by a person. No PHI: nobody called."""
     message = (
         Message.objects.filter(pk=row.message_id).select_related("owner").first() if row.message_id else None
     )
@@ -259,7 +285,10 @@ def score(row: LineTest) -> Score:
     first = sent.order_by("sent_at").values_list("sent_at", flat=True).first()
     name = message.owner.name if message.owner else ""
     return Score(
-        _since(message, first), _since(message, message.owned_at), _since(message, message.closed_at), name
+        _since(message, first),
+        _since(message, message.owned_at),
+        _since(message, message.closed_at if message.closed_by_id else None),
+        name,
     )
 
 

@@ -40,6 +40,10 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
         _K.SWAP: (
             "shift swap", "There is news of a shift swap. Log in to see it.", "news of a shift swap. Log in:",
         ),
+        _K.COVER: (
+            "asked to cover", "Another practice asks you to cover. Log in to answer.",
+            "another practice asks you to cover. Log in:",
+        ),
         _K.LINE_TEST: (
             "line test failed", "The evening test of the line failed. Log in to see why.",
             "the evening test of the line failed. Log in:",
@@ -85,6 +89,10 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
             "cambio de turno", "Hay novedades de un cambio de turno. Inicie sesión para verlas.",
             "novedades de un cambio de turno. Entre:",
         ),
+        _K.COVER: (
+            "guardias", "Otro consultorio le pide que cubra guardias. Inicie sesión para responder.",
+            "otro consultorio le pide que cubra guardias. Entre:",
+        ),
         _K.LINE_TEST: (
             "falló la prueba", "La prueba nocturna de la línea falló. Inicie sesión para ver la causa.",
             "la prueba nocturna no se pudo completar. Entre:",
@@ -113,7 +121,10 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
 }  # fmt: skip
 
 # Where a link leads that has no message: a page of ours, which asks to log in first.
-_PAGES = {_K.GAP: "/oncall/", _K.SWAP: "/oncall/", _K.CHECKPOINT: "/audit/", _K.WEEKLY: "/numbers/"}
+_PAGES = {
+    _K.GAP: "/oncall/", _K.SWAP: "/oncall/", _K.COVER: "/account/covering/", _K.CHECKPOINT: "/audit/",
+    _K.WEEKLY: "/numbers/",
+}  # fmt: skip
 
 # What a phone call says. 'practice-name' is the practice's own recording of its name, which callers hear too; where
 # there is none, 'practice-fallback' ("your doctor's office") is played. There are no clips of letters for the code.

@@ -189,6 +189,12 @@ def tries_shown(message_id: str) -> int:
     return _shown(message_id).count()
 
 
+def spoken(message_id: str) -> str:
+    """UNSETTLED where the patient answered a call of which nobody has said yet what came, else ''."""
+    answered = CallBack.objects.filter(message_id=message_id, reach=None).exclude(answered_at=None)
+    return UNSETTLED if answered.exists() else ""
+
+
 def back_at(message_id: str) -> datetime | None:
     """When the message comes back to its owner; None where nothing is due."""
     due = Reach.objects.filter(message_id=message_id).exclude(back_at=None)

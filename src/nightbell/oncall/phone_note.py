@@ -15,6 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from nightbell.core.clock import iso, parse_iso
+from nightbell.core.dialling import spaced
 from nightbell.mailbox.errors import BadText
 
 VERSION = 1
@@ -28,7 +29,8 @@ OUTCOME_WORDS = {
     "wrong_number": "Wrong number",
     "no_call_needed": "No call needed",
     "reopened": "Reopened",
-    "": "Open",
+    "unsettled": "Spoken with, what came of it is not noted yet",
+    "": "Not called back yet",
 }
 
 
@@ -142,20 +144,26 @@ def elements(note: PhoneNote) -> Sequence[tuple[str, str]]:
         ("Patient", written.patient or NOT_RECORDED),
         ("Who called", written.caller or NOT_RECORDED),
         ("Call came in", moment(note.received_at, note.zone)),
-        ("Number to call", note.number or "Withheld by the caller"),
+        ("Number to call", spaced(note.number) or "Withheld by the caller"),
         ("Heard first", _by(note.heard_by, note.heard_at, note.zone)),
         ("Taken by", _by(note.taken_by, note.taken_at, note.zone)),
         ("Called back", "\n".join(called) or NOT_RECORDED),
         ("Reason", written.reason or NOT_RECORDED),
         ("Advice given", written.advice or NOT_RECORDED),
         ("Follow-up", written.follow_up or NOT_RECORDED),
-        ("Outcome", OUTCOME_WORDS.get(note.outcome, note.outcome)),
+        ("Outcome", _outcome(note)),
     ]
     if note.signed_at:
         rows.append(
             ("Signed by", f"{note.signed_by}, {note.signed_role}, {moment(note.signed_at, note.zone)}")
         )
     return rows
+
+
+def _outcome(note: PhoneNote) -> str:
+    """Without one: whether nobody has called yet, or somebody opened it again."""
+    last = note.tries[-1].outcome if note.tries and not note.outcome else note.outcome
+    return OUTCOME_WORDS.get(last, last)
 
 
 def _by(name: str, at: datetime | None, zone: str) -> str:

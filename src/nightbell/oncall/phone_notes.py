@@ -48,7 +48,8 @@ def draft(view: MessageView, practice: Practice) -> PhoneNote:
         message=row.id, practice=practice.name, practice_number=practice.number, zone=practice.zone,
         urgency=row.urgency, language=row.language, received_at=row.received_at, number=row.callback_number or "",
         heard_by=heard[0].name if heard else "", heard_at=heard[1] if heard else None,
-        taken_by=row.owner.name if row.owner else "", taken_at=row.owned_at, tries=tries, outcome=row.outcome,
+        taken_by=row.owner.name if row.owner else "", taken_at=row.owned_at, tries=tries,
+        outcome=row.outcome or outcomes.spoken(row.id),
     )  # fmt: skip
 
 

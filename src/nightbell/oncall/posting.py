@@ -11,8 +11,8 @@ from nightbell.audit import service as audit
 from nightbell.core import faults
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
-from nightbell.core.notice import OF_A_MESSAGE, PRESSING, ChannelError, NoticeKind, Notification, Receipt
-from nightbell.oncall import policies
+from nightbell.core.notice import OF_A_MESSAGE, ChannelError, NoticeKind, Notification, Receipt
+from nightbell.oncall import policies, questions
 from nightbell.oncall.models import Notice, NoticeState
 from nightbell.oncall.sending import AHEAD, LONGEST_PAUSE, MAX_TRIES, NO_CHANNEL, SEND_LEASE, Sender, deliver
 from nightbell.oncall.start import ACTOR
@@ -23,6 +23,7 @@ NOTICE_LEASE = timedelta(minutes=2)  # several ways, one after another
 SILENT_AGAIN = timedelta(minutes=10)
 TOO_OLD = timedelta(days=2)  # a notice that nobody could be given for so long is given up
 NO_WAY = "no proved way to this person"
+NOT_NEEDED = "not needed: it was answered or taken back"
 GIVEN_UP = "given up: no sender outlived it"
 TWICE = "; perhaps twice"
 
@@ -46,10 +47,15 @@ def send_notices(sender: Sender, now: datetime, log: Log, limit: int = 10) -> in
 
 
 def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) -> bool:
-    kind = NoticeKind(notice.kind)
-    ways = contacts.ways(notice.user, now, kind in PRESSING)
+    if not questions.is_open(notice.key, now):
+        Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(
+            state=NoticeState.FAILED, answer=NOT_NEEDED
+        )
+        return False
+    kind, presses = NoticeKind(notice.kind), questions.presses(notice, now)
+    ways = contacts.ways(notice.user, now, presses)
     if not ways:
-        waits = kind not in PRESSING and contacts.ways(notice.user, now, True)
+        waits = not presses and contacts.ways(notice.user, now, True)
         if waits and abs(now - notice.made_at) < TOO_OLD:
             Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(
                 retry_at=now + SILENT_AGAIN, tries=notice.tries, answer="silent hours"

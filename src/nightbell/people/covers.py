@@ -8,7 +8,7 @@ of both practices; what they do with a message is in the log of the practice who
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from django.db import transaction
@@ -57,10 +57,10 @@ def guest_of(user: User, practice_id: str) -> User | None:
     return next((one for one in guests(user) if one.practice_id == practice_id), None)
 
 
-def ask(actor: Actor, who: str) -> Cover:
+def ask(actor: Actor, who: str, then: Callable[[Cover], object] | None = None) -> Cover:
     """Ask a clinician of another practice of this Nightbell, by log-in, email or full name. Raises Forbidden, BadCover.
 
-    Nothing is theirs to see before they have accepted.
+    Nothing is theirs to see before they have accepted. then: called with the new row in its transaction.
     """
     demand(actor, Act.EDIT_SCHEDULE)
     try:
@@ -79,6 +79,8 @@ def ask(actor: Actor, who: str) -> Cover:
             practice_id=actor.practice, user=user, asked_by=actor.user, asked_at=actor.now
         )
         note(made, actor.name, ASK, actor.now, actor.source)
+        if then is not None:
+            then(made)
     return made
 
 

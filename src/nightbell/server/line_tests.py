@@ -101,6 +101,7 @@ class LineTests:
         evening, drills = line_test.EVENING, line_test.DRILL
         done += each(lambda: line_test.running(evening), lambda row: self._go_on(row, now), problems)
         done += each(lambda: line_test.running(drills), lambda row: self._drill(row, now), problems)
+        done += each(lambda: line_test.left_open(now), lambda one: line_test.close_drill(one, now), problems)
         if problems:
             raise problems[0]  # all had their turn; now the loop may tell of it
         return bool(done)

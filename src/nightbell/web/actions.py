@@ -75,6 +75,7 @@ ACTIONS = {
     "test:end": "The evening test of the line, or a drill, ended",
     "test:time": "Set when the line is tested",
     "drill:begin": "Began a drill",
+    "drill:close": "The message of a drill ended by itself",
     "message:reach": "Noted what came of a call back",
     "note:download": "Took a phone note out",
     "numbers:view": "Looked at the numbers",

@@ -6,6 +6,10 @@ import re
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from nightbell.core.dialling import spaced
+
+phone = spaced
+
 
 def local(moment: datetime, zone: str) -> datetime:
     """The moment on the clock of a practice (IANA zone)."""
@@ -80,16 +84,6 @@ def stopwatch(seconds: float) -> str:
     if hours:
         return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
     return f"{rest // 60}:{rest % 60:02d}"
-
-
-def phone(number: str) -> str:
-    """'+15035550134' as '(503) 555-0134'; a foreign or short number as it came; '' stays ''."""
-    digits = "".join(c for c in number if c.isdigit())
-    if len(digits) == 11 and digits[0] == "1" and number.lstrip("+").isdigit():
-        digits = digits[1:]
-    elif number.startswith("+") or len(digits) != 10:
-        return number
-    return f"({digits[:3]}) {digits[3:6]}-{digits[6:]}"
 
 
 def dial(number: str) -> str:

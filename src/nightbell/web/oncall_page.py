@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
-from itertools import pairwise
+from itertools import groupby, pairwise
 from zoneinfo import ZoneInfo
 
 from nightbell.mailbox.values import Person
@@ -18,6 +18,7 @@ DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 HOURS = 168
 WIDE, NARROW = 36, 12  # hours from which a bar has room for a time beside its name, and for a name
 OPEN = "open"
+CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,17 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class ListDay:
+    """A day of the list, or several that are the same. last: of several the last one, '' of one; each: those whose
+    stretches lead to swaps of their own, one by one."""
+
+    day: date
     name: str
     note: str
     today: bool
     parts: tuple[Part, ...]
+    last: str = ""
+    count: int = 1
+    each: tuple[ListDay, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +185,7 @@ def _bar(duty: DutyView, kind: str, first: int, last: int, frame: Frame) -> Bar:
     words = f"{day_name(start.date())} {start:%H:%M} to {day_name(end.date())} {end:%H:%M}"
     note = f"to {end:%a %H:%M}" if last - first >= WIDE and last < HOURS else ""
     if duty.override_id and last - first >= WIDE - NARROW:
-        note = "changed"
+        note = CHANGED
     name = short_name(duty.person.name) if duty.person and last - first >= NARROW else ""
     if kind == "gap":
         name = hours_words(duty.ends_at - duty.starts_at) if last - first >= 8 else ""
@@ -229,8 +237,42 @@ def by_day(lanes: Lanes, monday: date, count: int, frame: Frame) -> list[ListDay
         ]  # fmt: skip
         here.sort(key=lambda one: (one[0].starts_at, one[1] == "backup"))
         parts = tuple(_part(d, k, start, end, frame) for d, k in here)
-        found.append(ListDay(f"{day:%a} {day.day}", frame.holidays.get(day, ""), day == today, parts))
+        found.append(ListDay(day, f"{day:%a} {day.day}", frame.holidays.get(day, ""), day == today, parts))
     return found
+
+
+def folded(days: Sequence[ListDay]) -> list[ListDay]:
+    """From today on, and neighbours in which the same people are there at the same hours as one.
+
+    Loud is what must not be overlooked: today, a gap, a change, and a holiday stand alone.
+    """
+    first = next((at for at, day in enumerate(days) if day.today), 0)
+    return [_as_one(tuple(same)) for _, same in groupby(days[first:], _sameness)]
+
+
+def _sameness(day: ListDay) -> object:
+    if day.today or day.note or any(part.kind == "gap" or part.note == CHANGED for part in day.parts):
+        return day.day
+    return [(part.person.id if part.person else "", part.kind, part.words) for part in day.parts]
+
+
+def _as_one(days: tuple[ListDay, ...]) -> ListDay:
+    first, last = days[0], days[-1]
+    if first is last:
+        return first
+    parts = []
+    for same in zip(*(day.parts for day in days), strict=True):
+        swaps = {part.swap for part in same}
+        parts.append(same[0] if len(swaps) == 1 else replace(same[0], swap=""))
+    each = days if tuple(parts) != first.parts else ()
+    return replace(
+        first,
+        name=day_name(first.day),
+        last=day_name(last.day),
+        count=len(days),
+        parts=tuple(parts),
+        each=each,
+    )
 
 
 def _part(duty: DutyView, kind: str, start: datetime, end: datetime, frame: Frame) -> Part:
@@ -243,7 +285,7 @@ def _part(duty: DutyView, kind: str, start: datetime, end: datetime, frame: Fram
     else:
         words = f"from {begins}" if after else f"{begins} to {ends}"
     name = short_name(duty.person.name) if duty.person else {"gap": "Nobody", OPEN: "Practice open"}[kind]
-    note = "changed" if duty.override_id else "backup" if kind == "backup" else ""
+    note = CHANGED if duty.override_id else "backup" if kind == "backup" else ""
     return Part(frame.shown(duty.person), name, kind, words, note, frame.swap(duty))
 
 

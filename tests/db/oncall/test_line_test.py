@@ -10,6 +10,7 @@ import pytest
 from tests.db.oncall.test_voice import CELL, OTHER_CELL, PIN, Phone, _night, _with_phone, phone
 from tests.factories import House, make_message
 
+from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
 from nightbell.mailbox import epochs, intake, service
 from nightbell.mailbox.errors import NotNow
@@ -269,6 +270,47 @@ def test_a_drill_wakes_the_real_ladder_and_says_so(
     found = line_test.score(row)
     assert (row.state, found.by) == ("passed", clinician.name)
     assert None not in (found.told_s, found.taken_s)
+
+
+def test_a_drill_that_was_taken_ends_by_itself_and_rings_no_more(
+    house: House, phone: Phone, tests: LineTests
+) -> None:
+    row, message = _drill(house, tests)
+    night = _night(phone)
+    night.tick()
+    owner = house.actor(Role.CLINICIAN)
+    service.acknowledge(owner, message.id)
+    tests.step()
+    row.refresh_from_db()
+    assert (row.state, line_test.left_open(utc_now())) == ("passed", []), "they may close it themselves"
+    service.reopen(owner, message.id)  # given back, it rings again, but not for ever
+    LineTest.objects.update(ended_at=utc_now() - line_test.DRILL_OPEN)
+    assert (tests.step(), tests.step()) == (True, False)
+    message.refresh_from_db()
+    assert (message.state, message.closed_by, message.needs_alert) == (State.CLOSED, None, False)
+    assert line_test.score(row).closed_s is None, "nobody closed it"
+    assert Event.objects.filter(action="drill:close").count() == 1
+    sent = len(night.pager.told)
+    for _ in range(3):
+        night.tick(3600)
+    assert (len(night.pager.told), Alert.objects.get().state) == (sent, "owned")
+
+
+def test_closed_in_time_it_counts_and_a_clock_of_next_year_leaves_none_open(
+    house: House, tests: LineTests
+) -> None:
+    row, message = _drill(house, tests)
+    owner = house.actor(Role.CLINICIAN)
+    service.acknowledge(owner, message.id)
+    tests.step()
+    LineTest.objects.update(ended_at=utc_now() + timedelta(days=365))
+    patients = make_message(house.mailbox)
+    tests.step()
+    assert Message.objects.get(pk=patients.pk).state == State.NEW
+    service.reopen(owner, message.id)
+    service.close(owner, message.id, "no_call_needed")
+    row.refresh_from_db()
+    assert line_test.score(row).closed_s is not None
 
 
 def test_a_drill_that_nobody_takes_ends_and_rings_no_more(

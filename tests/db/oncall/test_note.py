@@ -17,6 +17,7 @@ from tests.factories import CALLER, House
 from nightbell.audit.errors import AuditClosed
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
+from nightbell.core.dialling import spaced
 from nightbell.mailbox import service
 from nightbell.mailbox.errors import BadText
 from nightbell.mailbox.models import Message, Note
@@ -53,7 +54,7 @@ def test_what_is_known_is_filled_in_and_what_was_said_is_typed(house: House, tol
     found = dict(phone_note.elements(given.note))
     name = actor.user.name
     assert found["Patient"] == "Nguyễn Thị Đào" and found["Who called"] == "Łukasz Dvořák, husband"
-    assert found["Number to call"] == CALLER
+    assert found["Number to call"] == spaced(CALLER)
     assert found["Taken by"].startswith(name) and found["Outcome"].startswith("Reached")
     first, second = found["Called back"].split("\n")
     assert first.endswith(f"{name}: No answer") and second.endswith("talked 4 min 10 s")
@@ -61,6 +62,21 @@ def test_what_is_known_is_filled_in_and_what_was_said_is_typed(house: House, tol
     text = phone_note.as_text(given.note)
     assert "Reason: Chest pain <b>&\n    since one\n" in text and told.id in text
     assert phone_note.read(phone_note.to_text(given.note)) == given.note
+
+
+def test_before_an_outcome_it_says_how_far_it_is(house: House) -> None:
+    message, actor = spoken_message(house), house.actor(Role.CLINICIAN)
+
+    def outcome() -> str:
+        note = phone_notes.draft(service.message(actor, message.id), house.practice)
+        return dict(phone_note.elements(note))["Outcome"]
+
+    assert outcome() == "Not called back yet"
+    CallBack.objects.create(message=message, user=actor.user, asked_at=actor.now, answered_at=actor.now)
+    assert outcome().startswith("Spoken with")
+    outcomes.record(actor, message.id, "reached")
+    service.reopen(actor, message.id)
+    assert outcome() != "Not called back yet"
 
 
 def test_it_is_sealed_and_no_note_of_the_others(house: House, told: Message) -> None:

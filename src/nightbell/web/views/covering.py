@@ -36,7 +36,7 @@ DID = {
 def ask(request: HttpRequest) -> HttpResponse:
     """A manager asks a clinician of another practice."""
     try:
-        covers.ask(actor_of(request), request.POST.get("who", "")[:300])
+        covering.ask(actor_of(request), request.POST.get("who", "")[:300])
     except BadCover as error:
         return plan_page(request, error, "cover")
     return back_to(request, "oncall_plan", did="cover_asked")

@@ -27,7 +27,7 @@ from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
 from nightbell.web.doors import actor_of, allows, ulid_or_nothing
 from nightbell.web.format import clock_time, day_name, local, span
-from nightbell.web.oncall_page import Frame, by_day, gap_words, toned, weeks
+from nightbell.web.oncall_page import Frame, by_day, folded, gap_words, toned, weeks
 from nightbell.web.oncall_words import swap_rows, ways_words
 
 WEEKS, GAPS_SHOWN = 2, 3
@@ -102,7 +102,7 @@ def _calendar(request: HttpRequest, actor: Actor, chosen: Schedule | None) -> di
         "earlier": monday - timedelta(days=7),
         "later": monday + timedelta(days=7),
         "weeks": weeks(lanes, monday, WEEKS, frame),
-        "days": by_day(lanes, monday, 7 * WEEKS, frame),
+        "days": folded(by_day(lanes, monday, 7 * WEEKS, frame)),
         "has_open": bool(frame.open),
     }
 
