@@ -7,6 +7,7 @@ the record keeps who had it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -43,6 +44,8 @@ THRICE = 3
 AT_ONCE = 200  # messages that are looked at in one round
 AHEAD = timedelta(hours=2)  # nothing here is due further ahead: a clock ran ahead
 HAND_OVER = "message:hand_over"
+# What shows that whoever was handed a message has seen or heard it: a link that was followed does not.
+SEEN = (Act.VIEW.value, Act.PLAY.value, Act.CALL.value, "message:accept", "message:reach")
 DRILL = "drill"  # a tag
 
 
@@ -55,6 +58,12 @@ def hand_over(actor: Actor, message_id: str, user_id: str) -> Person:
     if found.joins_id:
         found = mailbox.find(actor, found.joins_id, Act.TAKE)
     colleague = _colleague(actor, user_id)
+    if not _may_open(actor, colleague, found):
+        raise NotNow(
+            "The message was not handed over",
+            f"{colleague.name} cannot open one that has no mailbox",
+            "choose a manager",
+        )
     with transaction.atomic():
         found = _locked(found.id)
         mine = together(found.id).filter(state=State.OWNED, owner=actor.user)
@@ -77,6 +86,11 @@ def _colleague(actor: Actor, user_id: str) -> User:
             "The message was not handed over", f"{user.name} has no proved way to be told", "choose another"
         )
     return user
+
+
+def _may_open(actor: Actor, user: User, message: Message) -> bool:
+    """Unrouted messages are for some roles alone. All others a colleague may open, and who covers once they are told."""
+    return message.mailbox_id is not None or replace(actor, user=user, scopes=None).may(Act.UNROUTED)
 
 
 def _told_alone(
@@ -198,11 +212,11 @@ def _locked(message_id: str) -> Message:
 
 
 def _opened(message: Message, owner: User) -> bool:
-    """Whether the owner did anything with it since it is theirs: the log of accesses knows."""
+    """Whether the owner saw or heard it since it is theirs: the log of accesses knows."""
     rows = Event.objects.filter(
         log_id=message.practice_id, message=message.id, actor=f"user:{owner.login}", outcome="ok"
     )
-    return rows.filter(at__gte=message.owned_at).exclude(action=HAND_OVER).exists()
+    return rows.filter(at__gte=message.owned_at, action__in=SEEN).exists()
 
 
 def _after_trying(reach: Reach, now: datetime) -> bool:

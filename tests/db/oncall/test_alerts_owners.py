@@ -362,3 +362,24 @@ def test_a_drill_that_was_handed_over_says_so_and_is_not_asked_for_again(house: 
     night.pager.told.clear()
     night.tick(20 * 60)
     assert night.told("email") == []
+
+
+def test_an_unrouted_message_goes_to_nobody_who_cannot_open_it(house: House, night: Phones) -> None:
+    message = make_message(None, urgent=True)
+    manager = house.actor(Role.MANAGER, night.now)
+    mailbox.acknowledge(manager, message.id)
+    with pytest.raises(NotNow, match="cannot open"):
+        oncall.hand_over(manager, message.id, house.people[Role.CLINICIAN].id)
+    User.objects.filter(pk=house.people[Role.CLINICIAN].pk).update(role=Role.MANAGER)
+    oncall.hand_over(manager, message.id, house.people[Role.CLINICIAN].id)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
+
+
+def test_who_followed_the_link_and_saw_nothing_has_not_opened_it(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    hand(house, night, message)
+    desk = house.actor(Role.FRONT_DESK, night.now + MINUTES)
+    oncall.alert_for_token(desk, Alert.objects.get().token)
+    night.tick(1)
+    night.tick(300)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
