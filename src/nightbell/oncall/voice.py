@@ -147,10 +147,11 @@ def again(call_id: str, why: str, now: datetime) -> bool:
     return True
 
 
-def lose(row: VoiceCall, now: datetime) -> bool:
+def lose(row: VoiceCall, now: datetime, rang: bool = False) -> bool:
     """No phone has it. Whoever sent it and never wrote that it was sent was killed, perhaps before it was ordered: then
-    it is sent again."""
-    waits = Attempt.objects.filter(pk=row.attempt_id, state=AttemptState.PENDING, receipt="").exists()
+    it is sent again. rang: a phone had it, and we end it: while nobody has answered that is no answer either."""
+    states = [AttemptState.PENDING, *([AttemptState.SENT] if rang and row.answered_at is None else [])]
+    waits = Attempt.objects.filter(pk=row.attempt_id, state__in=states, receipt="").exists()
     return again(row.id, "lost", now) if waits else finish(row.id, "lost", now)
 
 

@@ -237,7 +237,7 @@ class Calling:
             return True
         self._order("hang_up", {"call": call})
         if row is not None:
-            voice.finish(call, "lost", clock.utc_now())
+            voice.lose(row, clock.utc_now(), rang=True)
         return True
 
     def _resume(self, row: VoiceCall, back: CallBack) -> None:
