@@ -24,10 +24,11 @@ from nightbell.core.notice import NoticeKind
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Mailbox, Message, Outcome, State, Urgency
 from nightbell.mailbox.opening import is_from
-from nightbell.oncall import notices, policies, whom
+from nightbell.oncall import notices, policies, voice, whom
 from nightbell.oncall.models import Alert, Attempt, AttemptState, LineTest, VoiceCall
+from nightbell.people import contacts
 from nightbell.people.access import Actor, NotFound, demand
-from nightbell.people.models import Practice, User
+from nightbell.people.models import ContactKind, Practice, User
 from nightbell.people.roles import Act
 
 ACTOR = "system:worker"
@@ -160,7 +161,7 @@ def end_when_done(row: LineTest, now: datetime) -> bool:
 
 
 def end(row: LineTest, passed: bool, now: datetime) -> bool:
-    """Once; a failure is planned to be told to every manager in the same transaction."""
+    """Once; a failure is planned to be told to every manager in the same transaction, of an evening test by telephone too."""
     with transaction.atomic():
         won = LineTest.objects.filter(pk=row.pk, state=RUNNING).update(
             state=PASSED if passed else FAILED, ended_at=now, told_at=None if passed else now
@@ -168,9 +169,17 @@ def end(row: LineTest, passed: bool, now: datetime) -> bool:
         if won and not passed:
             for user in whom.managers(row.practice_id):
                 notices.plan(user, NoticeKind.LINE_TEST, f"line-test:{row.id}:{user.id}", now)
+                if row.kind == EVENING and _is_rung_too(user, now):
+                    key = f"line-test-call:{row.id}:{user.id}"
+                    notices.plan(user, NoticeKind.LINE_TEST, key, now, by=ContactKind.VOICE)
         if won:
             _audit(row, "test:end", "ok" if passed else "failed", now)
     return bool(won)
+
+
+def _is_rung_too(user: User, now: datetime) -> bool:
+    """Whose notice goes another way first, and who has a telephone: a mail wakes nobody."""
+    return voice.number_of(user, now) is not None and contacts.ways(user, now, True)[0].kind != ContactKind.VOICE
 
 
 def _audit(row: LineTest, action: str, outcome: str, now: datetime, actor: str = ACTOR) -> None:

@@ -326,6 +326,7 @@ class Notice(models.Model):
     retry_at = models.DateTimeField()
     tries = models.PositiveIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
+    by = models.CharField(max_length=20, blank=True, default="")  # the kind of way it must go; '': the first that takes it
     channel = models.CharField(max_length=20, blank=True, default="")  # as people.models.ContactKind
     sent = models.BinaryField(null=True)  # the exact bytes that left
     answer = models.CharField(max_length=120, blank=True, default="")

@@ -47,9 +47,9 @@ def send_notices(sender: Sender, now: datetime, log: Log, limit: int = 10) -> in
 
 def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) -> bool:
     kind = NoticeKind(notice.kind)
-    ways = contacts.ways(notice.user, now, kind in PRESSING)
+    ways = _ways(notice, now, kind in PRESSING)
     if not ways:
-        waits = kind not in PRESSING and contacts.ways(notice.user, now, True)
+        waits = kind not in PRESSING and _ways(notice, now, True)
         if waits and abs(now - notice.made_at) < TOO_OLD:
             Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(
                 retry_at=now + SILENT_AGAIN, tries=notice.tries, answer="silent hours"
@@ -77,6 +77,11 @@ def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) 
     final = notice.tries + 1 >= MAX_TRIES or all(problem.permanent for problem in problems)
     _not_given(notice, "; ".join(problem.answer for problem in problems), final, now)
     return False
+
+
+def _ways(notice: Notice, now: datetime, urgent: bool) -> list[Contact]:
+    """In their order."""
+    return [one for one in contacts.ways(notice.user, now, urgent) if notice.by in ("", one.kind)]
 
 
 def language_of(user: User) -> str:

@@ -15,7 +15,7 @@ from nightbell.flow.graph import Part
 from nightbell.line import carrier_capture
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Mailbox, Message, Number
-from nightbell.oncall import line_test, voice, whom
+from nightbell.oncall import line_test, voice
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import LineTest, VoiceCall
 from nightbell.oncall.roster import on_call_ids
@@ -123,10 +123,7 @@ class LineTests:
                 _greeted(row.id, heard, now)
         if "on_call" not in row.checks and "answered" in row.checks:
             self._ask(row, now)
-        ended = line_test.end_when_done(row, now)
-        if ended:
-            self._tell(row, now)
-        return ended
+        return line_test.end_when_done(row, now)
 
     def _ask(self, row: LineTest, now: datetime) -> None:
         """Ring whoever is on call, once; while a phone may be back in a moment, later."""
@@ -154,19 +151,6 @@ class LineTests:
         talk = self._calling.begin(made, user, user.language, Facts(), Ready(row.id))
         if not self._calling.place(talk, contact.address, row.practice, max_s=90):
             line_test.note(row.id, "on_call", False, now, "the phone process is not there")
-
-    def _tell(self, row: LineTest, now: datetime) -> None:
-        """Ring the managers whose notice goes another way first."""
-        row.refresh_from_db()
-        if row.state != line_test.FAILED:
-            return
-        for user in whom.managers(row.practice_id):
-            ways, contact = contacts.ways(user, now, True), voice.number_of(user, now)
-            if contact is None or ways[0].kind == ContactKind.VOICE:
-                continue
-            made = voice.plan(row.practice_id, Purpose.NOTICE, now, user=user, contact=contact)
-            talk = self._calling.begin(made, user, user.language, Facts(("test-failed",)), Plain())
-            self._calling.place(talk, contact.address, row.practice, max_s=90)
 
     def _drill(self, row: LineTest, now: datetime) -> bool:
         path = self._folder / (row.id + spool.CAP)

@@ -7,14 +7,17 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.db.oncall.test_alerts import Phones
 from tests.db.oncall.test_voice import CELL, OTHER_CELL, PIN, Phone, _night, _with_phone, phone
 from tests.factories import House, make_message
 
 from nightbell.core.clock import utc_now
+from nightbell.core.log import Log
+from nightbell.core.notice import ChannelError
 from nightbell.mailbox import epochs, intake, service
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, Number, State
-from nightbell.oncall import line_test
+from nightbell.oncall import line_test, posting
 from nightbell.oncall.models import Alert, Attempt, LineTest, Notice, Shift, VoiceCall
 from nightbell.people.access import Forbidden
 from nightbell.people.models import Practice, User
@@ -157,10 +160,19 @@ def test_a_line_that_is_not_answered_turns_red_and_is_told(
     assert "our number is answered: no, the number could not be reached" in line_test.trouble(
         house.practice.id
     )
-    assert [(one.user, one.kind) for one in Notice.objects.all()] == [(boss, "line_test")]
-    told = phone.rung(OTHER_CELL)
-    phone.leg(told, "answered")
-    assert "test-failed" in phone.said(told)
+    planned = Notice.objects.order_by("id")
+    assert [(one.user, one.kind, one.by) for one in planned] == [
+        (boss, "line_test", ""), (boss, "line_test", "voice"),
+    ]  # fmt: skip
+    night = Phones()
+    night.pagers["voice"].problem = ChannelError("nobody answered")
+    for wait in (0, 1):
+        night.now += timedelta(seconds=wait * 3)
+        posting.send_notices(night.sender, night.now, Log("test"))
+        assert night.told("email") == ["boss@ab12.example"], "and by a mail no second time"
+        night.pagers["voice"].problem = None
+    assert night.told("voice") == [OTHER_CELL], "a call that nobody took is made again"
+    assert set(planned.values_list("state", flat=True)) == {"sent"}
 
 
 def test_who_is_on_call_and_does_not_press_the_key_is_told_of(

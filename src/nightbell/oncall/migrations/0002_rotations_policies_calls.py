@@ -91,6 +91,7 @@ class Migration(migrations.Migration):
                 ('retry_at', models.DateTimeField()),
                 ('tries', models.PositiveIntegerField(default=0)),
                 ('sent_at', models.DateTimeField(null=True)),
+                ('by', models.CharField(blank=True, default='', max_length=20)),
                 ('channel', models.CharField(blank=True, default='', max_length=20)),
                 ('sent', models.BinaryField(null=True)),
                 ('answer', models.CharField(blank=True, default='', max_length=120)),
