@@ -16,7 +16,7 @@ from django.db.models.functions import Greatest
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
-from nightbell.core.dialling import allowed
+from nightbell.core.dialling import allowed, e164
 from nightbell.core.ids import new_ulid
 from nightbell.mailbox.joining import together
 from nightbell.mailbox.models import Message, State
@@ -193,7 +193,7 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
     return Facts(
         opening,
         listens=plays and may_listen(message.practice_id),
-        connects=dials and calls and numbered and "drill" not in message.tags,
+        connects=dials and calls and numbered and bool(e164(user.practice.number)) and "drill" not in message.tags,
         passes=not attempt.alone,
     )
 
