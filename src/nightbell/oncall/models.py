@@ -330,6 +330,9 @@ class Notice(models.Model):
     channel = models.CharField(max_length=20, blank=True, default="")  # as people.models.ContactKind
     sent = models.BinaryField(null=True)  # the exact bytes that left
     answer = models.CharField(max_length=120, blank=True, default="")
+    contact = models.ForeignKey(Contact, null=True, on_delete=models.SET_NULL, related_name="+")  # the last way tried
+    reference = models.CharField(max_length=80, blank=True, default="")  # the provider's own id of it
+    in_vain = models.JSONField(default=dict)  # ways that took it, and it did not arrive: contact id → reference
 
     class Meta:
         indexes = [models.Index(fields=["state", "retry_at"], name="notice_due")]
