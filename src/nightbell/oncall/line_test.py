@@ -268,6 +268,11 @@ def score(row: LineTest) -> Score:
     first = sent.order_by("sent_at").values_list("sent_at", flat=True).first()
     name = message.owner.name if message.owner else ""
     return Score(
+        if closed:
+            audit.record(
+                row.practice_id, actor=ACTOR, action="drill:close", now=now, message=message.id,
+                detail={"test": row.id},
+            )  # fmt: skip
         _since(message, first), _since(message, message.owned_at), _since(message, message.closed_at), name
     )
 

@@ -71,6 +71,7 @@ ACTIONS = {
     "test:end": "The evening test of the line, or a drill, ended",
     "test:time": "Set when the line is tested",
     "drill:begin": "Began a drill",
+    "drill:close": "A drill's message that nobody took was closed",
     "message:reach": "Noted what came of a call back",
     "note:download": "Took a phone note out",
     "numbers:view": "Looked at the numbers",
