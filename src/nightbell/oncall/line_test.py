@@ -101,6 +101,20 @@ def note(test_id: str, check: str, ok: bool, now: datetime, why: str = "") -> bo
     return True
 
 
+def is_left(row: LineTest, now: datetime) -> bool:
+    """Whether nobody drives its call any more, and nobody noted how it ended: its worker was killed."""
+    if "answered" in row.checks:
+        return False
+    call = VoiceCall.objects.filter(pk=row.call).first()
+    since = row.began_at if call is None else call.ended_at
+    return since is not None and voice.LOST_AFTER < now - since < LONGEST
+
+
+def call_anew(row: LineTest, call: str) -> bool:
+    """Under another id, before anything is called. Returns False when somebody else was quicker."""
+    return bool(LineTest.objects.filter(pk=row.pk, state=RUNNING, call=row.call).update(call=call))
+
+
 def running(kind: str) -> list[LineTest]:
     return list(
         LineTest.objects.filter(kind=kind, state=RUNNING).select_related("practice").order_by("began_at")
@@ -251,9 +265,14 @@ def watch_drill(row: LineTest, now: datetime) -> bool:
     if now - row.began_at <= longest:
         return False
     with transaction.atomic():  # nobody took it: it rings no more
-        Message.objects.filter(pk=message.pk, state=State.NEW).update(
+        closed = Message.objects.filter(pk=message.pk, state=State.NEW).update(
             state=State.CLOSED, outcome=Outcome.NO_CALL_NEEDED, closed_at=now, needs_alert=False
         )
+        if closed:
+            audit.record(
+                row.practice_id, actor=ACTOR, action="drill:close", now=now, message=message.id,
+                detail={"test": row.id},
+            )  # fmt: skip
         return end(row, False, now)
 
 
@@ -268,11 +287,6 @@ def score(row: LineTest) -> Score:
     first = sent.order_by("sent_at").values_list("sent_at", flat=True).first()
     name = message.owner.name if message.owner else ""
     return Score(
-        if closed:
-            audit.record(
-                row.practice_id, actor=ACTOR, action="drill:close", now=now, message=message.id,
-                detail={"test": row.id},
-            )  # fmt: skip
         _since(message, first), _since(message, message.owned_at), _since(message, message.closed_at), name
     )
 

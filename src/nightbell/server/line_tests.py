@@ -107,7 +107,10 @@ class LineTests:
 
     def _begin(self, practice: Practice, now: datetime) -> bool:
         call = new_ulid()
-        test = line_test.begin(practice, call, now)
+        return self._call(line_test.begin(practice, call, now), call, now)
+
+    def _call(self, test: LineTest, call: str, now: datetime) -> bool:
+        practice = test.practice
         row = voice.plan(practice.id, Purpose.LINE_TEST, now, id=call)
         talk = self._calling.begin(row, None, practice.language, Facts(), OurLine(test.id))
         if not self._calling.place(talk, e164(practice.number), practice, ring_s=40, max_s=LINE_MOST_S):
@@ -115,6 +118,11 @@ class LineTests:
         return True
 
     def _go_on(self, row: LineTest, now: datetime) -> bool:
+        if line_test.is_left(row, now) and not self._calling.waits():
+            # Whoever drove its call was killed. That says nothing of the line: it is called anew.
+            call = new_ulid()
+            if line_test.call_anew(row, call):
+                return self._call(row, call, now)
         if "message" not in row.checks and "answered" in row.checks:
             line_test.settle_message(row, now)
         if "greeting" not in row.checks and "message" in row.checks:

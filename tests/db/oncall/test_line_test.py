@@ -11,13 +11,14 @@ from tests.db.oncall.test_alerts import Phones
 from tests.db.oncall.test_voice import CELL, OTHER_CELL, PIN, Phone, _night, _with_phone, phone
 from tests.factories import House, make_message
 
+from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
 from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError
 from nightbell.mailbox import epochs, intake, service
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, Number, State
-from nightbell.oncall import line_test, posting
+from nightbell.oncall import line_test, posting, voice
 from nightbell.oncall.models import Alert, Attempt, LineTest, Notice, Shift, VoiceCall
 from nightbell.people.access import Forbidden
 from nightbell.people.models import Practice, User
@@ -132,9 +133,6 @@ def test_a_practice_whose_test_cannot_begin_costs_no_other_its_own(
         return begin(practice, call, now)
 
     monkeypatch.setattr(line_test, "begin", broken)
-    Practice.objects.update(
-        line_test_at=house.practice.line_test_at or Practice.objects.get(pk=first.pk).line_test_at
-    )
     with pytest.raises(ValueError, match="bad"):
         tests.step()
     assert LineTest.objects.get().practice != first
@@ -222,6 +220,42 @@ def test_a_test_that_a_dead_worker_left_comes_to_its_end(
     tests.step()
     assert LineTest.objects.get().state == "failed"
     assert Notice.objects.count() == 1
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_test_whose_worker_was_killed_before_it_called_is_called_anew(
+    house: House, phone: Phone, tests: LineTests, planned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
+        killed.setattr(phone.calling, "begin" if planned else "place", die)
+        if not planned:
+            killed.setattr("nightbell.server.line_tests.voice.plan", die)
+        tests.step()
+    phone.calling._talks.clear()
+    ago = utc_now() - 2 * voice.LOST_AFTER
+    LineTest.objects.update(began_at=ago)
+    VoiceCall.objects.update(started_at=ago, ended_at=ago, why="lost")  # as the loop finds it
+    tests.step()
+    call = phone.rung(OURS)
+    assert LineTest.objects.get().call == call
+    phone.leg(call, "answered")
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    assert line_test.failed(LineTest.objects.get().checks) == []
+    assert len(phone.got("place_call")) == 1
+
+
+def test_a_drill_that_nobody_took_says_in_the_log_that_its_message_was_closed(
+    house: House, tests: LineTests
+) -> None:
+    _, message = _drill(house, tests)
+    LineTest.objects.update(began_at=utc_now() - timedelta(hours=1))
+    tests.step()
+    assert Event.objects.filter(message=message.id, action="drill:close").count() == 1
 
 
 def _drill(house: House, tests: LineTests) -> tuple[LineTest, Message]:
