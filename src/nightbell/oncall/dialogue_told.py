@@ -54,12 +54,11 @@ def on_notice(state: State, event: Event, facts: Facts) -> Turn:
             if state.left:
                 return say(replace(state, left=state.left - 1), *_who_calls(facts), wait=ASK_S)
             return bye(state, "goodbye")
-    if state.place == NOTICE:
-        if isinstance(event, Silence | Key):
-            heard = (Do("heard"),) if isinstance(event, Silence) or not state.left else ()
-            if state.left:
-                return say(replace(state, left=0), *facts.opening, wait=PAUSE_S, also=heard)
-            return bye(state, "goodbye", also=heard)
+    if state.place == NOTICE and isinstance(event, Silence | Key):
+        heard = (Do("heard"),) if isinstance(event, Silence) or not state.left else ()
+        if state.left:
+            return say(replace(state, left=0), *facts.opening, wait=PAUSE_S, also=heard)
+        return bye(state, "goodbye", also=heard)
     return _over(state, event)
 
 

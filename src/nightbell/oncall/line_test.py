@@ -59,27 +59,36 @@ class Score:
 
 
 def is_due(zone: ZoneInfo, at: int, last: datetime | None, now: datetime) -> bool:
-    """Whether this evening's test is due: its minute of the local day has come, and there was none today. Pure."""
+    """Whether this evening's test is due: its minute of the local day has come, and there was none since. Pure."""
     local = now.astimezone(zone)
     began = datetime.combine(local.date(), time(at // 60, at % 60), zone)
     if not timedelta() <= local - began < LATEST:
         return False
-    return last is None or last.astimezone(zone).date() != local.date() or last > now + LATEST
+    return last is None or last < began or last > now + LATEST
 
 
 def due(now: datetime) -> list[Practice]:
-    """Practices whose test is to be begun. Those without a number, or with none running at a bad hour, have none."""
+    """Practices whose test is to be begun. By itself a number is called only once a test that somebody began has come in by
+    it: one that was mistyped is a stranger's."""
     found = []
     for practice in Practice.objects.exclude(line_test_at=None).exclude(number="").order_by("id"):
+        if not is_proved(practice):
+            continue
         last = LineTest.objects.filter(practice=practice, kind=EVENING).order_by("-began_at").first()
         try:
             zone = ZoneInfo(practice.zone)
         except (KeyError, ValueError):
             continue
         at = practice.line_test_at or 0
-        if e164(practice.number) and at < 1440 and is_due(zone, at, last.began_at if last else None, now):
+        runs = last is not None and last.state == RUNNING
+        if not runs and at < 1440 and is_due(zone, at, last.began_at if last else None, now):
             found.append(practice)
     return found
+
+
+def is_proved(practice: Practice) -> bool:
+    """Whether a test of the line has come in by the number that the practice has now."""
+    return bool(practice.tested_number) and practice.tested_number == e164(practice.number)
 
 
 def begin(practice: Practice, call: str, now: datetime) -> LineTest:
@@ -87,6 +96,27 @@ def begin(practice: Practice, call: str, now: datetime) -> LineTest:
     with transaction.atomic():
         made = LineTest.objects.create(practice=practice, kind=EVENING, began_at=now, call=call)
         _audit(made, "test:begin", "ok", now)
+    return made
+
+
+def ask(actor: Actor) -> LineTest:
+    """Have the worker test the line now. Raises Forbidden, NotNow."""
+    demand(actor, Act.EDIT_SCHEDULE)
+    return begin_now(actor.user.practice, actor.name, actor.now, actor.source)
+
+
+def begin_now(practice: Practice, by: str, now: datetime, source: str = "") -> LineTest:
+    """The same by somebody who looks after the system. by: as in the log. Raises NotNow."""
+    with transaction.atomic():
+        locked = Practice.objects.select_for_update().get(pk=practice.pk)
+        if not e164(locked.number):
+            raise NotNow("No test was begun", "the practice has no telephone number", "have it set")
+        if LineTest.objects.filter(practice=practice, kind=EVENING, state=RUNNING).exists():
+            raise NotNow("No test was begun", "one is under way", "wait until it has ended")
+        made = LineTest.objects.create(practice=practice, kind=EVENING, began_at=now)
+        audit.record(
+            practice.id, actor=by, action="test:begin", now=now, source=source, detail={"test": made.id}
+        )
     return made
 
 
@@ -102,9 +132,11 @@ def note(test_id: str, check: str, ok: bool, now: datetime, why: str = "") -> bo
 
 
 def is_left(row: LineTest, now: datetime) -> bool:
-    """Whether nobody drives its call any more, and nobody noted how it ended: its worker was killed."""
+    """Whether its call was not made yet; or nobody drives it any more, and nobody noted how it ended: its worker was killed."""
     if "answered" in row.checks:
         return False
+    if not row.call:
+        return True
     call = VoiceCall.objects.filter(pk=row.call).first()
     since = row.began_at if call is None else call.ended_at
     return since is not None and voice.LOST_AFTER < now - since < LONGEST
@@ -157,6 +189,8 @@ def _ours(row: LineTest, message: Message, now: datetime) -> bool:
         sound = still.wav_bytes > 0
         why = "" if sound else "it has no sound"
         note(row.id, "message", sound, now, why)
+        if sound:
+            Practice.objects.filter(pk=row.practice_id).update(tested_number=e164(row.practice.number))
     return True
 
 
@@ -193,7 +227,8 @@ def end(row: LineTest, passed: bool, now: datetime) -> bool:
 
 def _is_rung_too(user: User, now: datetime) -> bool:
     """Whose notice goes another way first, and who has a telephone: a mail wakes nobody."""
-    return voice.number_of(user, now) is not None and contacts.ways(user, now, True)[0].kind != ContactKind.VOICE
+    first = contacts.ways(user, now, True)[:1]
+    return voice.number_of(user, now) is not None and first[0].kind != ContactKind.VOICE
 
 
 def _audit(row: LineTest, action: str, outcome: str, now: datetime, actor: str = ACTOR) -> None:

@@ -20,7 +20,7 @@ from nightbell.people import contacts
 from nightbell.people.models import Contact, ContactKind, User
 
 NOTICE_LEASE = timedelta(minutes=4)  # several ways, one after another
-RUNG_AT_ONCE = 2  # telephones of one person in one round: each holds up everybody's notices until it was heard
+RUNG_AT_ONCE = 2  # telephones of one person in one round: each holds up everybody's notices
 SILENT_AGAIN = timedelta(minutes=10)
 TOO_OLD = timedelta(days=2)  # a notice that nobody could be given for so long is given up
 NO_WAY = "no proved way to this person"

@@ -189,11 +189,12 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool) -> Facts:
     sounds = any(one.wav_bytes for one in said)
     plays = may(user.role, Act.PLAY) and sees(user.role, Part.AUDIO) and sounds
     calls = may(user.role, Act.CALL) and sees(user.role, Part.NUMBER)
+    shows = bool(e164(user.practice.number))  # else the patient would be shown nothing
     numbered = any(one.callback_sealed is not None or one.caller_sealed is not None for one in said)
     return Facts(
         opening,
         listens=plays and may_listen(message.practice_id),
-        connects=dials and calls and numbered and bool(e164(user.practice.number)) and "drill" not in message.tags,
+        connects=dials and calls and shows and numbered and "drill" not in message.tags,
         passes=not attempt.alone,
     )
 

@@ -119,7 +119,9 @@ class LineTests:
 
     def _go_on(self, row: LineTest, now: datetime) -> bool:
         if line_test.is_left(row, now) and not self._calling.waits():
-            # Whoever drove its call was killed. That says nothing of the line: it is called anew.
+            if not (self._calls and self._able()):
+                return line_test.note(row.id, "answered", False, now, voice.WORDS["no_trunk"])
+            # Somebody asked for it; or whoever drove its call was killed. That says nothing of the line: it is called anew.
             call = new_ulid()
             if line_test.call_anew(row, call):
                 return self._call(row, call, now)

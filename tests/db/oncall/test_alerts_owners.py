@@ -214,7 +214,8 @@ def test_an_owner_who_cannot_be_told_does_not_keep_an_unreached_patient(house: H
     assert night.told("email") == ["manager@ab12.example"]
 
 
-NOON, MIDNIGHT = datetime(2026, 11, 24, 17, 0, tzinfo=UTC), datetime(2026, 11, 24, 5, 0, tzinfo=UTC)  # in New York
+NOON = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)  # in New York
+MIDNIGHT = datetime(2026, 11, 24, 5, 0, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("routed", [False, True])
@@ -248,7 +249,7 @@ def test_a_routine_patient_who_is_not_reached_wakes_nobody_at_night(house: House
     contact(house.people[Role.CLINICIAN], "sms", "+15035550171", quiet_from=0, quiet_until=600)
     night.tick(2 * 3600 + LATER_S)
     assert (night.told("email"), night.told("sms")) == (["clinician@ab12.example"], []), "silent hours"
-    Message.objects.filter(pk=message.pk).update(urgency="urgent")  # whoever wrote its words down heard a red flag
+    Message.objects.filter(pk=message.pk).update(urgency="urgent")  # its words had a red flag
     night.tick(301)
     assert night.told("sms") == ["+15035550171"]
 

@@ -39,7 +39,8 @@ def clinician(house: House) -> User:
 def tests(house: House, phone: Phone, tmp_path: Path) -> LineTests:
     """It is a quarter past the practice's time."""
     local = utc_now().astimezone(NEW_YORK)
-    Practice.objects.update(line_test_at=max(0, local.hour * 60 + local.minute - 15))
+    Practice.objects.update(line_test_at=max(0, local.hour * 60 + local.minute - 15), tested_number=OURS)
+    house.practice.refresh_from_db()
     return LineTests(phone.calling, tmp_path, lambda: True)
 
 
@@ -133,6 +134,7 @@ def test_a_practice_whose_test_cannot_begin_costs_no_other_its_own(
         return begin(practice, call, now)
 
     monkeypatch.setattr(line_test, "begin", broken)
+    Practice.objects.update(tested_number=OURS, number=OURS)
     with pytest.raises(ValueError, match="bad"):
         tests.step()
     assert LineTest.objects.get().practice != first
@@ -187,6 +189,42 @@ def test_who_is_on_call_and_does_not_press_the_key_is_told_of(
     assert line_test.failed(LineTest.objects.get().checks) == ["on_call"]
 
 
+def test_a_number_is_called_by_itself_only_once_a_test_by_hand_came_in_by_it(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    for other in ("", "+16175550199"):  # of before the number was changed
+        Practice.objects.update(tested_number=other)
+        assert not tests.step()
+    row = line_test.ask(house.actor(Role.MANAGER))
+    with pytest.raises(NotNow, match="under way"):
+        line_test.ask(house.actor(Role.MANAGER))
+    tests.step()
+    call = phone.rung(OURS)
+    phone.leg(call, "answered")
+    assert LineTest.objects.get(pk=row.pk).call == call
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    assert line_test.is_proved(Practice.objects.get(pk=house.practice.pk))
+    tests.step()
+    assert len([one for one in phone.got("place_call") if one["to"] == OURS]) == 1
+    LineTest.objects.update(state="passed", began_at=utc_now() - timedelta(hours=20))
+    tests.step()
+    assert len([one for one in phone.got("place_call") if one["to"] == OURS]) == 2, "and now by itself"
+
+
+def test_a_test_begun_by_hand_where_nothing_can_be_called_fails_at_once(
+    house: House, phone: Phone, tests: LineTests
+) -> None:
+    row = line_test.ask(house.actor(Role.MANAGER))
+    tests._able = lambda: False
+    for _ in range(3):
+        tests.step()
+    row.refresh_from_db()
+    assert row.checks["answered"]["why"] == voice.WORDS["no_trunk"]
+    assert not phone.got("place_call")
+
+
 def test_a_silent_line_and_nobody_on_call(house: House, phone: Phone, tests: LineTests) -> None:
     Shift.objects.all().delete()
     call = _called(phone, tests)
@@ -224,17 +262,20 @@ def test_a_test_that_a_dead_worker_left_comes_to_its_end(
 
 @pytest.mark.parametrize("planned", [False, True])
 def test_a_test_whose_worker_was_killed_before_it_called_is_called_anew(
-    house: House, phone: Phone, tests: LineTests, planned: bool, monkeypatch: pytest.MonkeyPatch
+    house: House,
+    phone: Phone,
+    tests: LineTests,
+    clinician: User,
+    planned: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def die(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as killed, pytest.raises(KeyboardInterrupt):
-        killed.setattr(phone.calling, "begin" if planned else "place", die)
-        if not planned:
-            killed.setattr("nightbell.server.line_tests.voice.plan", die)
-        tests.step()
-    phone.calling._talks.clear()
+    with monkeypatch.context() as killed:
+        killed.setattr(*((phone.calling, "begin") if planned else (voice, "plan")), die)
+        with pytest.raises(KeyboardInterrupt):
+            tests.step()
     ago = utc_now() - 2 * voice.LOST_AFTER
     LineTest.objects.update(began_at=ago)
     VoiceCall.objects.update(started_at=ago, ended_at=ago, why="lost")  # as the loop finds it
@@ -246,7 +287,7 @@ def test_a_test_whose_worker_was_killed_before_it_called_is_called_anew(
     phone.leg(call, "ended", "hung_up", heard=900)
     tests.step()
     assert line_test.failed(LineTest.objects.get().checks) == []
-    assert len(phone.got("place_call")) == 1
+    assert [one["to"] for one in phone.got("place_call")] == [OURS, CELL]
 
 
 def test_a_drill_that_nobody_took_says_in_the_log_that_its_message_was_closed(

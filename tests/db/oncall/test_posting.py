@@ -9,8 +9,8 @@ import pytest
 from tests.db.oncall.test_alerts import Phones, contact
 from tests.factories import House
 
-from nightbell.core.log import Log
 from nightbell.audit.models import Event
+from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, NoticeKind, Receipt, Rendered
 from nightbell.oncall import notices, posting, receipts
 from nightbell.oncall.models import Notice, NoticeState
