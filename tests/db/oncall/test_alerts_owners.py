@@ -243,8 +243,8 @@ def test_a_routine_patient_who_is_not_reached_wakes_nobody_at_night(house: House
     actor = house.actor(Role.CLINICIAN, night.now)
     noted = outcomes.record(actor, message.id, "no_answer")
     assert noted.back_at == MIDNIGHT + timedelta(hours=7), "as the page says"
-    for _ in range(30):
-        night.tick(600)
+    for _ in range(10):
+        night.tick(1800)
     assert (night.told("email"), now_of(message).state) == ([], State.OWNED)
     contact(house.people[Role.CLINICIAN], "sms", "+15035550171", quiet_from=0, quiet_until=600)
     night.tick(2 * 3600 + LATER_S)
