@@ -20,15 +20,17 @@ from nightbell.oncall.turns import (
     say,
 )
 
-NOTICE, READY, LINE = "notice", "ready", "line"
+ASKED, NOTICE, READY, LINE = "asked", "notice", "ready", "line"
+VERIFY_HELLO = "verify-hello"
 PAUSE_S = 2.0  # before the same is said again
+ASK_S = 6.0  # for key 1, before it is asked for once more
 LINE_S = (
     150.0  # how long the test of the line speaks at most: greeting, menu, two time-outs, and then the message
 )
 
 
 def notice() -> State:
-    return State(NOTICE)
+    return State(ASKED)
 
 
 def ready() -> State:
@@ -41,16 +43,29 @@ def line() -> State:
 
 
 def on_notice(state: State, event: Event, facts: Facts) -> Turn:
-    """Said twice. Heard once to its end counts as told."""
-    if state.place == NOTICE:
+    """Only after key 1: a machine that answers hears no code, and nothing that it takes counts as told. Then said twice; heard
+    once to its end counts as told."""
+    if state.place == ASKED:
         if isinstance(event, Answered):
-            return say(state, "~800", *facts.opening, wait=PAUSE_S)
+            return say(state, "~800", *_who_calls(facts), wait=ASK_S)
+        if isinstance(event, Key) and event.key == "1":
+            return say(state.at(NOTICE), *facts.opening, wait=PAUSE_S)
         if isinstance(event, Silence | Key):
-            heard = (Do("heard"),) if isinstance(event, Silence) or not state.left else ()
             if state.left:
-                return say(replace(state, left=0), *facts.opening, wait=PAUSE_S, also=heard)
-            return bye(state, "goodbye", also=heard)
+                return say(replace(state, left=state.left - 1), *_who_calls(facts), wait=ASK_S)
+            return bye(state, "goodbye")
+    if state.place == NOTICE and isinstance(event, Silence | Key):
+        heard = (Do("heard"),) if isinstance(event, Silence) or not state.left else ()
+        if state.left:
+            return say(replace(state, left=0), *facts.opening, wait=PAUSE_S, also=heard)
+        return bye(state, "goodbye", also=heard)
     return _over(state, event)
+
+
+def _who_calls(facts: Facts) -> tuple[str, ...]:
+    """The first words: of which practice, or that it is about this number; no more."""
+    proves = any(clip.split("/")[-1] == VERIFY_HELLO for clip in facts.opening)
+    return (*((VERIFY_HELLO,) if proves else ("alert-hello", "practice-name")), "~300", "press-1")
 
 
 def on_ready(state: State, event: Event, facts: Facts) -> Turn:

@@ -19,7 +19,7 @@ from nightbell.audit import service as audit
 from nightbell.core import faults
 from nightbell.core.log import Log
 from nightbell.core.notice import NoticeKind
-from nightbell.mailbox.models import State
+from nightbell.mailbox.models import Message, State
 from nightbell.oncall import attempts, policies, whom
 from nightbell.oncall.attempts import go_on
 from nightbell.oncall.auditor import STANDSTILL, find_forgotten, pull_back, standing_still, telling
@@ -120,6 +120,9 @@ def _step(alert: Alert, now: datetime) -> Step:
 
 def _won(alerts: Sequence[Alert]) -> list[Alert]:
     """Those that are still where they were when their step was thought out: nobody else takes it then. Locked."""
+    # Messages before alerts, as whoever hands one over does: else the two wait for each other for ever.
+    messages = Message.objects.filter(pk__in=[alert.message_id for alert in alerts])
+    list(messages.select_for_update().order_by("pk").values_list("pk", flat=True))
     still = Alert.objects.filter(pk__in=[alert.pk for alert in alerts], state=AlertState.OPEN)
     rows = still.select_for_update().order_by("pk").values_list("pk", "step", "next_at")
     held = {pk: (step, next_at) for pk, step, next_at in rows}

@@ -24,10 +24,11 @@ from nightbell.core.notice import NoticeKind
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Mailbox, Message, Outcome, State, Urgency
 from nightbell.mailbox.opening import is_from
-from nightbell.oncall import notices, policies, whom
+from nightbell.oncall import notices, policies, voice, whom
 from nightbell.oncall.models import Alert, Attempt, AttemptState, LineTest, VoiceCall
+from nightbell.people import contacts
 from nightbell.people.access import Actor, NotFound, demand
-from nightbell.people.models import Practice, User
+from nightbell.people.models import ContactKind, Practice, User
 from nightbell.people.roles import Act
 
 ACTOR = "system:worker"
@@ -61,27 +62,36 @@ class Score:
 
 
 def is_due(zone: ZoneInfo, at: int, last: datetime | None, now: datetime) -> bool:
-    """Whether this evening's test is due: its minute of the local day has come, and there was none today. Pure."""
+    """Whether this evening's test is due: its minute of the local day has come, and there was none since. Pure."""
     local = now.astimezone(zone)
     began = datetime.combine(local.date(), time(at // 60, at % 60), zone)
     if not timedelta() <= local - began < LATEST:
         return False
-    return last is None or last.astimezone(zone).date() != local.date() or last > now + LATEST
+    return last is None or last < began or last > now + LATEST
 
 
 def due(now: datetime) -> list[Practice]:
-    """Practices whose test is to be begun. Those without a number, or with none running at a bad hour, have none."""
+    """Practices whose test is to be begun. By itself a number is called only once a test that somebody began has come in by
+    it: one that was mistyped is a stranger's."""
     found = []
     for practice in Practice.objects.exclude(line_test_at=None).exclude(number="").order_by("id"):
+        if not is_proved(practice):
+            continue
         last = LineTest.objects.filter(practice=practice, kind=EVENING).order_by("-began_at").first()
         try:
             zone = ZoneInfo(practice.zone)
         except (KeyError, ValueError):
             continue
         at = practice.line_test_at or 0
-        if e164(practice.number) and at < 1440 and is_due(zone, at, last.began_at if last else None, now):
+        runs = last is not None and last.state == RUNNING
+        if not runs and at < 1440 and is_due(zone, at, last.began_at if last else None, now):
             found.append(practice)
     return found
+
+
+def is_proved(practice: Practice) -> bool:
+    """Whether a test of the line has come in by the number that the practice has now."""
+    return bool(practice.tested_number) and practice.tested_number == e164(practice.number)
 
 
 def begin(practice: Practice, call: str, now: datetime) -> LineTest:
@@ -89,6 +99,27 @@ def begin(practice: Practice, call: str, now: datetime) -> LineTest:
     with transaction.atomic():
         made = LineTest.objects.create(practice=practice, kind=EVENING, began_at=now, call=call)
         _audit(made, "test:begin", "ok", now)
+    return made
+
+
+def ask(actor: Actor) -> LineTest:
+    """Have the worker test the line now. Raises Forbidden, NotNow."""
+    demand(actor, Act.EDIT_SCHEDULE)
+    return begin_now(actor.user.practice, actor.name, actor.now, actor.source)
+
+
+def begin_now(practice: Practice, by: str, now: datetime, source: str = "") -> LineTest:
+    """The same by somebody who looks after the system. by: as in the log. Raises NotNow."""
+    with transaction.atomic():
+        locked = Practice.objects.select_for_update().get(pk=practice.pk)
+        if not e164(locked.number):
+            raise NotNow("No test was begun", "the practice has no telephone number", "have it set")
+        if LineTest.objects.filter(practice=practice, kind=EVENING, state=RUNNING).exists():
+            raise NotNow("No test was begun", "one is under way", "wait until it has ended")
+        made = LineTest.objects.create(practice=practice, kind=EVENING, began_at=now)
+        audit.record(
+            practice.id, actor=by, action="test:begin", now=now, source=source, detail={"test": made.id}
+        )
     return made
 
 
@@ -101,6 +132,22 @@ def note(test_id: str, check: str, ok: bool, now: datetime, why: str = "") -> bo
         row.checks[check] = {"ok": ok, "at": iso(now), "why": why}
         row.save(update_fields=["checks"])
     return True
+
+
+def is_left(row: LineTest, now: datetime) -> bool:
+    """Whether its call was not made yet; or nobody drives it any more, and nobody noted how it ended: its worker was killed."""
+    if "answered" in row.checks:
+        return False
+    if not row.call:
+        return True
+    call = VoiceCall.objects.filter(pk=row.call).first()
+    since = row.began_at if call is None else call.ended_at
+    return since is not None and voice.LOST_AFTER < now - since < LONGEST
+
+
+def call_anew(row: LineTest, call: str) -> bool:
+    """Under another id, before anything is called. Returns False when somebody else was quicker."""
+    return bool(LineTest.objects.filter(pk=row.pk, state=RUNNING, call=row.call).update(call=call))
 
 
 def running(kind: str) -> list[LineTest]:
@@ -145,6 +192,8 @@ def _ours(row: LineTest, message: Message, now: datetime) -> bool:
         sound = still.wav_bytes > 0
         why = "" if sound else "it has no sound"
         note(row.id, "message", sound, now, why)
+        if sound:
+            Practice.objects.filter(pk=row.practice_id).update(tested_number=e164(row.practice.number))
     return True
 
 
@@ -163,7 +212,7 @@ def end_when_done(row: LineTest, now: datetime) -> bool:
 
 
 def end(row: LineTest, passed: bool, now: datetime) -> bool:
-    """Once; a failure is planned to be told to every manager in the same transaction."""
+    """Once; a failure is planned to be told to every manager in the same transaction, of an evening test by telephone too."""
     with transaction.atomic():
         won = LineTest.objects.filter(pk=row.pk, state=RUNNING).update(
             state=PASSED if passed else FAILED, ended_at=now, told_at=None if passed else now
@@ -171,9 +220,18 @@ def end(row: LineTest, passed: bool, now: datetime) -> bool:
         if won and not passed:
             for user in whom.managers(row.practice_id):
                 notices.plan(user, NoticeKind.LINE_TEST, f"line-test:{row.id}:{user.id}", now)
+                if row.kind == EVENING and _is_rung_too(user, now):
+                    key = f"line-test-call:{row.id}:{user.id}"
+                    notices.plan(user, NoticeKind.LINE_TEST, key, now, by=ContactKind.VOICE)
         if won:
             _audit(row, "test:end", "ok" if passed else "failed", now)
     return bool(won)
+
+
+def _is_rung_too(user: User, now: datetime) -> bool:
+    """Whose notice goes another way first, and who has a telephone: a mail wakes nobody."""
+    first = contacts.ways(user, now, True)[:1]
+    return voice.number_of(user, now) is not None and first[0].kind != ContactKind.VOICE
 
 
 def _audit(row: LineTest, action: str, outcome: str, now: datetime, actor: str = ACTOR) -> None:
@@ -245,9 +303,14 @@ def watch_drill(row: LineTest, now: datetime) -> bool:
     if now - row.began_at <= longest:
         return False
     with transaction.atomic():  # nobody took it: it rings no more
-        Message.objects.filter(pk=message.pk, state=State.NEW).update(
+        closed = Message.objects.filter(pk=message.pk, state=State.NEW).update(
             state=State.CLOSED, outcome=Outcome.NO_CALL_NEEDED, closed_at=now, needs_alert=False
         )
+        if closed:
+            audit.record(
+                row.practice_id, actor=ACTOR, action="drill:close", now=now, message=message.id,
+                detail={"test": row.id},
+            )  # fmt: skip
         return end(row, False, now)
 
 

@@ -326,9 +326,14 @@ class Notice(models.Model):
     retry_at = models.DateTimeField()
     tries = models.PositiveIntegerField(default=0)
     sent_at = models.DateTimeField(null=True)
+    by = models.CharField(max_length=20, blank=True, default="")  # the kind of way it must go; '': any
     channel = models.CharField(max_length=20, blank=True, default="")  # as people.models.ContactKind
     sent = models.BinaryField(null=True)  # the exact bytes that left
     answer = models.CharField(max_length=120, blank=True, default="")
+    # The last way that was tried, and the provider's own id of it.
+    contact = models.ForeignKey(Contact, null=True, on_delete=models.SET_NULL, related_name="+")
+    reference = models.CharField(max_length=80, blank=True, default="")
+    in_vain = models.JSONField(default=dict)  # contact id → reference, where it did not arrive
 
     class Meta:
         indexes = [models.Index(fields=["state", "retry_at"], name="notice_due")]

@@ -16,8 +16,9 @@ from nightbell.oncall.models import Notice, NoticeState
 from nightbell.people.models import User
 
 
-def plan(user: User, kind: NoticeKind, key: str, now: datetime) -> bool:
-    """Have a person told of something, once. key: at most 120 characters, the same for the same thing.
+def plan(user: User, kind: NoticeKind, key: str, now: datetime, by: str = "") -> bool:
+    """Have a person told of something, once. key: at most 120 characters, the same for the same thing; by: a kind of contact,
+    '' for whichever way takes it.
 
     In the caller's transaction, if there is one. Returns whether it is new.
     """
@@ -27,6 +28,7 @@ def plan(user: User, kind: NoticeKind, key: str, now: datetime) -> bool:
         "kind": kind.value,
         "made_at": now,
         "retry_at": now,
+        "by": by,
     }
     return Notice.objects.get_or_create(key=key, defaults=defaults)[1]
 

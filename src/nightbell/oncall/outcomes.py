@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Max, QuerySet
@@ -16,7 +17,8 @@ from django.db.models import Max, QuerySet
 from nightbell.core import faults
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import BadText, NotNow
-from nightbell.mailbox.models import SETTLED, Message, Outcome, State
+from nightbell.mailbox.models import SETTLED, Message, Outcome, State, Urgency
+from nightbell.oncall import policies
 from nightbell.oncall.models import CallBack, Reach
 from nightbell.people.access import Actor, write
 from nightbell.people.models import User
@@ -80,6 +82,17 @@ def comes_back(outcome: str, tries: int, now: datetime) -> datetime | None:
     return now if escalates(tries) else now + COMES_BACK[Outcome(outcome)]
 
 
+def told_at(at: datetime, urgency: str, zone: str) -> datetime:
+    """When its owner is told of what comes back then: what is not urgent wakes nobody. Pure. A zone that cannot be read has
+    no night."""
+    if urgency == Urgency.URGENT:
+        return at
+    try:
+        return policies.by_day(at, ZoneInfo(zone))
+    except (KeyError, ValueError):
+        return at
+
+
 def escalates(tries: int) -> bool:
     """Whether others are told after this try in vain. Pure."""
     return tries > 0 and tries % THRICE == 0
@@ -124,7 +137,9 @@ def record(
             detail={"reach": made.id, "outcome": outcome, "try": tries},
         )
     faults.point("reach.recorded")
-    return Noted(State.OWNED.value if back_at else State.CLOSED.value, tries, back_at)
+    if back_at is None:
+        return Noted(State.CLOSED.value, tries, None)
+    return Noted(State.OWNED.value, tries, told_at(back_at, row.urgency, first.practice.zone))
 
 
 def reopen(actor: Actor, message_id: str) -> None:

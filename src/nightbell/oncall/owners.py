@@ -7,8 +7,8 @@ the record keeps who had it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
@@ -38,11 +38,14 @@ UNTRIED, UNTRIED_CALM = (
     timedelta(minutes=15),
     timedelta(hours=1),
 )  # that a message may lie with its owner without a try
+LATER = timedelta(minutes=15)  # until it is looked again whether somebody may be told of what is not urgent
 LONGEST_CALL = timedelta(hours=4)
 THRICE = 3
 AT_ONCE = 200  # messages that are looked at in one round
 AHEAD = timedelta(hours=2)  # nothing here is due further ahead: a clock ran ahead
 HAND_OVER = "message:hand_over"
+# What shows that whoever was handed a message has seen or heard it: a link that was followed does not.
+SEEN = (Act.VIEW.value, Act.PLAY.value, Act.CALL.value, "message:accept", "message:reach")
 DRILL = "drill"  # a tag
 
 
@@ -55,6 +58,12 @@ def hand_over(actor: Actor, message_id: str, user_id: str) -> Person:
     if found.joins_id:
         found = mailbox.find(actor, found.joins_id, Act.TAKE)
     colleague = _colleague(actor, user_id)
+    if not _may_open(actor, colleague, found):
+        raise NotNow(
+            "The message was not handed over",
+            f"{colleague.name} cannot open one that has no mailbox",
+            "choose a manager",
+        )
     with transaction.atomic():
         found = _locked(found.id)
         mine = together(found.id).filter(state=State.OWNED, owner=actor.user)
@@ -79,6 +88,11 @@ def _colleague(actor: Actor, user_id: str) -> User:
     return user
 
 
+def _may_open(actor: Actor, user: User, message: Message) -> bool:
+    """Unrouted messages are for some roles alone. All others a colleague may open, and who covers once they are told."""
+    return message.mailbox_id is not None or replace(actor, user=user, scopes=None).may(Act.UNROUTED)
+
+
 def _told_alone(
     message: Message, owner: User, by: User | None, now: datetime, first: bool, kind: str = ""
 ) -> None:
@@ -92,7 +106,9 @@ def _told_alone(
     alert.step = step
     words = kind or policies.notice_kind(message.urgency, 0 if first else 1)
     words = NoticeKind.DRILL.value if DRILL in message.tags else words
-    for way in whom.of([owner], whom.URGENT, now).ways:
+    # Who hands a message over means now; what comes back by itself heeds silent hours, unless it is urgent.
+    urgency = message.urgency if kind else whom.URGENT
+    for way in whom.of([owner], urgency, now).ways:
         attempts.record(alert, way, words, now, alone=True)
 
 
@@ -149,10 +165,7 @@ def _calls(now: datetime) -> QuerySet[CallBack]:
 
 def _is_day(zone: str, now: datetime) -> bool:
     """What is not urgent wakes nobody because nobody wrote down what came of it."""
-    try:
-        return policies.by_day(now, ZoneInfo(zone)) == now
-    except (KeyError, ValueError):
-        return True
+    return outcomes.told_at(now, Urgency.ROUTINE, zone) == now
 
 
 def _remind(message: Message, now: datetime) -> bool:
@@ -198,15 +211,24 @@ def _locked(message_id: str) -> Message:
 
 
 def _opened(message: Message, owner: User) -> bool:
-    """Whether the owner did anything with it since it is theirs: the log of accesses knows."""
+    """Whether the owner saw or heard it since it is theirs: the log of accesses knows."""
     rows = Event.objects.filter(
         log_id=message.practice_id, message=message.id, actor=f"user:{owner.login}", outcome="ok"
     )
-    return rows.filter(at__gte=message.owned_at).exclude(action=HAND_OVER).exists()
+    return rows.filter(at__gte=message.owned_at, action__in=SEEN).exists()
+
+
+def _may_tell(message: Message, owner: User, reachable: bool, now: datetime) -> bool:
+    """Whether its owner may be told of it at this hour. It is asked again and again: a message may become urgent."""
+    if message.urgency == Urgency.URGENT:
+        return True
+    silent = reachable and not contacts.ways(owner, now, False)
+    return _is_day(message.practice.zone, now) and not silent
 
 
 def _after_trying(reach: Reach, now: datetime) -> bool:
-    """A patient who was not reached: the owner is told thrice, then all."""
+    """A patient who was not reached: the owner is told thrice, then all; what is not urgent by day, and in the end it is
+    anybody's again."""
     with transaction.atomic():
         message = _locked(reach.message_id)
         held = Reach.objects.filter(pk=reach.pk, back_at=reach.back_at, told=reach.told)
@@ -216,6 +238,9 @@ def _after_trying(reach: Reach, now: datetime) -> bool:
         if _calls(now).filter(message=message).exists():
             return bool(held.update(back_at=now + REMIND_EVERY))
         reachable = bool(contacts.ways(message.owner, now, True))
+        if not _may_tell(message, message.owner, reachable, now):
+            held.update(back_at=now + LATER)
+            return False
         if reach.told >= THRICE or not reachable:
             return bool(held.update(back_at=None)) and ring_anew(message, now, "patient not reached")
         if not held.update(told=reach.told + 1, back_at=now + REMIND_EVERY):

@@ -12,14 +12,15 @@ from nightbell.core import faults
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
 from nightbell.core.notice import OF_A_MESSAGE, ChannelError, NoticeKind, Notification, Receipt
-from nightbell.oncall import policies, questions
+from nightbell.oncall import policies, questions, receipts
 from nightbell.oncall.models import Notice, NoticeState
 from nightbell.oncall.sending import AHEAD, LONGEST_PAUSE, MAX_TRIES, NO_CHANNEL, SEND_LEASE, Sender, deliver
 from nightbell.oncall.start import ACTOR
 from nightbell.people import contacts
-from nightbell.people.models import Contact, User
+from nightbell.people.models import Contact, ContactKind, User
 
-NOTICE_LEASE = timedelta(minutes=2)  # several ways, one after another
+NOTICE_LEASE = timedelta(minutes=4)  # several ways, one after another
+RUNG_AT_ONCE = 2  # telephones of one person in one round: each holds up everybody's notices
 SILENT_AGAIN = timedelta(minutes=10)
 TOO_OLD = timedelta(days=2)  # a notice that nobody could be given for so long is given up
 NO_WAY = "no proved way to this person"
@@ -53,9 +54,9 @@ def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) 
         )
         return False
     kind, presses = NoticeKind(notice.kind), questions.presses(notice, now)
-    ways = contacts.ways(notice.user, now, presses)
+    ways = _ways(notice, now, presses)
     if not ways:
-        waits = not presses and contacts.ways(notice.user, now, True)
+        waits = not presses and _ways(notice, now, True)
         if waits and abs(now - notice.made_at) < TOO_OLD:
             Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(
                 retry_at=now + SILENT_AGAIN, tries=notice.tries, answer="silent hours"
@@ -67,11 +68,14 @@ def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) 
         kind, notice.practice.code, notice.token if kind in OF_A_MESSAGE else "", language_of(notice.user)
     )
     problems = []
-    for way in ways:
+    chosen = _in_this_round(ways, notice.tries)
+    for way in chosen:
         channel = sender.channels.get(way.kind)
         if channel is None:
             problems.append(ChannelError(NO_CHANNEL, permanent=True))
             continue
+        # Before it leaves: a receipt may come before its answer.
+        Notice.objects.filter(pk=notice.pk, state=NoticeState.PENDING).update(contact=way, reference="")
         receipt, problem = deliver(channel, told, sender.url, way.address, notice.id, log)
         if receipt is not None:
             faults.point("notice.sent")
@@ -80,9 +84,24 @@ def _give(notice: Notice, sender: Sender, now: datetime, log: Log, twice: bool) 
         problems.append(problem or ChannelError("the channel broke"))
         if problems[-1].gone:
             contacts.disown(way.id, f"{way.kind} gone", now)
-    final = notice.tries + 1 >= MAX_TRIES or all(problem.permanent for problem in problems)
+    never = len(chosen) == len(ways) and all(problem.permanent for problem in problems)
+    final = notice.tries + 1 >= MAX_TRIES or never
     _not_given(notice, "; ".join(problem.answer for problem in problems), final, now)
     return False
+
+
+def _ways(notice: Notice, now: datetime, urgent: bool) -> list[Contact]:
+    """In their order, without those by which it did not arrive."""
+    found = contacts.ways(notice.user, now, urgent)
+    return [one for one in found if notice.by in ("", one.kind) and one.id not in notice.in_vain]
+
+
+def _in_this_round(ways: list[Contact], tries: int) -> list[Contact]:
+    """All but those telephones whose turn comes in another round."""
+    rung = [one for one in ways if one.kind == ContactKind.VOICE]
+    turn = RUNG_AT_ONCE * tries % len(rung) if rung else 0
+    mine = (rung + rung)[turn : turn + RUNG_AT_ONCE]
+    return [one for one in ways if one.kind != ContactKind.VOICE or one in mine]
 
 
 def language_of(user: User) -> str:
@@ -92,9 +111,13 @@ def language_of(user: User) -> str:
 def _given(notice: Notice, way: Contact, receipt: Receipt, now: datetime, twice: bool) -> None:
     answer = receipt.answer[:100] + (TWICE if twice else "")
     with transaction.atomic():
+        row = Notice.objects.select_for_update().get(pk=notice.pk)
         Notice.objects.filter(pk=notice.pk).update(
-            state=NoticeState.SENT, sent_at=now, channel=way.kind, sent=receipt.sent, answer=answer
-        )
+            state=NoticeState.SENT, sent_at=now, channel=way.kind, sent=receipt.sent, answer=answer, contact=way,
+            reference=receipt.reference[:80],
+        )  # fmt: skip
+        if way.id in row.in_vain:  # the provider was quicker
+            receipts.undelivered_notice(row, row.in_vain[way.id], now)
         _record(notice, "notice:sent", "ok", now, {"channel": way.kind} | ({"twice": True} if twice else {}))
 
 
@@ -150,6 +173,8 @@ def _send_code(contact: Contact, sender: Sender, now: datetime, log: Log) -> boo
         mine.update(send_at=None, code_sealed="")  # it would come too late to prove anything
         return False
     receipt, problem = _deliver(contact, contacts.code_of(contact), sender, now, log)
+    if receipt is None and problem.gone:
+        contacts.disown(contact.id, f"{contact.kind} gone", now)
     if receipt is None and not problem.permanent:
         if problem.not_yet:
             mine.update(send_at=now + SEND_LEASE)
@@ -168,6 +193,8 @@ def _send_test(contact: Contact, sender: Sender, now: datetime, log: Log) -> boo
     if not mine.filter(send_at=contact.send_at).update(send_at=None) or not contacts.is_fresh(contact, now):
         return False
     receipt, problem = _deliver(contact, "", sender, now, log)
+    if receipt is None and problem.gone:
+        contacts.disown(contact.id, f"{contact.kind} gone", now)
     if receipt is None and problem.not_yet:
         mine.filter(send_at=None).update(send_at=now + SEND_LEASE)
         return False

@@ -194,7 +194,8 @@ def _first_at(message: Message, chosen: routes.Chosen, now: datetime) -> datetim
 
 
 def ring_anew(message: Message, now: datetime, why: str) -> bool:
-    """Take an owned message from its owner and ring from the first step: nobody may have it in vain for ever.
+    """Take an owned message from its owner and ring from the first step: nobody may have it in vain for ever. What is not
+    urgent rings only where a route rings it; else it lies in the inbox, as before somebody took it.
 
     In the caller's transaction. Returns False when it is not owned any more.
     """
@@ -207,7 +208,10 @@ def ring_anew(message: Message, now: datetime, why: str) -> bool:
         message.practice_id, actor=ACTOR, action="message:taken_back", now=now, message=message.id,
         detail={"owner": owner, "why": why},
     )  # fmt: skip
-    begin(message, now, why, keep_owner=True)
+    if message.urgency == Urgency.URGENT or (
+        routes.choose(message).by_route and UNTOLD.isdisjoint(message.tags)
+    ):
+        begin(message, now, why, keep_owner=True)
     return True
 
 

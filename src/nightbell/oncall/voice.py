@@ -16,7 +16,7 @@ from django.db.models.functions import Greatest
 
 from nightbell.audit import service as audit
 from nightbell.core import faults
-from nightbell.core.dialling import allowed
+from nightbell.core.dialling import allowed, e164
 from nightbell.core.ids import new_ulid
 from nightbell.mailbox.joining import together
 from nightbell.mailbox.models import Message, State
@@ -156,10 +156,11 @@ def again(call_id: str, why: str, now: datetime) -> bool:
     return True
 
 
-def lose(row: VoiceCall, now: datetime) -> bool:
+def lose(row: VoiceCall, now: datetime, rang: bool = False) -> bool:
     """No phone has it. Whoever sent it and never wrote that it was sent was killed, perhaps before it was ordered: then
-    it is sent again."""
-    waits = Attempt.objects.filter(pk=row.attempt_id, state=AttemptState.PENDING, receipt="").exists()
+    it is sent again. rang: a phone had it, and we end it: while nobody has answered that is no answer either."""
+    states = [AttemptState.PENDING, *([AttemptState.SENT] if rang and row.answered_at is None else [])]
+    waits = Attempt.objects.filter(pk=row.attempt_id, state__in=states, receipt="").exists()
     return again(row.id, "lost", now) if waits else finish(row.id, "lost", now)
 
 
@@ -197,11 +198,12 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool, now: datet
     sounds = any(one.wav_bytes for one in said)
     plays = may(user.role, Act.PLAY) and sees(user.role, Part.AUDIO) and sounds
     calls = may(user.role, Act.CALL) and sees(user.role, Part.NUMBER)
+    shows = bool(e164(user.practice.number))  # else the patient would be shown nothing
     numbered = any(one.callback_sealed is not None or one.caller_sealed is not None for one in said)
     return Facts(
         opening,
         listens=plays and may_listen(message.practice_id),
-        connects=dials and calls and numbered and "drill" not in message.tags,
+        connects=dials and calls and shows and numbered and "drill" not in message.tags,
         passes=not attempt.alone,
         records=may_record(message.practice_id, now),
     )

@@ -73,12 +73,16 @@ def proved() -> Exists:
 
 
 def _silent(contact: Contact, user: User, now: datetime) -> bool:
-    """Whether these are its silent hours, by the clock of its owner's practice. They may span midnight."""
+    """Whether these are its silent hours, by the clock of its owner's practice. They may span midnight. By a zone that cannot
+    be read no hour is silent: nobody must go untold for it."""
     start, end = contact.quiet_from, contact.quiet_until
     if start is None or end is None or start == end:
         return False
     owner = user if contact.user_id == user.id else contact.user
-    local = now.astimezone(ZoneInfo(owner.practice.zone))
+    try:
+        local = now.astimezone(ZoneInfo(owner.practice.zone))
+    except (KeyError, ValueError):
+        return False
     minute = local.hour * 60 + local.minute
     return start <= minute < end if start < end else minute >= start or minute < end
 

@@ -22,6 +22,7 @@ class Practice(models.Model):
     number = models.CharField(max_length=20, blank=True, default="")  # what a patient sees when called back
     takes_unrouted = models.BooleanField(default=False)  # owns captures of numbers nobody configured
     line_test_at = models.PositiveSmallIntegerField(null=True, default=1050)  # local minutes; null: none
+    tested_number = models.CharField(max_length=20, blank=True, default="")  # a test came in by it
     created_at = models.DateTimeField()
 
     def __str__(self) -> str:

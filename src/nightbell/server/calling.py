@@ -33,7 +33,7 @@ from nightbell.server.conversation import LATE_S, MOST_S, RING_S, Conversation, 
 from nightbell.server.loop import each
 from nightbell.server.voice_channel import VoiceChannel, dials, whose
 
-NOTICE_S = 75.0  # how long a notice waits until it was heard: ringing, and its words
+NOTICE_S = 90.0  # how long a notice waits until it was heard: ringing, key 1, and its words
 SWAP_AGAIN = timedelta(seconds=60)
 REMEMBERED = 200
 ENGAGED_S = 20.0  # until a telephone that we are calling already is tried again
@@ -237,7 +237,7 @@ class Calling:
             return True
         self._order("hang_up", {"call": call})
         if row is not None:
-            voice.finish(call, "lost", clock.utc_now())
+            voice.lose(row, clock.utc_now(), rang=True)
         return True
 
     def _resume(self, row: VoiceCall, back: CallBack) -> None:

@@ -15,7 +15,7 @@ from nightbell.flow.graph import Part
 from nightbell.line import carrier_capture
 from nightbell.mailbox import epochs
 from nightbell.mailbox.models import Mailbox, Message, Number
-from nightbell.oncall import line_test, voice, whom
+from nightbell.oncall import line_test, voice
 from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import LineTest, VoiceCall
 from nightbell.oncall.roster import on_call_ids
@@ -108,7 +108,10 @@ class LineTests:
 
     def _begin(self, practice: Practice, now: datetime) -> bool:
         call = new_ulid()
-        test = line_test.begin(practice, call, now)
+        return self._call(line_test.begin(practice, call, now), call, now)
+
+    def _call(self, test: LineTest, call: str, now: datetime) -> bool:
+        practice = test.practice
         row = voice.plan(practice.id, Purpose.LINE_TEST, now, id=call)
         talk = self._calling.begin(row, None, practice.language, Facts(), OurLine(test.id))
         if not self._calling.place(talk, e164(practice.number), practice, ring_s=40, max_s=LINE_MOST_S):
@@ -116,6 +119,13 @@ class LineTests:
         return True
 
     def _go_on(self, row: LineTest, now: datetime) -> bool:
+        if line_test.is_left(row, now) and not self._calling.waits():
+            if not (self._calls and self._able()):
+                return line_test.note(row.id, "answered", False, now, voice.WORDS["no_trunk"])
+            # Somebody asked for it; or whoever drove its call was killed. That says nothing of the line: it is called anew.
+            call = new_ulid()
+            if line_test.call_anew(row, call):
+                return self._call(row, call, now)
         if "message" not in row.checks and "answered" in row.checks:
             line_test.settle_message(row, now)
         if "greeting" not in row.checks and "message" in row.checks:
@@ -124,10 +134,7 @@ class LineTests:
                 _greeted(row.id, heard, now)
         if "on_call" not in row.checks and "answered" in row.checks:
             self._ask(row, now)
-        ended = line_test.end_when_done(row, now)
-        if ended:
-            self._tell(row, now)
-        return ended
+        return line_test.end_when_done(row, now)
 
     def _ask(self, row: LineTest, now: datetime) -> None:
         """Ring whoever is on call, once; while a phone may be back in a moment, later."""
@@ -155,19 +162,6 @@ class LineTests:
         talk = self._calling.begin(made, user, user.language, Facts(), Ready(row.id))
         if not self._calling.place(talk, contact.address, row.practice, max_s=90):
             line_test.note(row.id, "on_call", False, now, "the phone process is not there")
-
-    def _tell(self, row: LineTest, now: datetime) -> None:
-        """Ring the managers whose notice goes another way first."""
-        row.refresh_from_db()
-        if row.state != line_test.FAILED:
-            return
-        for user in whom.managers(row.practice_id):
-            ways, contact = contacts.ways(user, now, True), voice.number_of(user, now)
-            if contact is None or ways[0].kind == ContactKind.VOICE:
-                continue
-            made = voice.plan(row.practice_id, Purpose.NOTICE, now, user=user, contact=contact)
-            talk = self._calling.begin(made, user, user.language, Facts(("test-failed",)), Plain())
-            self._calling.place(talk, contact.address, row.practice, max_s=90)
 
     def _drill(self, row: LineTest, now: datetime) -> bool:
         path = self._folder / (row.id + spool.CAP)

@@ -83,7 +83,13 @@ def _line_test(config: Config, options: argparse.Namespace) -> int:
     from nightbell.oncall import line_test
 
     practice = _practice(options.practice)
+    if options.at == "now":
+        line_test.begin_now(practice, by.name, by.now)
+        print(f"{practice.name}: the line is tested now. It takes some minutes.")
+        return 0
     line_test.set_time(practice, _minutes(options.at), by.name, by.now)
+    if options.at != "off" and not line_test.is_proved(practice):
+        print("No test has come in by the practice's number yet: begin one with 'now', or there is none.")
     print(
         f"{practice.name}: {'no evening test' if options.at == 'off' else 'tested each evening at ' + options.at}."
     )
@@ -140,7 +146,7 @@ def _minutes(text: str) -> int | None:
         at = time.fromisoformat(text)
     except ValueError as error:
         raise NightbellError(
-            "The time was not kept", f"{text[:10]!r} is no time", "write 17:30, or off"
+            "The time was not kept", f"{text[:10]!r} is no time", "write 17:30, off or now"
         ) from error
     return at.hour * 60 + at.minute
 
@@ -160,7 +166,7 @@ def add_to(practice: Commands) -> None:
     words = "when the practice's own number is called each evening, by its clock"
     test = practice.add_parser("line-test", help=words, description=words)
     test.add_argument("practice", help="its id or code")
-    test.add_argument("at", metavar="HH:MM|off")
+    test.add_argument("at", metavar="HH:MM|off|now")
     test.set_defaults(run=_line_test)
     words = "let messages be heard over the phone network, on record (--off: not any more)"
     listening = practice.add_parser("listening", help=words, description=words)

@@ -22,6 +22,7 @@ from nightbell.people.models import Contact, User
 from nightbell.people.roles import Role
 
 MINUTES = timedelta(minutes=1)
+LATER_S = 15 * 60
 
 
 @pytest.fixture
@@ -213,14 +214,44 @@ def test_an_owner_who_cannot_be_told_does_not_keep_an_unreached_patient(house: H
     assert night.told("email") == ["manager@ab12.example"]
 
 
-def test_a_routine_patient_who_is_not_reached_is_told_of_too(house: House, night: Phones) -> None:
-    route(house, {"who": "all", "wait_s": 60}, urgency="urgent")
+NOON = datetime(2026, 11, 24, 17, 0, tzinfo=UTC)  # in New York
+MIDNIGHT = datetime(2026, 11, 24, 5, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_routine_patient_who_is_not_reached_is_told_of_too_and_then_anybodys(
+    house: House, night: Phones, routed: bool
+) -> None:
+    night.now = NOON
+    route(house, {"who": "all", "wait_s": 60}, urgency="" if routed else "urgent")
     message = owned(house, night, urgent=False)
     outcomes.record(house.actor(Role.CLINICIAN, night.now), message.id, "no_answer")
-    for _ in range(4):
+    for _ in range(3):
         night.tick(301)
-    assert night.told("email") == ["clinician@ab12.example"] * 4
-    assert Alert.objects.get(message=message).urgency == "routine"
+    assert night.told("email") == ["clinician@ab12.example"] * 3
+    night.pager.told.clear()
+    night.tick(301)
+    alert = Alert.objects.get(message=message)
+    assert (now_of(message).state, now_of(message).owner, alert.urgency) == (State.NEW, None, "routine")
+    assert (bool(night.told("email")), alert.state == AlertState.OPEN) == (routed, routed), "as a route says"
+    assert Event.objects.filter(message=message.id, action="message:taken_back").exists()
+
+
+def test_a_routine_patient_who_is_not_reached_wakes_nobody_at_night(house: House, night: Phones) -> None:
+    night.now = MIDNIGHT
+    message = owned(house, night, urgent=False)
+    actor = house.actor(Role.CLINICIAN, night.now)
+    noted = outcomes.record(actor, message.id, "no_answer")
+    assert noted.back_at == MIDNIGHT + timedelta(hours=7), "as the page says"
+    for _ in range(10):
+        night.tick(1800)
+    assert (night.told("email"), now_of(message).state) == ([], State.OWNED)
+    contact(house.people[Role.CLINICIAN], "sms", "+15035550171", quiet_from=0, quiet_until=600)
+    night.tick(2 * 3600 + LATER_S)
+    assert (night.told("email"), night.told("sms")) == (["clinician@ab12.example"], []), "silent hours"
+    Message.objects.filter(pk=message.pk).update(urgency="urgent")  # its words had a red flag
+    night.tick(301)
+    assert night.told("sms") == ["+15035550171"]
 
 
 @pytest.mark.parametrize("locked", [True, False])
@@ -362,3 +393,24 @@ def test_a_drill_that_was_handed_over_says_so_and_is_not_asked_for_again(house: 
     night.pager.told.clear()
     night.tick(20 * 60)
     assert night.told("email") == []
+
+
+def test_an_unrouted_message_goes_to_nobody_who_cannot_open_it(house: House, night: Phones) -> None:
+    message = make_message(None, urgent=True)
+    manager = house.actor(Role.MANAGER, night.now)
+    mailbox.acknowledge(manager, message.id)
+    with pytest.raises(NotNow, match="cannot open"):
+        oncall.hand_over(manager, message.id, house.people[Role.CLINICIAN].id)
+    User.objects.filter(pk=house.people[Role.CLINICIAN].pk).update(role=Role.MANAGER)
+    oncall.hand_over(manager, message.id, house.people[Role.CLINICIAN].id)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]
+
+
+def test_who_followed_the_link_and_saw_nothing_has_not_opened_it(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    hand(house, night, message)
+    desk = house.actor(Role.FRONT_DESK, night.now + MINUTES)
+    oncall.alert_for_token(desk, Alert.objects.get().token)
+    night.tick(1)
+    night.tick(300)
+    assert now_of(message).owner == house.people[Role.CLINICIAN]

@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from tests.db.test_escalation import Night, Pager
-from tests.factories import House
+from tests.factories import House, make_message
 
 from nightbell.audit import service as audit
 from nightbell.audit.errors import AuditClosed
@@ -288,3 +288,16 @@ def test_what_is_urgent_leaves_before_what_was_recorded_earlier(house: House) ->
     first, second = (reference for _, _, reference in night.pager.told)
     assert Attempt.objects.get(pk=first).alert.message_id == late.id
     assert Attempt.objects.get(pk=second).alert.message_id == calm.id
+
+
+def test_a_step_locks_messages_before_alerts_as_whoever_hands_one_over_does(house: House) -> None:
+    """Each waiting for what the other holds, they would wait until the database kills one of them."""
+    make_message(house.mailbox, urgent=True)
+    now = utc_now()
+    start.start_due(now)
+    with CaptureQueriesContext(connection) as asked:
+        assert escalation.step_due(now) == 1
+    texts = [one["sql"] for one in asked.captured_queries]
+    begun = next(i for i, text in enumerate(texts) if text.startswith(("BEGIN", "SAVEPOINT")))
+    tables = [text.split('FROM "')[1].split('"')[0] for text in texts[begun:] if 'FROM "' in text]
+    assert tables[:2] == ["mailbox_message", "oncall_alert"]

@@ -7,15 +7,18 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from tests.db.oncall.test_alerts import Phones
 from tests.db.oncall.test_voice import CELL, OTHER_CELL, PIN, Phone, _night, _with_phone, phone
 from tests.factories import House, make_message
 
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
+from nightbell.core.log import Log
+from nightbell.core.notice import ChannelError
 from nightbell.mailbox import epochs, intake, service
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, Number, State
-from nightbell.oncall import line_test
+from nightbell.oncall import line_test, posting, voice
 from nightbell.oncall.models import Alert, Attempt, LineTest, Notice, Shift, VoiceCall
 from nightbell.people.access import Forbidden
 from nightbell.people.models import Practice, User
@@ -36,7 +39,8 @@ def clinician(house: House) -> User:
 def tests(house: House, phone: Phone, tmp_path: Path) -> LineTests:
     """It is a quarter past the practice's time."""
     local = utc_now().astimezone(NEW_YORK)
-    Practice.objects.update(line_test_at=max(0, local.hour * 60 + local.minute - 15))
+    Practice.objects.update(line_test_at=max(0, local.hour * 60 + local.minute - 15), tested_number=OURS)
+    house.practice.refresh_from_db()
     return LineTests(phone.calling, tmp_path, lambda: True)
 
 
@@ -130,6 +134,7 @@ def test_a_practice_whose_test_cannot_begin_costs_no_other_its_own(
         return begin(practice, call, now)
 
     monkeypatch.setattr(line_test, "begin", broken)
+    Practice.objects.update(tested_number=OURS, number=OURS)
     with pytest.raises(ValueError, match="bad"):
         tests.step()
     assert LineTest.objects.get().practice != first
@@ -155,10 +160,19 @@ def test_a_line_that_is_not_answered_turns_red_and_is_told(
     assert "our number is answered: no, the number could not be reached" in line_test.trouble(
         house.practice.id
     )
-    assert [(one.user, one.kind) for one in Notice.objects.all()] == [(boss, "line_test")]
-    told = phone.rung(OTHER_CELL)
-    phone.leg(told, "answered")
-    assert "test-failed" in phone.said(told)
+    planned = Notice.objects.order_by("id")
+    assert [(one.user, one.kind, one.by) for one in planned] == [
+        (boss, "line_test", ""), (boss, "line_test", "voice"),
+    ]  # fmt: skip
+    night = Phones()
+    night.pagers["voice"].problem = ChannelError("nobody answered")
+    for wait in (0, 1):
+        night.now += timedelta(seconds=wait * 3)
+        posting.send_notices(night.sender, night.now, Log("test"))
+        assert night.told("email") == ["boss@ab12.example"], "and by a mail no second time"
+        night.pagers["voice"].problem = None
+    assert night.told("voice") == [OTHER_CELL], "a call that nobody took is made again"
+    assert set(planned.values_list("state", flat=True)) == {"sent"}
 
 
 def test_who_is_on_call_and_does_not_press_the_key_is_told_of(
@@ -173,6 +187,42 @@ def test_who_is_on_call_and_does_not_press_the_key_is_told_of(
     phone.silence(ready, 3)
     tests.step()
     assert line_test.failed(LineTest.objects.get().checks) == ["on_call"]
+
+
+def test_a_number_is_called_by_itself_only_once_a_test_by_hand_came_in_by_it(
+    house: House, phone: Phone, tests: LineTests, clinician: User
+) -> None:
+    for other in ("", "+16175550199"):  # of before the number was changed
+        Practice.objects.update(tested_number=other)
+        assert not tests.step()
+    row = line_test.ask(house.actor(Role.MANAGER))
+    with pytest.raises(NotNow, match="under way"):
+        line_test.ask(house.actor(Role.MANAGER))
+    tests.step()
+    call = phone.rung(OURS)
+    phone.leg(call, "answered")
+    assert LineTest.objects.get(pk=row.pk).call == call
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    assert line_test.is_proved(Practice.objects.get(pk=house.practice.pk))
+    tests.step()
+    assert len([one for one in phone.got("place_call") if one["to"] == OURS]) == 1
+    LineTest.objects.update(state="passed", began_at=utc_now() - timedelta(hours=20))
+    tests.step()
+    assert len([one for one in phone.got("place_call") if one["to"] == OURS]) == 2, "and now by itself"
+
+
+def test_a_test_begun_by_hand_where_nothing_can_be_called_fails_at_once(
+    house: House, phone: Phone, tests: LineTests
+) -> None:
+    row = line_test.ask(house.actor(Role.MANAGER))
+    tests._able = lambda: False
+    for _ in range(3):
+        tests.step()
+    row.refresh_from_db()
+    assert row.checks["answered"]["why"] == voice.WORDS["no_trunk"]
+    assert not phone.got("place_call")
 
 
 def test_a_silent_line_and_nobody_on_call(house: House, phone: Phone, tests: LineTests) -> None:
@@ -208,6 +258,45 @@ def test_a_test_that_a_dead_worker_left_comes_to_its_end(
     tests.step()
     assert LineTest.objects.get().state == "failed"
     assert Notice.objects.count() == 1
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_test_whose_worker_was_killed_before_it_called_is_called_anew(
+    house: House,
+    phone: Phone,
+    tests: LineTests,
+    clinician: User,
+    planned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(*((phone.calling, "begin") if planned else (voice, "plan")), die)
+        with pytest.raises(KeyboardInterrupt):
+            tests.step()
+    ago = utc_now() - 2 * voice.LOST_AFTER
+    LineTest.objects.update(began_at=ago)
+    VoiceCall.objects.update(started_at=ago, ended_at=ago, why="lost")  # as the loop finds it
+    tests.step()
+    call = phone.rung(OURS)
+    assert LineTest.objects.get().call == call
+    phone.leg(call, "answered")
+    _left(house)
+    phone.leg(call, "ended", "hung_up", heard=900)
+    tests.step()
+    assert line_test.failed(LineTest.objects.get().checks) == []
+    assert [one["to"] for one in phone.got("place_call")] == [OURS, CELL]
+
+
+def test_a_drill_that_nobody_took_says_in_the_log_that_its_message_was_closed(
+    house: House, tests: LineTests
+) -> None:
+    _, message = _drill(house, tests)
+    LineTest.objects.update(began_at=utc_now() - timedelta(hours=1))
+    tests.step()
+    assert Event.objects.filter(message=message.id, action="drill:close").count() == 1
 
 
 def _drill(house: House, tests: LineTests) -> tuple[LineTest, Message]:

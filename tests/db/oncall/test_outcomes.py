@@ -159,7 +159,7 @@ def test_a_voicemail_says_nothing_of_the_practice_but_its_number() -> None:
 def test_by_the_pages(house: House) -> None:
     """Noted on the page, which shows the try, when it comes back, and after a wrong number the others that are known."""
     marks = ((0, "callback:2125550199"), (0, "recording"), (0, "part:message"))
-    message = make_message(house.mailbox, marks=marks)
+    message = make_message(house.mailbox, urgent=True, marks=marks)
     client = signed_in(house.people[Role.CLINICIAN])
     page = f"/m/{message.id}/"
     client.post(f"{page}take")

@@ -9,9 +9,10 @@ import pytest
 from tests.db.oncall.test_alerts import Phones, contact
 from tests.factories import House
 
+from nightbell.audit.models import Event
 from nightbell.core.log import Log
-from nightbell.core.notice import ChannelError, NoticeKind
-from nightbell.oncall import notices, posting
+from nightbell.core.notice import ChannelError, NoticeKind, Receipt, Rendered
+from nightbell.oncall import notices, posting, receipts
 from nightbell.oncall.models import Notice, NoticeState
 from nightbell.oncall.sending import MAX_TRIES
 from nightbell.people import contacts
@@ -66,8 +67,83 @@ def test_a_notice_that_never_can_leave_is_failed_and_seen(night: Phones) -> None
     assert Notice.objects.get().state == NoticeState.FAILED
     Notice.objects.update(state="pending")
     Contact.objects.all().delete()
-    post(night, 121)
+    post(night, 1000)
     assert Notice.objects.get().answer == posting.NO_WAY
+
+
+SID = "SM" + "5" * 32
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_text_that_did_not_arrive_goes_the_next_way(
+    house: House, night: Phones, early: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the provider tells of it after we wrote that it was sent, or before."""
+    notice = Notice.objects.get()
+    Contact.objects.filter(user=house.people[Role.MANAGER], kind="email").update(position=9)
+
+    def send(rendered: Rendered, address: str, reference: str) -> Receipt:
+        assert reference == notice.id, "what the provider is told, and tells"
+        assert not early or receipts.note(SID, False, night.now, attempt=notice.id)
+        return Receipt(b"x", "taken", SID)
+
+    monkeypatch.setattr(night.pagers["sms"], "send", send)
+    assert post(night) == 1
+    assert early or not receipts.note("SM" + "6" * 32, False, night.now, attempt=notice.id), "another's"
+    assert receipts.note(SID, True, night.now, attempt=notice.id) is False
+    assert early or receipts.note(SID, False, night.now, attempt=notice.id)
+    assert not receipts.note(SID, False, night.now, attempt=notice.id), "twice is once"
+    assert post(night, 1) == 1
+    notice.refresh_from_db()
+    assert (night.told("email"), notice.state) == (["manager@ab12.example"], NoticeState.SENT)
+    assert not receipts.note(SID, False, night.now, attempt=notice.id)
+    assert Event.objects.filter(action="notice:undelivered").count() == 1
+
+
+def test_a_notice_that_arrives_nowhere_is_failed(house: House, night: Phones) -> None:
+    Contact.objects.filter(user=house.people[Role.MANAGER], kind="email").update(ended_at=night.now)
+    assert post(night) == 1
+    Notice.objects.update(reference=SID)
+    assert receipts.note(SID, False, night.now)
+    assert post(night, 1) == 0
+    assert Notice.objects.get().state == NoticeState.FAILED
+
+
+def test_stop_ends_the_contact_of_a_notice(house: House, night: Phones) -> None:
+    Contact.objects.filter(user=house.people[Role.MANAGER], kind="email").update(position=9)
+    assert post(night) == 1
+    assert receipts.note(SID, None, night.now, attempt=Notice.objects.get().id, stopped=True)
+    assert Contact.objects.get(kind="sms").ended_why == "sms stop"
+
+
+def test_a_test_or_a_code_to_what_is_gone_ends_it(house: House, night: Phones) -> None:
+    night.pagers["sms"].problem = ChannelError("410", gone=True)
+    mine = Contact.objects.get(kind="sms")
+    contacts.ask_test(house.actor(Role.MANAGER, night.now), mine.id)
+    desk = contacts.add(house.actor(Role.FRONT_DESK, night.now), "sms", "+15035550174")
+    contacts.send_code(house.actor(Role.FRONT_DESK, night.now), desk.id)
+    posting.send_codes(night.sender, night.now, LOG)
+    assert set(Contact.objects.filter(kind="sms").values_list("ended_why", flat=True)) == {"sms gone"}
+
+
+def test_a_round_rings_two_telephones_of_a_person_at_most_and_other_ways_are_tried_all(
+    house: House, night: Phones
+) -> None:
+    manager = house.people[Role.MANAGER]
+    Contact.objects.filter(user=manager).update(position=9)
+    for number in range(5):
+        contact(manager, "voice", f"+1503555018{number}", position=number)
+    tried: list[str] = []
+
+    def send(rendered: Rendered, address: str, reference: str) -> Receipt:
+        tried.append(address[-1])
+        raise ChannelError("nobody answered")
+
+    night.pagers["voice"].send = send  # type: ignore[method-assign]
+    night.pagers["sms"].problem = night.pagers["email"].problem = ChannelError("451")
+    for wait in (0, 3, 6):
+        assert post(night, wait) == 0
+    assert "".join(tried) == "012304"
 
 
 def test_silent_hours_put_a_notice_off(house: House, night: Phones) -> None:
@@ -81,7 +157,8 @@ def test_silent_hours_put_a_notice_off(house: House, night: Phones) -> None:
 
 def test_one_that_a_killed_sender_had_is_sent_and_marked(night: Phones) -> None:
     Notice.objects.update(tries=1, retry_at=night.now + posting.NOTICE_LEASE)
-    assert post(night, 60) == 0
+    lease = posting.NOTICE_LEASE.total_seconds()
+    assert post(night, lease - 60) == 0
     assert post(night, 61) == 1
     assert "perhaps twice" in Notice.objects.get().answer
 
@@ -96,9 +173,9 @@ def test_a_notice_is_not_sent_for_ever_when_nobody_can_note_that_it_left(
         patch.setattr(posting, "_given", closed)
         for _ in range(MAX_TRIES):
             with pytest.raises(ValueError):
-                post(night, 121)
+                post(night, 1000)
     assert len(night.told("email")) == MAX_TRIES
-    assert post(night, 121) == 0
+    assert post(night, 1000) == 0
     assert len(night.told("email")) == MAX_TRIES
     notice = Notice.objects.get()
     assert (notice.state, notice.answer) == (NoticeState.FAILED, posting.GIVEN_UP)

@@ -344,8 +344,16 @@ def test_a_code_is_told_once_it_was_heard_and_not_kept(
 
     def listens(talk: Conversation) -> None:
         phone.leg(talk.call, "answered")
+        phone.keys(talk.call, "1")
         phone.silence(talk.call)
 
+    def machine(talk: Conversation) -> None:
+        phone.leg(talk.call, "answered")
+        phone.silence(talk.call, 3)
+
+    monkeypatch.setattr(Conversation, "start", machine)
+    with pytest.raises(ChannelError, match="nobody listened"):
+        channel.send(_voiced(NoticeKind.VERIFY, "502814"), CELL, new_ulid())
     monkeypatch.setattr(Conversation, "start", listens)
     receipt = channel.send(_voiced(NoticeKind.VERIFY, "502814"), CELL, new_ulid())
     assert receipt.answer == "heard"

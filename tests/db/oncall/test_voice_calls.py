@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from tests.db.oncall.test_voice import (
     CELL,
@@ -18,6 +20,7 @@ from tests.db.oncall.test_voice import (
 )
 from tests.factories import CALLER, House, make_message
 
+from nightbell.core import faults
 from nightbell.core.clock import utc_now
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import NotNow
@@ -129,6 +132,7 @@ def test_after_a_crash_what_nobody_drives_is_ended_and_the_alert_goes_on(
     house: House, phone: Phone, clinician: User
 ) -> None:
     _, night, call = _woken(house, phone)
+    phone.leg(call, "answered")
     after = Phone()  # another worker
     night.sender = after.calling.sender(night.sender, False)
     after.tell("hello", legs=[call])
@@ -137,6 +141,39 @@ def test_after_a_crash_what_nobody_drives_is_ended_and_the_alert_goes_on(
     assert Attempt.objects.get().state == "failed"
     night.tick(1)
     assert after.rung(CELL) != call
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_telephone_that_rings_while_we_are_killed_is_rung_again(
+    house: House, phone: Phone, clinician: User, noted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has answered it, so that it was no answer; whether its sender had noted that it left, or had not."""
+
+    def die(name: str) -> None:
+        if name == "alert.sent" and not noted:
+            raise Killed
+
+    make_message(house.mailbox, urgent=True)
+    night = _night(phone)
+    with monkeypatch.context() as killing, suppress(Killed):
+        killing.setattr(faults, "point", die)
+        night.tick()
+    call, step = phone.rung(CELL), Alert.objects.get().step
+    assert Attempt.objects.get().state == ("sent" if noted else "pending")
+    after = Phone()
+    night.sender = after.calling.sender(night.sender, False)
+    after.tell("hello", legs=[call])
+    after.calling.step()
+    assert after.orders[0] == ("hang_up", {"call": call})
+    night.tick(6 if noted else 31)
+    assert after.rung(CELL) != call
+    attempt = Attempt.objects.get()
+    assert (attempt.state, attempt.receipt, attempt.reference) == ("sent", "", after.rung(CELL))
+    assert Alert.objects.get().step == step, "nobody else is woken for it"
 
 
 def test_a_call_that_no_phone_knows_is_lost(house: House, phone: Phone, clinician: User) -> None:

@@ -252,6 +252,20 @@ def test_it_got_worse_what_was_said_last_is_heard_first_and_its_number_rung(
     assert first.state == State.CLOSED
 
 
+@pytest.mark.parametrize("number", ["5035550100", ""])
+def test_the_patient_is_not_offered_where_nobody_could_be_shown_a_number(
+    house: House,
+    phone: Phone,  # noqa: F811
+    clinician: User,  # noqa: F811
+    number: str,
+) -> None:
+    type(house.practice).objects.filter(pk=house.practice.pk).update(number=number)
+    _, _, call = _woken(house, phone)
+    phone.leg(call, "answered")
+    phone.keys(call, "1" + PIN + "#")
+    assert ("act-connect" in phone.said(call)) is bool(number)
+
+
 def test_what_was_not_played_is_not_closed_by_key(
     house: House,
     phone: Phone,  # noqa: F811

@@ -140,6 +140,14 @@ def test_silent_hours_never_hold_up_what_is_urgent(
     assert contacts.ways(person, NOW + timedelta(hours=12), urgent=False) or not quiet
 
 
+def test_by_a_zone_that_cannot_be_read_no_hour_is_silent(house: House, person: User) -> None:
+    contact = _add(house)
+    Contact.objects.update(verified_at=NOW)
+    contacts.silence(house.actor(Role.CLINICIAN, NOW), contact.id, 22 * 60, 7 * 60)
+    person.practice.zone = "Mars/Olympus"
+    assert contacts.ways(person, NOW, urgent=False)
+
+
 def test_they_are_told_in_the_order_of_their_owner(house: House, person: User) -> None:
     actor = house.actor(Role.CLINICIAN, NOW)
     made = [

@@ -564,9 +564,13 @@ def test_evening_tests_and_drills(house: House, manager: Https, clinician: Https
         practice=house.practice, kind="evening", began_at=utc_now(), state="failed", checks=checks
     )
     page = body(clinician.get("/oncall/tests"))
+    assert "once a test that you begin here has come in" in page
     assert "at <b" in page and "18:15" in page and "The greeting is heard: no, it was silent" in page
     assert "A message is recorded and taken in: not checked" in page, "never green by default"
     assert "Begin a drill" not in page
+    begun = manager.post("/oncall/tests/evening", {"now": "1"})
+    assert (begun.status_code, LineTest.objects.filter(kind="evening", state="running").count()) == (302, 1)
+    assert clinician.post("/oncall/tests/evening", {"now": "1"}).status_code == 403
     assert manager.post("/oncall/tests/drill").status_code == 302
     assert LineTest.objects.filter(kind="drill", state="running").count() == 1
     again = manager.post("/oncall/tests/drill")

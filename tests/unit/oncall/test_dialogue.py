@@ -273,12 +273,22 @@ def test_a_colleague_says_yes_after_the_pin() -> None:
 
 def test_a_code_is_said_twice_and_counts_once_it_was_heard() -> None:
     words = render(Notification(NoticeKind.VERIFY, "AB12", code="502814"), "https://bell.example").voice
-    talk = Talk(Purpose.NOTICE, Facts(words)).answer()
+    talk = Talk(Purpose.NOTICE, Facts(words)).answer("1")
     assert "heard" not in talk.acts()
     talk.wait()
     assert talk.acts() == ["heard"]
-    assert talk.said.count("verify-hello") == 2
+    assert talk.said.count("verify-code") == 2
     assert talk.wait(2).gone == [ME]
+
+
+@pytest.mark.parametrize("kind", [NoticeKind.VERIFY, NoticeKind.LINE_TEST])
+def test_a_machine_hears_no_code_and_what_it_takes_is_not_heard(kind: NoticeKind) -> None:
+    code = "502814" if kind == NoticeKind.VERIFY else ""
+    words = render(Notification(kind, "AB12", code=code), "https://bell.example").voice
+    talk = Talk(Purpose.NOTICE, Facts(words)).answer().wait(3)
+    assert (talk.gone, talk.acts()) == ([ME], [])
+    first = ["verify-hello"] if code else ["alert-hello", "practice-name"]
+    assert talk.said == [*first, "press-1", *first, "press-1", "goodbye"]
 
 
 def test_the_evening_question() -> None:

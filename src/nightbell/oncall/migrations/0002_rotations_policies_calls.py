@@ -91,9 +91,12 @@ class Migration(migrations.Migration):
                 ('retry_at', models.DateTimeField()),
                 ('tries', models.PositiveIntegerField(default=0)),
                 ('sent_at', models.DateTimeField(null=True)),
+                ('by', models.CharField(blank=True, default='', max_length=20)),
                 ('channel', models.CharField(blank=True, default='', max_length=20)),
                 ('sent', models.BinaryField(null=True)),
                 ('answer', models.CharField(blank=True, default='', max_length=120)),
+                ('reference', models.CharField(blank=True, default='', max_length=80)),
+                ('in_vain', models.JSONField(default=dict)),
             ],
         ),
         migrations.CreateModel(
@@ -404,6 +407,11 @@ class Migration(migrations.Migration):
             model_name='notice',
             name='user',
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+        ),
+        migrations.AddField(
+            model_name='notice',
+            name='contact',
+            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='people.contact'),
         ),
         migrations.AddIndex(
             model_name='notice',

@@ -33,4 +33,5 @@ class Migration(migrations.Migration):
                 "constraints": [models.UniqueConstraint(condition=models.Q(("ended_at", None)), fields=("practice", "user"), name="one_cover_at_a_time")],
             },
         ),
+        migrations.AddField("practice", "tested_number", models.CharField(blank=True, default="", max_length=20)),
     ]

@@ -26,7 +26,7 @@ from nightbell.oncall.policy_admin import takers
 from nightbell.people import covers
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.models import User
-from nightbell.people.roles import Act, Part
+from nightbell.people.roles import Act, Part, may
 from nightbell.web import recorded
 from nightbell.web.doors import actor_of, allows, stand_in
 from nightbell.web.errors import Answer
@@ -117,13 +117,20 @@ def _context(actor: Actor, view: MessageView) -> dict[str, Any]:
             "trail": trail(view, zone, ladder, tries, talked),
             "talks": recorded.of_message(actor, talked),
             "ladder": ladder,
-            "hand_to": takers(actor) if row.owner is not None and row.owner.id == actor.user.id else (),
+            "hand_to": _hand_to(actor, view),
             "additions": [_addition(actor, one) for one in view.additions],
         }
         | after.context(actor, view, tries)
         | masked.context(actor, view)
         | sound
     )
+
+
+def _hand_to(actor: Actor, view: MessageView) -> list[User]:
+    """Whom its owner may hand it to: an unrouted one only to who sees such."""
+    if view.row.owner is None or view.row.owner.id != actor.user.id:
+        return []
+    return [one for one in takers(actor) if view.row.mailbox_id or may(one.role, Act.UNROUTED)]
 
 
 def _sound(actor: Actor, view: MessageView) -> dict[str, Any]:

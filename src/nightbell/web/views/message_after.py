@@ -15,9 +15,9 @@ from nightbell.core.config import load
 from nightbell.core.ids import is_ulid
 from nightbell.mailbox.errors import BadText
 from nightbell.mailbox.models import SETTLED
-from nightbell.mailbox.values import MessageView
+from nightbell.mailbox.values import MessageView, Row
 from nightbell.oncall import fhir, phone_note, phone_note_pdf, phone_notes
-from nightbell.oncall.outcomes import REOPENED, Try, voicemail_script
+from nightbell.oncall.outcomes import REOPENED, Try, told_at, voicemail_script
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act
 from nightbell.web.doors import actor_of, allows
@@ -39,7 +39,7 @@ def context(actor: Actor, view: MessageView, tries: tuple[Try, ...]) -> dict[str
         "tries_made": len(tries),
         "script": voicemail_script(row.language, phone(practice.number)),
         "others": _others(view),
-        "back_at": _back(tries, row.state, practice.zone, actor.now),
+        "back_at": _back(tries, row, practice.zone, actor.now),
         "last_try": OUTCOME_WORDS.get(row.outcome, "") if row.state == "acknowledged" else "",
         "note_text": phone_note.as_text(signed) if signed else "",
         "note_facts": phone_note.elements(phone_notes.draft(view, practice)),
@@ -64,11 +64,12 @@ def _shown(one: Try, zone: str, now: datetime) -> dict[str, str]:
     return {"at": clock_time(one.at, zone, now), "words": words, "who": one.who}
 
 
-def _back(tries: tuple[Try, ...], state: str, zone: str, now: datetime) -> str:
+def _back(tries: tuple[Try, ...], row: Row, zone: str, now: datetime) -> str:
     """When it comes back: '02:21', 'now', or '' where nothing is due."""
-    back_at = tries[-1].back_at if tries and state == "acknowledged" else None
+    back_at = tries[-1].back_at if tries and row.state == "acknowledged" else None
     if back_at is None:
         return ""
+    back_at = told_at(max(back_at, now), row.urgency, zone)
     return clock_time(back_at, zone, now) if back_at > now else "now"
 
 

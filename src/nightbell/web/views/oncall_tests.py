@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,8 @@ from nightbell.web.oncall_forms import hhmm
 SHOWN = 14
 DID = {
     "time": "Kept. The line is tested at that time each evening.",
+    "later": "Kept. First begin a test here: without one that came in there is none in the evening.",
+    "now": "The line is tested now. It takes some minutes; reload the page.",
     "off": "Kept. The line is not tested in the evening any more.",
     "drill": "The drill begins. An invented patient's message rings within a minute.",
 }
@@ -45,7 +48,8 @@ def _page(
     context = {
         "here": "oncall", "may_edit": actor.may(Act.EDIT_SCHEDULE), "trouble": trouble, "zone": practice.zone,
         "at": hhmm(at) if at is not None else "", "typed": typed if typed is not None else hhmm(at) if at is not None else "",
-        "number": practice.number, "evenings": [_evening(one, actor) for one in found[:SHOWN]],
+        "number": practice.number, "proved": line_test.is_proved(practice),
+        "evenings": [_evening(one, actor) for one in found[:SHOWN]],
         "drills": [_drill(one, actor) for one in line_test.drills(practice.id)],
         "toast": {"text": DID[did]} if did in DID else None,
     }  # fmt: skip
@@ -81,7 +85,9 @@ def _seconds(found: float | None) -> str:
 @require_POST
 @allows(Act.EDIT_SCHEDULE)
 def evening(request: HttpRequest) -> HttpResponse:
-    """The time of the evening test; an empty field ends it."""
+    """The time of the evening test; an empty field ends it. Or one that begins now."""
+    if "now" in request.POST:
+        return _begin(request, line_test.ask, "now")
     actor, text = actor_of(request), request.POST.get("at", "").strip()[:10]
     minutes = read_clock(text) if text else None
     if text and minutes is None:
@@ -89,14 +95,19 @@ def evening(request: HttpRequest) -> HttpResponse:
         return _page(request, error, text)
     at = minutes % 1440 if minutes is not None else None
     line_test.set_time(actor.user.practice, at, actor.name, actor.now, actor.source)
-    return HttpResponseRedirect(f"{reverse('oncall_tests')}?did={'off' if at is None else 'time'}")
+    did = "off" if at is None else "time" if line_test.is_proved(actor.user.practice) else "later"
+    return HttpResponseRedirect(f"{reverse('oncall_tests')}?did={did}")
 
 
 @require_POST
 @allows(Act.EDIT_SCHEDULE)
 def drill(request: HttpRequest) -> HttpResponse:
+    return _begin(request, line_test.ask_drill, "drill")
+
+
+def _begin(request: HttpRequest, ask: Callable[[Actor], LineTest], did: str) -> HttpResponse:
     try:
-        line_test.ask_drill(actor_of(request))
+        ask(actor_of(request))
     except NotNow as error:
         return _page(request, error)
-    return HttpResponseRedirect(f"{reverse('oncall_tests')}?did=drill")
+    return HttpResponseRedirect(f"{reverse('oncall_tests')}?did={did}")
