@@ -47,6 +47,16 @@ def tell_nobody(_contact: Contact, _now: datetime) -> None:
 on_disowned: Callable[[Contact, datetime], None] = tell_nobody
 
 
+def nobodys(_number: str) -> bool:
+    """Until a room above tells which numbers are answered here."""
+    return False
+
+
+# Set by mailbox.ours: whether a line of this installation answers at this number. An alert that rings it tells nobody, and
+# leaves a message that alerts.
+is_ours: Callable[[str], bool] = nobodys
+
+
 class BadContact(NightbellError):
     """A contact, or a change of one, that makes no sense."""
 
@@ -154,6 +164,8 @@ def _address(kind: str, address: str, own: str) -> str:
             raise _bad("that is no telephone number", "write it with its country: +1 503 555 0100")
         if not allowed(plain, own):
             raise _bad("that number is abroad", "use one in the country of your practice's own number")
+        if is_ours(plain):
+            raise _bad("that number is answered by this system", "use a telephone of your own")
         return plain
     if kind == ContactKind.EMAIL:
         try:
