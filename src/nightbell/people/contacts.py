@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,7 @@ def tell_nobody(_contact: Contact, _now: datetime) -> None:
 
 # Set by oncall.lost_ways: telling people belongs to a room above this one. In the transaction that ends the way.
 on_disowned: Callable[[Contact, datetime], None] = tell_nobody
+on_added: Callable[[Contact, datetime], None] = tell_nobody  # in the transaction that adds it
 
 
 def nobodys(_number: str) -> bool:
@@ -128,6 +129,7 @@ def add(
             user=actor.user, kind=kind, address=address, defaults=fresh
         )
         write(actor, "contact:add", detail={"contact": made.id, "kind": kind})
+        on_added(made, actor.now)
     return made
 
 
@@ -303,12 +305,14 @@ def ask_test(actor: Actor, contact_id: str) -> None:
         write(actor, "contact:test", detail={"contact": contact.id})
 
 
-def remove(actor: Actor, contact_id: str) -> None:
-    """Take a way of one's own away. Raises NotFound."""
+def remove(actor: Actor, contact_id: str, detail: Mapping[str, object] | None = None) -> Contact:
+    """Take a way of one's own away. detail: more for its row in the log. Raises NotFound. oncall.lost_ways.take_away asks
+    first where it is the last one of somebody on duty."""
     contact = _mine(actor, contact_id)
     with transaction.atomic():
         _end(contact.id, "removed", actor.now)
-        write(actor, "contact:remove", detail={"contact": contact.id})
+        write(actor, "contact:remove", detail={"contact": contact.id} | dict(detail or {}))
+    return contact
 
 
 def order(actor: Actor, ids: Sequence[str]) -> None:
