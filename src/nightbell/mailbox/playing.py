@@ -19,6 +19,7 @@ from nightbell.people.roles import Act
 from nightbell.store import vault
 
 GRANT = timedelta(minutes=5)
+WORD_MS = 1000  # what was cut before is not heard
 
 
 def length(actor: Actor, message_id: str) -> int:
@@ -41,7 +42,7 @@ def _with_sound(actor: Actor, message_id: str) -> Message:
     return found
 
 
-def _open(actor: Actor, found: Message) -> PlayGrant:
+def _open(actor: Actor, found: Message, lasts: timedelta = GRANT) -> PlayGrant:
     """A grant: one 'message:play' row, whatever number of Range requests follow."""
     vault.message_key(found.id)  # fails before the log claims a play
     grant_id = new_ulid()
@@ -49,7 +50,7 @@ def _open(actor: Actor, found: Message) -> PlayGrant:
     def begin(warrant: Warrant) -> PlayGrant:
         return PlayGrant.objects.create(
             id=grant_id, message=found, user=actor.user, session=actor.session,
-            opened_at=actor.now, expires_at=actor.now + GRANT,
+            opened_at=actor.now, expires_at=actor.now + lasts,
         )  # fmt: skip
 
     return reveal(actor, Act.PLAY, begin, message=found.id, detail={"grant": grant_id})
@@ -76,6 +77,32 @@ def sound(actor: Actor, message_id: str, start: int, length: int) -> Sound:
     data = _read(found, start, min(length, found.wav_bytes - start))
     _delivered(actor, grant, found, start, data)
     return Sound(data, start, found.wav_bytes)
+
+
+def whole(actor: Actor, message_id: str) -> bytes:
+    """All of the WAV, for a player of ours, after its one row: nothing of it is heard before `played` says so. Raises as
+    `sound`."""
+    found = _with_sound(actor, message_id)
+    _open(actor, found, GRANT + timedelta(milliseconds=found.duration_ms))
+    return _read(found, 0, found.wav_bytes)
+
+
+def played(actor: Actor, message_id: str, heard_s: float) -> bool:
+    """Our player has ended, or was cut, after `heard_s` seconds: closes the play, and the message is heard if a word of it
+    was. Returns whether. Raises NotFound, Forbidden."""
+    found = find(actor, message_id, Act.PLAY)
+    heard = min(found.duration_ms, max(0, round(heard_s * 1000)))
+    is_heard = heard >= min(WORD_MS, found.duration_ms)
+    grants = PlayGrant.objects.filter(
+        message=found, user=actor.user, session=actor.session, closed_at=None
+    )
+    grant = grants.order_by("-opened_at").first()
+    with transaction.atomic():
+        if is_heard:
+            Hearing.objects.get_or_create(message=found, user=actor.user, defaults={"first_at": actor.now})
+        if grant is not None:
+            _close(grant, heard, actor.now, actor.source)
+    return is_heard
 
 
 def _read(found: Message, start: int, length: int) -> bytes:
