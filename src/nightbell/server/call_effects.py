@@ -315,14 +315,14 @@ class Asking(Somebodys):
 class Staff(Plain):
     """Somebody on the staff line. user: whose proved number calls, None for a stranger, who is asked for a PIN all the same
     and never gets in: nobody learns which numbers are known. contact: that number, theirs to speak by once the PIN was
-    right. Monotonic seconds: since."""
+    right; shown: the number of a stranger. Monotonic seconds: since."""
 
     user: User | None
     whom: list[str] = field(default_factory=list)
     contact: Contact | None = None
+    shown: str = field(default="", repr=False)
     proved: bool = False
     since: float = field(default_factory=clock.monotonic)
-    tries: int = 0
     swap: Swap | None = None
     told: tuple[str, int] = ("", 0)
 
@@ -333,14 +333,14 @@ class Staff(Plain):
         return not locked_out
 
     def _pin(self, talk: Conversation, value: str) -> str | None:
-        if self.user is not None:
-            answer = pins.check_pin(self.user, value, clock.utc_now(), rang_in=True)
-            if answer == pins.PinAnswer.OK:
-                self.proved = True
-                voice.speaks(talk.call, self.contact)
-            return answer.value
-        self.tries += 1
-        return "wrong" if self.tries < pins.TRIES else "locked"
+        now = clock.utc_now()
+        if self.user is None or not pins.has_pin(self.user):
+            return pins.check_stranger(self.shown, value, now).value
+        answer = pins.check_pin(self.user, value, now, rang_in=True)
+        if answer == pins.PinAnswer.OK:
+            self.proved = True
+            voice.speaks(talk.call, self.contact)
+        return answer.value
 
     def _ask(self, talk: Conversation, value: str) -> str | None:
         if self.user is None:
