@@ -2,7 +2,7 @@
 
 The id of a row is the call's id on the phone, so that an order that is given twice is one call. An attempt by telephone is
 sent when the call was ordered, delivered when a PIN was right, and failed with every other end: then the next step of its
-alert is due at once.
+alert is due at once, unless another way that wakes is out (oncall.attempts.go_on).
 """
 
 from __future__ import annotations
