@@ -93,9 +93,7 @@ def played(actor: Actor, message_id: str, heard_s: float) -> bool:
     found = find(actor, message_id, Act.PLAY)
     heard = min(found.duration_ms, max(0, round(heard_s * 1000)))
     is_heard = heard >= min(WORD_MS, found.duration_ms)
-    grants = PlayGrant.objects.filter(
-        message=found, user=actor.user, session=actor.session, closed_at=None
-    )
+    grants = PlayGrant.objects.filter(message=found, user=actor.user, session=actor.session, closed_at=None)
     grant = grants.order_by("-opened_at").first()
     with transaction.atomic():
         if is_heard:

@@ -382,13 +382,6 @@ def pulse(actor: Actor) -> dict[str, object]:
     )  # fmt: skip
 
 
-def urgent_new(actor: Actor) -> int:
-    """How many urgent messages that this person may see nobody has. No PHI; 0 for who may not list."""
-    if not actor.may(Act.LIST):
-        return 0
-    return _in_view(actor, "open", "").filter(urgency=Urgency.URGENT, state=State.NEW).count()
-
-
 def counts(actor: Actor) -> dict[str, int]:
     """How many open messages, per mailbox id and view. No PHI, so no audit row; Forbidden for who may not list."""
     demand(actor, Act.LIST)

@@ -35,7 +35,9 @@ def thirds(new: Sequence[tuple[Message, str]]) -> dict[str, set[str]]:
     Opens numbers, to compare them and for nothing else: call it outside of the transaction. An earlier call may be
     taken in after a later one, and make that one the third.
     """
-    own = ours.among([caller for _, caller in new])  # an exchange that shows its own number, or an alert of ours
+    own = ours.among(
+        [caller for _, caller in new]
+    )  # an exchange that shows its own number, or an alert of ours
     asked = [
         (message, _digest(plain))
         for message, plain in ((message, rules.digits(caller)) for message, caller in new)

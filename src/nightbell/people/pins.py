@@ -135,7 +135,10 @@ def _counted(row: Pin, now: datetime, rang_in: bool = False) -> int | None:
     tries = _next(before)
     prefix = "in_" if rang_in else ""
     held = {f"{prefix}tries": before, f"{prefix}locked_until": until}
-    new = {f"{prefix}tries": tries, f"{prefix}locked_until": now + lock_of(tries) if tries % TRIES == 0 else None}
+    new = {
+        f"{prefix}tries": tries,
+        f"{prefix}locked_until": now + lock_of(tries) if tries % TRIES == 0 else None,
+    }
     won = Pin.objects.filter(user_id=row.user_id, digest=row.digest, **held).update(**new)
     return tries if won else None
 
@@ -155,7 +158,9 @@ def is_locked(until: datetime | None, tries: int, now: datetime) -> bool:
 
 
 _KEY = secrets.token_bytes(32)
-_strangers: dict[bytes, tuple[int, datetime | None]] = {}  # by digest of the shown number: tries, and locked until
+_strangers: dict[
+    bytes, tuple[int, datetime | None]
+] = {}  # by digest of the shown number: tries, and locked until
 _strange = threading.Lock()
 
 

@@ -73,11 +73,13 @@ class Shell:
             return []
         there = guest_here(self._request, user)
         rows = [(one.guest, one) for one in self._covers if one.guest is not None and one.guest != there]
-        waiting = [(row, cover, mailbox.urgent_new(replace(self.actor, user=row))) for row, cover in rows]
+        waiting = [(row, cover, _lamp(replace(self.actor, user=row))) for row, cover in rows]
         if there is not None:
-            waiting.append((user, None, mailbox.urgent_new(replace(self.actor, user=user))))
+            waiting.append((user, None, _lamp(replace(self.actor, user=user))))
         return [
-            {"practice": row.practice.name, "cover": cover, "count": count} for row, cover, count in waiting if count
+            {"practice": row.practice.name, "cover": cover, "count": count}
+            for row, cover, count in waiting
+            if count
         ]
 
     @cached_property
@@ -165,6 +167,11 @@ _ICONS = (
 
 def _icon(name: str) -> str:
     return next((icon for word, icon in _ICONS if word in name.lower()), "inbox")
+
+
+def _lamp(actor: Actor) -> int:
+    """How many urgent messages that they may see nobody has."""
+    return mailbox.counts(actor)["lamp"] if actor.may(Act.LIST) else 0
 
 
 def shell(request: HttpRequest) -> dict[str, Shell]:

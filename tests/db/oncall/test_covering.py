@@ -396,7 +396,9 @@ def test_a_push_that_leads_to_the_wrong_inbox_finds_a_bar_that_leads_on(house: H
     spoken_message(other, urgent=True)
     client.post(f"/account/covering/{cover_id}/go")
     page = client.get("/").content.decode()
-    assert page.count(bar) == 1 and f"at {other.practice.name}." in page, "their own practice is another one now"
+    assert page.count(bar) == 1 and f"at {other.practice.name}." in page, (
+        "their own practice is another one now"
+    )
     client.post("/account/covering/back")
     Message.objects.filter(pk=message.id).update(state=State.OWNED, owner=guest)
     assert bar not in client.get("/").content.decode()

@@ -187,7 +187,9 @@ def test_withdrawn_expired_or_another_address_holds_it_back(
     assert run(store(fake), 24 * 3 + 2) and len(fake.kept) == 2
 
 
-def test_what_is_signed_while_the_permission_has_run_out_waits_for_the_next(house: House, fake: FakeFhir) -> None:
+def test_what_is_signed_while_the_permission_has_run_out_waits_for_the_next(
+    house: House, fake: FakeFhir
+) -> None:
     allow(house)
     RiskAcceptance.objects.update(until=later(-1))
     signed(house)

@@ -662,7 +662,9 @@ def test_by_the_answers_nobody_learns_whose_numbers_are_known(
             phone.leg(call, "ended", "hung_up")
         heard.append((said, len(hashed)))
     assert heard[0] == heard[1] == heard[2]
-    assert [len(one) for one in heard[0][0]] == [5, 4, 3], "locked at the fifth, and at the first of the next call"
+    assert [len(one) for one in heard[0][0]] == [5, 4, 3], (
+        "locked at the fifth, and at the first of the next call"
+    )
     assert heard[0][1] == 5
 
 

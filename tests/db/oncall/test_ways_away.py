@@ -43,7 +43,9 @@ def test_who_is_not_on_duty_or_has_another_is_not_asked(house: House) -> None:
         lost_ways.take_away(house.actor(Role.MANAGER), one.id)
     lost_ways.take_away(house.actor(Role.FRONT_DESK), mine(house, Role.FRONT_DESK).id)
     assert told() == set()
-    Contact.objects.create(user=actor.user, kind="sms", address="+15035550171", created_at=now, verified_at=now)
+    Contact.objects.create(
+        user=actor.user, kind="sms", address="+15035550171", created_at=now, verified_at=now
+    )
     lost_ways.take_away(actor, one.id)
     assert told() == {Role.CLINICIAN}, "by what is left to them"
     Shift.objects.all().delete()
