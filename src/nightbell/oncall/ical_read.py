@@ -81,7 +81,7 @@ def _without_zones(data: bytes) -> str:
     """Line by line, once: a stranger's file may begin any number of tables and end none. The lines are put together and taken
     apart by whoever reads the rest: what is a table there (folded, in small letters, with parameters) is one here."""
     kept, inside = [], False
-    for line in Contentlines.from_ical(data):
+    for line in Contentlines.from_ical(data):  # type: ignore[no-untyped-call]
         edge = _edge_of_zone(line)
         if edge == "END" and not inside:
             raise _bad("a table of a time zone in it has no beginning", "export it again as .ics")

@@ -149,7 +149,8 @@ def _next(tries: int) -> int:
 
 def lock_of(tries: int) -> timedelta:
     """How long a lock lasts that so many wrong ones in a row have brought."""
-    return min(LOCK * 2 ** min(max(tries // TRIES - 1, 0), 10), LONGEST_LOCK)
+    doubled = max(tries // TRIES - 1, 0)
+    return min(LOCK * (1 << min(doubled, 10)), LONGEST_LOCK)
 
 
 def is_locked(until: datetime | None, tries: int, now: datetime) -> bool:

@@ -62,7 +62,8 @@ class Shell:
 
     @cached_property
     def _covers(self) -> list[Cover]:
-        return covers.of_person(self._request.user) if self.member else []
+        user = self._request.user
+        return covers.of_person(user) if isinstance(user, User) else []
 
     @cached_property
     def elsewhere(self) -> list[dict[str, Any]]:
@@ -72,10 +73,12 @@ class Shell:
         if not isinstance(user, User) or not self._covers:
             return []
         there = guest_here(self._request, user)
-        rows = [(one.guest, one) for one in self._covers if one.guest is not None and one.guest != there]
-        waiting = [(row, cover, _lamp(replace(self.actor, user=row))) for row, cover in rows]
+        rows: list[tuple[User, Cover | None]] = [
+            (one.guest, one) for one in self._covers if one.guest is not None and one.guest != there
+        ]
         if there is not None:
-            waiting.append((user, None, _lamp(replace(self.actor, user=user))))
+            rows.append((user, None))
+        waiting = [(row, cover, _lamp(replace(self.actor, user=row))) for row, cover in rows]
         return [
             {"practice": row.practice.name, "cover": cover, "count": count}
             for row, cover, count in waiting
