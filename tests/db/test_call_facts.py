@@ -155,6 +155,13 @@ def test_the_third_call_in_twenty_minutes_rings(house: House, other: House) -> N
     assert escalation.start_due(now) == 1
 
 
+def test_our_own_number_is_no_caller_who_calls_again_and_again(house: House, other: House) -> None:
+    """An exchange that forwards shows it for everybody, and so does an alert that rings a line of ours."""
+    now = utc_now()
+    for caller in ("+15035550100", "5035550190"):
+        assert [one.urgency for one in calls(house, 0, 1, 2, now=now, caller=caller)] == ["routine"] * 3
+
+
 def test_withheld_numbers_questions_and_tests_are_not_counted(house: House) -> None:
     now = utc_now()
     for hidden in calls(house, 0, 1, 2, now=now, caller=""):

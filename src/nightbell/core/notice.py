@@ -28,7 +28,7 @@ class NoticeKind(StrEnum):
     UNREACHED = "unreached"  # a patient was not reached yet
     WEEKLY = "weekly"  # the week's numbers are ready
     DRILL = "drill"
-    WAYS = "ways"  # a way to be told has ended, or a PIN was locked
+    WAYS = "ways"  # a way to be told was added or has ended, or a PIN was locked
     VERIFY = "verify"  # a code that proves a way to a person
 
 

@@ -19,6 +19,7 @@ from nightbell.people.roles import Act
 from nightbell.store import vault
 
 GRANT = timedelta(minutes=5)
+WORD_MS = 1000  # what was cut before is not heard
 
 
 def length(actor: Actor, message_id: str, talk_id: str = "") -> int:
@@ -54,7 +55,7 @@ def _with_sound(actor: Actor, message_id: str) -> Message:
     return found
 
 
-def _open(actor: Actor, found: Message, talk: Talk | None = None) -> PlayGrant:
+def _open(actor: Actor, found: Message, talk: Talk | None = None, lasts: timedelta = GRANT) -> PlayGrant:
     """A grant: one 'message:play' row, whatever number of Range requests follow."""
     vault.message_key(found.id)  # fails before the log claims a play
     grant_id = new_ulid()
@@ -62,7 +63,7 @@ def _open(actor: Actor, found: Message, talk: Talk | None = None) -> PlayGrant:
     def begin(warrant: Warrant) -> PlayGrant:
         return PlayGrant.objects.create(
             id=grant_id, message=found, talk=talk, user=actor.user, session=actor.session,
-            opened_at=actor.now, expires_at=actor.now + GRANT,
+            opened_at=actor.now, expires_at=actor.now + lasts,
         )  # fmt: skip
 
     what = {"grant": grant_id} | ({"call": talk.id} if talk is not None else {})
@@ -110,6 +111,32 @@ def _talk_sound(actor: Actor, found: Message, talk: Talk, start: int, length: in
     heard = reached * talk.duration_ms // max(1, talk.wav_bytes - stored.WAV_HEADER)
     PlayGrant.objects.filter(pk=grant.pk, heard_ms__lt=heard).update(heard_ms=heard)
     return Sound(data, start, talk.wav_bytes)
+
+
+def whole(actor: Actor, message_id: str) -> bytes:
+    """All of the WAV, for a player of ours, after its one row: nothing of it is heard before `played` says so. Raises as
+    `sound`."""
+    found = _with_sound(actor, message_id)
+    _open(actor, found, lasts=GRANT + timedelta(milliseconds=found.duration_ms))
+    return _read(found, 0, found.wav_bytes)
+
+
+def played(actor: Actor, message_id: str, heard_s: float) -> bool:
+    """Our player has ended, or was cut, after `heard_s` seconds: closes the play, and the message is heard if a word of it
+    was. Returns whether. Raises NotFound, Forbidden."""
+    found = find(actor, message_id, Act.PLAY)
+    heard = min(found.duration_ms, max(0, round(heard_s * 1000)))
+    is_heard = heard >= min(WORD_MS, found.duration_ms)
+    grants = PlayGrant.objects.filter(
+        message=found, talk=None, user=actor.user, session=actor.session, closed_at=None
+    )
+    grant = grants.order_by("-opened_at").first()
+    with transaction.atomic():
+        if is_heard:
+            Hearing.objects.get_or_create(message=found, user=actor.user, defaults={"first_at": actor.now})
+        if grant is not None:
+            _close(grant, heard, actor.now, actor.source)
+    return is_heard
 
 
 def _read(found: Message, start: int, length: int) -> bytes:

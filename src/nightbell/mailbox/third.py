@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from nightbell.audit import service as audit
 from nightbell.core.phi import Warrant
-from nightbell.mailbox import rules
+from nightbell.mailbox import ours, rules
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.models import Kind, Message, State, Urgency
 from nightbell.sealing.errors import SealError
@@ -29,15 +29,19 @@ _SLACK = timedelta(hours=1)  # between the clock of the phone and ours
 
 def thirds(new: Sequence[tuple[Message, str]]) -> dict[str, set[str]]:
     """By the id of each message that is about to be stored, with its caller: ids of third and later calls from this
-    caller around it; it may be one itself. Several are looked at as if they were stored one after the other.
+    caller around it; it may be one itself. Several are looked at as if they were stored one after the other. A number of
+    ours is no caller: whoever comes through it may be anybody.
 
     Opens numbers, to compare them and for nothing else: call it outside of the transaction. An earlier call may be
     taken in after a later one, and make that one the third.
     """
+    own = ours.among(
+        [caller for _, caller in new]
+    )  # an exchange that shows its own number, or an alert of ours
     asked = [
-        (message, _digest(rules.digits(caller)))
-        for message, caller in new
-        if rules.digits(caller) and message.kind != Kind.STATUS and "test" not in message.tags
+        (message, _digest(plain))
+        for message, plain in ((message, rules.digits(caller)) for message, caller in new)
+        if plain and plain not in own and message.kind != Kind.STATUS and "test" not in message.tags
     ]
     found: dict[str, set[str]] = {message.id: set() for message, _ in new}
     calls = _near([message for message, _ in asked])

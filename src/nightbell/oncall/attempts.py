@@ -8,11 +8,13 @@ from datetime import datetime, timedelta
 from django.db.models import Q
 
 from nightbell.mailbox import shown
+from nightbell.mailbox.models import Urgency
 from nightbell.oncall import policies
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
 from nightbell.oncall.whom import Way
-from nightbell.people.models import User
+from nightbell.people.models import ContactKind, User
 
+MAIL = ContactKind.EMAIL.value  # read in the morning; every other way wakes
 ENOUGH = 3  # tries in vain, a few seconds, after which the next step does not wait for this way any more
 
 
@@ -60,6 +62,9 @@ def untold(alert: Alert, user: User | None, kind: str, why: str, now: datetime) 
 def go_on(attempt: Attempt, now: datetime) -> bool:
     """Make what follows an attempt due at once, when no way of its step is out any more. In the caller's transaction.
 
+    A mail that was taken, or is about to be, wakes nobody: when the ways that wake have failed, an urgent alert does not wait
+    for it. Whoever was handed a message has their time all the same.
+
     Of an alert that rings: its next step, unless this was the last one, which repeats at its own pace, or it would
     never rest. Of a message that was handed over: its way back. Returns whether something became due.
     """
@@ -67,7 +72,10 @@ def go_on(attempt: Attempt, now: datetime) -> bool:
     in_vain = Q(state=AttemptState.FAILED) | (
         Q(state=AttemptState.PENDING, tries__gte=ENOUGH) & ~Q(answer="")
     )
-    if others.exclude(in_vain).exists():
+    out = others.exclude(in_vain)
+    if attempt.channel != MAIL and not attempt.alone and attempt.alert.urgency == Urgency.URGENT:
+        out = out.exclude(channel=MAIL)
+    if out.exists():
         return False
     alerts = Alert.objects.filter(pk=attempt.alert_id, step=attempt.step + 1)
     if attempt.alone:

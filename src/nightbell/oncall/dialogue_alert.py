@@ -1,7 +1,8 @@
 """The call that wakes somebody. Pure.
 
 Before the PIN it says the practice and how urgent, no more. Who presses 1 is a person, and only the right PIN counts as
-told: a machine, a wrong number and a locked PIN are no answer, and the next step of the alert comes at once.
+told: a machine, a wrong number and a locked PIN are no answer, and the next step of the alert comes at once, unless another
+way that wakes is out.
 """
 
 from __future__ import annotations

@@ -34,3 +34,7 @@ class Uncovered(BadShift):
             f"nobody would be on call for {minutes // 60} h {minutes % 60} min in the next 60 days",
             "put somebody there first, or confirm it with your own name",
         )
+
+
+class LastWay(NightbellError):
+    """Somebody on duty would have no way to be told. Nothing was changed; it needs their name under it."""

@@ -1,6 +1,6 @@
 """When Nightbell may tell the outside that it lives. Pure.
 
-A beat says: every loop goes round, and the auditor finds nothing that stands still. Whatever is wrong, or dead, there
+A beat says: every loop goes round, a phone takes calls, and the auditor finds nothing that stands still. Whatever is wrong, or dead, there
 is none, and whoever listens outside tells people: no part of ours has to work for that.
 """
 
@@ -39,11 +39,13 @@ def _longest(name: str) -> float:
     return QUICK_S if name in QUICK or name.startswith("send-") else SLOW_S
 
 
-def may_beat(found: int | None, look_age_s: float, loops: Iterable[Going]) -> bool:
-    """found: what the auditor found at its last look, None when it could not look; look_age_s: since that look."""
+def may_beat(found: int | None, look_age_s: float, loops: Iterable[Going], phone: bool = True) -> bool:
+    """found: what the auditor found at its last look, None when it could not look; look_age_s: since that look; phone:
+    whether a phone process lives, without which nobody's call is taken."""
     loops = list(loops)
     return (
-        found == 0
+        phone
+        and found == 0
         and look_age_s <= LOOK_S
         and not silent(loops)
         and not any(loop.trouble for loop in loops if loop.name != "heartbeat")

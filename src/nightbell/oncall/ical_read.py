@@ -16,6 +16,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar
+from icalendar.parser import Contentline, Contentlines
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from nightbell.oncall import ical_rule
@@ -76,19 +77,34 @@ def read(data: bytes, zone: ZoneInfo, now: datetime) -> list[Entry]:
     return sorted(found, key=lambda one: (one.starts_at, one.ends_at, one.summary))
 
 
-def _without_zones(data: bytes) -> bytes:
-    """Line by line, once: a stranger's file may begin any number of tables and end none."""
+def _without_zones(data: bytes) -> str:
+    """Line by line, once: a stranger's file may begin any number of tables and end none. The lines are put together and taken
+    apart by whoever reads the rest: what is a table there (folded, in small letters, with parameters) is one here."""
     kept, inside = [], False
-    for line in data.split(b"\n"):
-        word = line.rstrip().upper()
-        inside = inside or word == b"BEGIN:VTIMEZONE"
+    for line in Contentlines.from_ical(data):  # type: ignore[no-untyped-call]
+        edge = _edge_of_zone(line)
+        if edge == "END" and not inside:
+            raise _bad("a table of a time zone in it has no beginning", "export it again as .ics")
+        inside = inside or edge == "BEGIN"
         if not inside:
             kept.append(line)
-        elif word == b"END:VTIMEZONE":
+        elif edge == "END":
             inside = False
     if inside:
         raise _bad("a table of a time zone in it has no end", "export it again as .ics")
-    return b"\n".join(kept)
+    return "\r\n".join(kept)
+
+
+def _edge_of_zone(line: Contentline) -> str:
+    """'BEGIN' or 'END' of a table of a time zone, '' for any other line."""
+    if "VTIMEZONE" not in line.upper():
+        return ""
+    try:
+        name, _, value = line.parts()
+    except ValueError:
+        return ""  # nor will the rest be read
+    found = name.upper() in ("BEGIN", "END") and value.strip().upper() == "VTIMEZONE"
+    return name.upper() if found else ""
 
 
 def _bad(why: str, mend: str) -> BadCalendar:

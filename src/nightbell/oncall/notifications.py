@@ -59,8 +59,8 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
             "drill", "This is a drill. Nobody is waiting. Log in to take it.", "this is a drill, nobody is waiting. Log in:",
         ),
         _K.WAYS: (
-            "how you are told", "A way by which people are told has ended, or a PIN was locked. Log in to see.",
-            "a way to be told has ended, or a PIN was locked. Log in:",
+            "how you are told", "A way by which people are told was added or has ended, or a PIN was locked. Log in to see.",
+            "a way to be told was added or has ended, or a PIN was locked. Log in:",
         ),
         _K.VERIFY: (
             "your code", "Your code is {pin}. Type it into Nightbell, and tell it to nobody.",
@@ -110,8 +110,8 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
             "esto es un simulacro, nadie espera. Entre:",
         ),
         _K.WAYS: (
-            "sus avisos", "Una forma de recibir avisos ya no sirve, o se bloqueó una clave. Inicie sesión para verlo.",
-            "una forma de recibir avisos ya no sirve, o hay una clave bloqueada. Entre:",
+            "sus avisos", "Una forma de recibir avisos es nueva o ya no sirve, o se bloqueó una clave. Inicie sesión para verlo.",
+            "una forma de recibir avisos es nueva o ya no sirve, o hay una clave bloqueada. Entre:",
         ),
         _K.VERIFY: (
             "su código", "Su código es {pin}. Escríbalo en Nightbell y no lo diga a nadie.",

@@ -121,8 +121,9 @@ def trouble(now: datetime) -> dict[str, int]:
 
 
 def enqueue(practice: Practice, note_id: str, now: datetime) -> None:
-    """In the transaction that keeps the note: it is due where it may leave, and nowhere else."""
-    if _accepted(practice.id, load().fhir_url, now):
+    """In the transaction that keeps the note: due where a permission was given and not withdrawn. One that ran out, or is for
+    another address, lets nothing leave; what is signed meanwhile waits for the next one as everything before it does."""
+    if practice.id in risks.on_record(RISK):
         jobs.enqueue(KIND, note_id, now)
 
 

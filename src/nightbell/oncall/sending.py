@@ -32,6 +32,7 @@ URGENT_FIRST = Case(When(alert__urgency=Urgency.URGENT, then=0), default=1)
 NOT_NEEDED = "not needed: somebody has it"
 NO_MORE = "this person is told no more"
 NO_CHANNEL = "no channel is set up"
+OURS = "this number is answered here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,12 @@ def _send(attempt: Attempt, sender: Sender, now: datetime, log: Log) -> Receipt 
 def deliver(
     channel: Channel, notification: Notification, url: str, address: str, reference: str, log: Log
 ) -> tuple[Receipt | None, ChannelError | None]:
-    """Hand one notification to a channel. Whatever breaks there is a failure of this way, and of no other."""
+    """Hand one notification to a channel. Whatever breaks there is a failure of this way, and of no other.
+
+    A number that became one of ours since it was proved is told nothing: a line of ours would answer.
+    """
+    if address.startswith("+") and contacts.is_ours(address):
+        return None, ChannelError(OURS, permanent=True)
     try:
         return channel.send(render(notification, url), address, reference), None
     except ChannelError as error:

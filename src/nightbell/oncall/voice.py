@@ -2,7 +2,7 @@
 
 The id of a row is the call's id on the phone, so that an order that is given twice is one call. An attempt by telephone is
 sent when the call was ordered, delivered when a PIN was right, and failed with every other end: then the next step of its
-alert is due at once.
+alert is due at once, unless another way that wakes is out (oncall.attempts.go_on).
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ def number_of(user: User, now: datetime) -> Contact | None:
     """The first telephone that this person proved and that may be dialled: one on this machine, or in the country."""
     proved = [one for one in contacts.ways(user, now, True) if one.kind == ContactKind.VOICE]
     own = user.practice.number
-    return next((one for one in proved if one.address.startswith("sip:") or allowed(one.address, own)), None)
+    return next((one for one in proved if one.address.startswith("sip:") or _rings(one.address, own)), None)
+
+
+def _rings(number: str, own: str) -> bool:
+    return allowed(number, own) and not contacts.is_ours(number)
 
 
 def may_listen(practice_id: str) -> bool:

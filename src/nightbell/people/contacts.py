@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -45,6 +45,17 @@ def tell_nobody(_contact: Contact, _now: datetime) -> None:
 
 # Set by oncall.lost_ways: telling people belongs to a room above this one. In the transaction that ends the way.
 on_disowned: Callable[[Contact, datetime], None] = tell_nobody
+on_added: Callable[[Contact, datetime], None] = tell_nobody  # in the transaction that adds it
+
+
+def nobodys(_number: str) -> bool:
+    """Until a room above tells which numbers are answered here."""
+    return False
+
+
+# Set by mailbox.ours: whether a line of this installation answers at this number. An alert that rings it tells nobody, and
+# leaves a message that alerts.
+is_ours: Callable[[str], bool] = nobodys
 
 
 class BadContact(NightbellError):
@@ -122,6 +133,7 @@ def add(
             user=actor.user, kind=kind, address=address, defaults=fresh
         )
         write(actor, "contact:add", detail={"contact": made.id, "kind": kind})
+        on_added(made, actor.now)
     return made
 
 
@@ -158,6 +170,8 @@ def _address(kind: str, address: str, own: str) -> str:
             raise _bad("that is no telephone number", "write it with its country: +1 503 555 0100")
         if not allowed(plain, own):
             raise _bad("that number is abroad", "use one in the country of your practice's own number")
+        if is_ours(plain):
+            raise _bad("that number is answered by this system", "use a telephone of your own")
         return plain
     if kind == ContactKind.EMAIL:
         try:
@@ -295,12 +309,14 @@ def ask_test(actor: Actor, contact_id: str) -> None:
         write(actor, "contact:test", detail={"contact": contact.id})
 
 
-def remove(actor: Actor, contact_id: str) -> None:
-    """Take a way of one's own away. Raises NotFound."""
+def remove(actor: Actor, contact_id: str, detail: Mapping[str, object] | None = None) -> Contact:
+    """Take a way of one's own away. detail: more for its row in the log. Raises NotFound. oncall.lost_ways.take_away asks
+    first where it is the last one of somebody on duty."""
     contact = _mine(actor, contact_id)
     with transaction.atomic():
         _end(contact.id, "removed", actor.now)
-        write(actor, "contact:remove", detail={"contact": contact.id})
+        write(actor, "contact:remove", detail={"contact": contact.id} | dict(detail or {}))
+    return contact
 
 
 def order(actor: Actor, ids: Sequence[str]) -> None:

@@ -44,8 +44,11 @@ class AlertLoops:
         log: Log,
         beat: Callable[[], None] | None = None,
         give_up: Callable[[], None] = start_anew,
+        phone: Callable[[], bool] = lambda: True,
     ) -> None:
+        """phone: whether a phone process lives."""
         self.sender, self.log, self._beat, self._give_up = sender, log, beat, give_up
+        self._phone = phone
         self._watch = Watch()
         self._found: Sequence[Finding] | None = None  # at the last look; None: it could not look
         self._looked = 0.0
@@ -143,7 +146,7 @@ class AlertLoops:
             if loop.at_once  # others sleep until something is announced
         ]
         found = None if self._found is None else len(self._found)
-        if self._beat is not None and heartbeat.may_beat(found, now - self._looked, going):
+        if self._beat is not None and heartbeat.may_beat(found, now - self._looked, going, self._phone()):
             self._beat()
         return False
 

@@ -30,7 +30,6 @@ from nightbell.sip import g711
 PIECE = 56_000  # bytes of µ-law in one order: seven seconds
 SENDER_S = 3.0  # how long the answer of a phone may be quicker than its sender
 UNPROVED_S = 180.0  # how long somebody may be on the staff line before the PIN was right
-PART_S = 30  # seconds of a message that are opened at once
 
 
 class Plain:
@@ -58,7 +57,7 @@ class Plain:
     def answered(self, talk: Conversation, side: str) -> None:
         voice.answered(talk.legs[side].call, clock.utc_now())
 
-    def cut(self, talk: Conversation) -> None:
+    def cut(self, talk: Conversation, whole: bool) -> None:
         """Nothing was being heard."""
 
     def over(self, talk: Conversation, why: str) -> None:
@@ -192,7 +191,7 @@ class Waking(WithPatient):
         self.attempt, self.proved = attempt, False
         self._playing: Heard | None = None
         self._left: list[str] = []  # what is still to be played
-        self._played: set[str] = set()
+        self._played: set[str] = set()  # of which a word was heard
 
     @property
     def message(self) -> str:
@@ -253,7 +252,6 @@ class Waking(WithPatient):
                 continue
             pieces = [sound[at : at + PIECE] for at in range(0, len(sound), PIECE)]
             self._playing = Heard(message, clock.monotonic(), len(sound) / 8000)
-            self._played.add(message)
             talk.sound([base64.b64encode(piece).decode() for piece in pieces], len(sound) / 8000)
             return "ok"
         return "no"
@@ -263,22 +261,17 @@ class Waking(WithPatient):
 
     def _opened(self, talk: Conversation, message: str) -> bytes:
         """The whole message as µ-law, 8000 a second."""
-        actor = callback.by_telephone(self.user, talk.call, clock.utc_now())
-        size, at, wav = playing.length(actor, message), 0, b""
-        while at < size:
-            part = playing.sound(actor, message, at, PART_S * 16_000).data
-            wav, at = wav + part, at + len(part)
-            if not part:
-                break
+        wav = playing.whole(callback.by_telephone(self.user, talk.call, clock.utc_now()), message)
         rate = int.from_bytes(wav[24:28], "little")
         return g711.encode(narrow(wav[stored.WAV_HEADER :], rate), Codec.PCMU)
 
-    def cut(self, talk: Conversation) -> None:
+    def cut(self, talk: Conversation, whole: bool) -> None:
         heard, self._playing = self._playing, None
         if heard is not None:
-            seconds = min(clock.monotonic() - heard.since, heard.seconds)
+            seconds = heard.seconds if whole else min(clock.monotonic() - heard.since, heard.seconds)
             actor = callback.by_telephone(self.user, talk.call, clock.utc_now())
-            playing.close_play(actor, heard.message, seconds)
+            if playing.played(actor, heard.message, seconds):
+                self._played.add(heard.message)
 
     def over(self, talk: Conversation, why: str) -> None:
         if why == NO_LEG:
@@ -339,14 +332,14 @@ class Asking(Somebodys):
 class Staff(Plain):
     """Somebody on the staff line. user: whose proved number calls, None for a stranger, who is asked for a PIN all the same
     and never gets in: nobody learns which numbers are known. contact: that number, theirs to speak by once the PIN was
-    right. Monotonic seconds: since."""
+    right; shown: the number of a stranger. Monotonic seconds: since."""
 
     user: User | None
     whom: list[str] = field(default_factory=list)
     contact: Contact | None = None
+    shown: str = field(default="", repr=False)
     proved: bool = False
     since: float = field(default_factory=clock.monotonic)
-    tries: int = 0
     swap: Swap | None = None
     told: tuple[str, int] = ("", 0)
 
@@ -357,14 +350,14 @@ class Staff(Plain):
         return not locked_out
 
     def _pin(self, talk: Conversation, value: str) -> str | None:
-        if self.user is not None:
-            answer = pins.check_pin(self.user, value, clock.utc_now(), rang_in=True)
-            if answer == pins.PinAnswer.OK:
-                self.proved = True
-                voice.speaks(talk.call, self.contact)
-            return answer.value
-        self.tries += 1
-        return "wrong" if self.tries < pins.TRIES else "locked"
+        now = clock.utc_now()
+        if self.user is None or not pins.has_pin(self.user):
+            return pins.check_stranger(self.shown, value, now).value
+        answer = pins.check_pin(self.user, value, now, rang_in=True)
+        if answer == pins.PinAnswer.OK:
+            self.proved = True
+            voice.speaks(talk.call, self.contact)
+        return answer.value
 
     def _ask(self, talk: Conversation, value: str) -> str | None:
         if self.user is None:

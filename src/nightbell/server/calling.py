@@ -325,7 +325,7 @@ class Calling:
             user.language if user else Practice.objects.get(pk=practice).language,
         )
         row = voice.plan(practice, Purpose.STAFF, now, user=user, id=str(event["call"]))
-        doing = effects.Staff(user, whom, found[0] if user else None)
+        doing = effects.Staff(user, whom, found[0] if user else None, caller)
         talk = self.begin(row, user, language, Facts(choices=len(whom)), doing)
         talk.events.put(dict(event))
         talk.start()

@@ -53,6 +53,7 @@ _COUNTS = frozenset(
 )
 _SECONDS = frozenset(["uptime", "snapshot_age", "worst_lag_ms"])
 _TABLES = frozenset(["rtp", "sip", "captures", "never_confirmed", "lines"])
+PHONE_LIVES_S = 30.0  # since it last said anything
 MOST_QUESTIONS = 200  # that wait for an answer
 _DIGITS = re.compile(r"[0-9]{0,20}\Z")
 
@@ -270,6 +271,12 @@ class ControlServer:
         """Whether a phone is there that would place a call."""
         with self._lock:
             return bool(self._able())
+
+    def lives(self) -> bool:
+        """Whether a phone is there that has said anything in the last half minute; they speak each five seconds."""
+        now = clock.monotonic()
+        with self._lock:
+            return any(one.greeted and now - one.seen < PHONE_LIVES_S for one in self._phones)
 
     def _take_question(self, phone: Phone, event: Mapping[str, object]) -> None:
         asked = question(phone, event, clock.monotonic())

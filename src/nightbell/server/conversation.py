@@ -46,7 +46,7 @@ class Effects(Protocol):
 
     def answered(self, talk: Conversation, side: str) -> None: ...
 
-    def cut(self, talk: Conversation) -> None:
+    def cut(self, talk: Conversation, whole: bool) -> None:
         """What was being heard is over or was cut."""
         ...
 
@@ -199,7 +199,7 @@ class Conversation:
             if leg.deadline is not None and now >= leg.deadline and not self.over.is_set():
                 leg.deadline = leg.wait = None
                 if side == ME:
-                    self._cut()
+                    self._cut(whole=True)
                 self.step(turns.Silence(side))
         if now - self._looked >= LOOK_S and not self.over.is_set():
             self._looked = now
@@ -287,10 +287,11 @@ class Conversation:
         finally:
             self.effects.over(self, self.outcome or why)
 
-    def _cut(self) -> None:
-        """How much was heard could not be written: the worker's round closes that play, and the call goes on."""
+    def _cut(self, whole: bool = False) -> None:
+        """whole: what was being heard had come to its end. How much was heard could not be written: the worker's round closes
+        that play, and the call goes on."""
         try:
-            self.effects.cut(self)
+            self.effects.cut(self, whole)
         except Exception as error:
             self.log.failure("call.cut", error, kind=self.purpose.value)
             connection.close()

@@ -78,7 +78,9 @@ class Worker:
         self.sender = self.calling.sender(self.sender, self.mode == home.DEMO)
         # A demo's numbers are invented: whoever has them must not be called in the evening.
         self.line_tests = LineTests(self.calling, config.spool, calls=self.mode != home.DEMO)
-        self.alerts = AlertLoops(self.sender, self.wakes["alerts"], log, wiring.heartbeat(config))
+        self.alerts = AlertLoops(
+            self.sender, self.wakes["alerts"], log, wiring.heartbeat(config), phone=self.control.lives
+        )
         self.loops = [
             Loop("intake", self.intake.step, self.wakes["intake"], log),
             Loop("speech", self.transcribe, self.wakes["speech"], log, idle=2.0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from nightbell.oncall import service as oncall
 from nightbell.oncall import standing
 from nightbell.people import covers
 from nightbell.people.access import Actor
-from nightbell.people.models import Practice, User
+from nightbell.people.models import Cover, Practice, User
 from nightbell.people.roles import Act
 from nightbell.web.doors import actor_of, guest_here
 from nightbell.web.format import clock_time
@@ -60,12 +61,37 @@ class Shell:
         return actor_of(self._request)
 
     @cached_property
+    def _covers(self) -> list[Cover]:
+        user = self._request.user
+        return covers.of_person(user) if isinstance(user, User) else []
+
+    @cached_property
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """Other practices of this person in which an urgent message of theirs to see has no owner: a push leads to the one
+        that this browser shows. cover: the covering that leads there, None for their own practice."""
+        user = self._request.user
+        if not isinstance(user, User) or not self._covers:
+            return []
+        there = guest_here(self._request, user)
+        rows: list[tuple[User, Cover | None]] = [
+            (one.guest, one) for one in self._covers if one.guest is not None and one.guest != there
+        ]
+        if there is not None:
+            rows.append((user, None))
+        waiting = [(row, cover, _lamp(replace(self.actor, user=row))) for row, cover in rows]
+        return [
+            {"practice": row.practice.name, "cover": cover, "count": count}
+            for row, cover, count in waiting
+            if count
+        ]
+
+    @cached_property
     def covers(self) -> dict[str, Any]:
         """Covering in other practices: where this browser is now (None at home), and how many wait for an answer."""
         user = self._request.user
         if not isinstance(user, User):
             return {"at": None, "asked": 0, "any": False}
-        found = covers.of_person(user)
+        found = self._covers
         there = guest_here(self._request, user) if found else None
         guests = [one.guest for one in found if one.guest is not None]
         shifts = standing.offered(guests, self.actor.now) if guests else set()
@@ -144,6 +170,11 @@ _ICONS = (
 
 def _icon(name: str) -> str:
     return next((icon for word, icon in _ICONS if word in name.lower()), "inbox")
+
+
+def _lamp(actor: Actor) -> int:
+    """How many urgent messages that they may see nobody has."""
+    return mailbox.counts(actor)["lamp"] if actor.may(Act.LIST) else 0
 
 
 def shell(request: HttpRequest) -> dict[str, Shell]:

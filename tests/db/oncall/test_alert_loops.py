@@ -46,9 +46,11 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
 
 class Loops:
     def __init__(self) -> None:
-        self.beats, self.ended = 0, 0
+        self.beats, self.ended, self.phone = 0, 0, True
         self.night = Phones()
-        self.made = AlertLoops(self.night.sender, threading.Event(), Log("test"), self._beat, self._end)
+        self.made = AlertLoops(
+            self.night.sender, threading.Event(), Log("test"), self._beat, self._end, lambda: self.phone
+        )
 
     def _beat(self) -> None:
         self.beats += 1
@@ -100,6 +102,17 @@ def test_while_all_goes_on_it_beats_and_is_green(house: House, time: Time, loops
     assert loops.beats == 30
     assert loops.night.told("email")
     assert (checks(loops)["auditor"], checks(loops)["reachable"]) == (True, True)
+
+
+def test_without_a_phone_that_lives_the_outside_hears_nothing(time: Time, loops: Loops) -> None:
+    """Or the line is dead, nobody can call, and whoever listens outside is told that all goes on."""
+    loops.round(time)
+    loops.phone = False
+    loops.round(time)
+    assert loops.beats == 1
+    loops.phone = True
+    loops.round(time)
+    assert loops.beats == 2
 
 
 def test_a_loop_that_stands_still_is_red_and_silent_within_a_minute(

@@ -18,10 +18,10 @@ from nightbell.audit import service as audit
 from nightbell.audit.models import Event
 from nightbell.core import faults
 from nightbell.core.log import Log
-from nightbell.core.notice import ChannelError, NoticeKind
+from nightbell.core.notice import ChannelError
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.models import Kind, Message, State, Urgency, Words
-from nightbell.oncall import escalation, notices, outcomes, posting
+from nightbell.oncall import escalation, outcomes, posting
 from nightbell.oncall import service as oncall
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState, Notice, Reach
 from nightbell.people import contacts
@@ -115,8 +115,7 @@ class Night:
             practice=house.practice, mailbox=house.mailbox, kind=Kind.MESSAGE, answered_at=now, received_at=now,
             stored_at=now, end_reason="hang_up", words=Words.READY, urgency=Urgency.URGENT, needs_alert=True,
         )  # fmt: skip
-        notices.plan(house.people[Role.MANAGER], NoticeKind.GAP, "gap:1", now)
-        proved = contacts.add(self.actor(Role.MANAGER), "voice", "+15035550173")
+        proved = contacts.add(self.actor(Role.MANAGER), "voice", "+15035550173")  # a notice tells them of it
         contacts.send_code(self.actor(Role.MANAGER), proved.id)
         self.works(0)
         self.works(120)

@@ -381,6 +381,29 @@ def test_the_link_of_a_notification_leads_to_the_right_practice(house: House, ot
     assert doctor.get(f"/m/{own.id}/").status_code == 200
 
 
+def test_a_push_that_leads_to_the_wrong_inbox_finds_a_bar_that_leads_on(house: House, other: House) -> None:
+    guest = cover(house, other)
+    put_on_call(house, guest)
+    client = signed_in(other.people[Role.CLINICIAN])
+    bar = '<aside class="nb-covering" aria-label="Urgent elsewhere">'
+    message = spoken_message(house, urgent=True)
+    assert bar not in client.get("/").content.decode(), "they were not told of it"
+    escalation.start_due(utc_now())
+    page = client.get("/").content.decode()
+    assert page.count(bar) == 1 and house.practice.name in page
+    cover_id = Cover.objects.get().id
+    assert f"/account/covering/{cover_id}/go" in page
+    spoken_message(other, urgent=True)
+    client.post(f"/account/covering/{cover_id}/go")
+    page = client.get("/").content.decode()
+    assert page.count(bar) == 1 and f"at {other.practice.name}." in page, (
+        "their own practice is another one now"
+    )
+    client.post("/account/covering/back")
+    Message.objects.filter(pk=message.id).update(state=State.OWNED, owner=guest)
+    assert bar not in client.get("/").content.decode()
+
+
 def test_leaving_minutes_alone_asks_for_the_name_on_the_page(house: House, other: House) -> None:
     guest = cover(house, other)
     Shift.objects.all().delete()

@@ -12,11 +12,11 @@ from tests.factories import House
 from nightbell.audit.models import Event
 from nightbell.core.log import Log
 from nightbell.core.notice import ChannelError, NoticeKind, Receipt, Rendered
-from nightbell.oncall import notices, posting, receipts
+from nightbell.oncall import notices, posting, receipts, sending
 from nightbell.oncall.models import Notice, NoticeState
 from nightbell.oncall.sending import MAX_TRIES
 from nightbell.people import contacts
-from nightbell.people.models import Contact
+from nightbell.people.models import Contact, Practice
 from nightbell.people.roles import Role
 
 LOG = Log("test")
@@ -246,3 +246,11 @@ def test_a_code_that_could_not_leave_is_tried_again_while_it_is_good(house: Hous
     contacts.send_code(house.actor(Role.CLINICIAN, later + timedelta(minutes=2)), made.id)
     assert posting.send_codes(night.sender, later + timedelta(hours=1), LOG) == 0
     assert Contact.objects.get(pk=made.pk).code_sealed == "", "it would come too late"
+
+
+def test_a_way_that_became_a_number_of_ours_is_told_nothing(house: House, night: Phones) -> None:
+    Practice.objects.filter(pk=house.practice.pk).update(number="+15035550173")
+    night.pagers["email"].problem = ChannelError("451")
+    assert post(night) == 0
+    assert night.told("sms") == []
+    assert sending.OURS in Notice.objects.get().answer

@@ -85,13 +85,36 @@ def test_undelivered_makes_the_next_step_due_at_once(house: House, alert: Alert)
     assert rows("notification:undelivered") == 1
 
 
+@pytest.mark.parametrize("state", [AttemptState.SENT, AttemptState.PENDING])
+def test_a_mail_holds_up_nothing_when_every_way_that_wakes_has_failed(
+    house: House, alert: Alert, state: str
+) -> None:
+    now = utc_now()
+    attempt(house, alert, state, channel="email", address="a@b.example", reference="")
+    attempt(house, alert, channel="push", address="https://push.example/1", reference="push")
+    assert receipts.note(attempt(house, alert).reference, False, now)
+    assert not due(alert, now), "a push is out"
+    assert receipts.note("push", False, now)
+    assert due(alert, now) and alert.step == 1
+
+
+def test_who_was_handed_a_message_has_their_time_while_a_mail_is_out(house: House, alert: Alert) -> None:
+    now = utc_now()
+    until = now + timedelta(minutes=5)
+    Alert.objects.filter(pk=alert.pk).update(handed_until=until)
+    attempt(house, alert, channel="email", address="a@b.example", reference="", alone=True)
+    assert receipts.note(attempt(house, alert, alone=True).reference, False, now)
+    alert.refresh_from_db()
+    assert alert.handed_until == until
+
+
 def test_as_long_as_something_else_of_the_step_is_out_it_waits(house: House, alert: Alert) -> None:
     attempt(house, alert)
-    mail = attempt(house, alert, channel="email", address="a@b.example", reference="")
+    push = attempt(house, alert, channel="push", address="https://push.example/1", reference="")
     now = utc_now()
     receipts.note(SID, False, now)
     assert not due(alert, now)
-    Attempt.objects.filter(pk=mail.pk).update(reference="other")
+    Attempt.objects.filter(pk=push.pk).update(reference="other")
     receipts.note("other", False, now)
     assert due(alert, now)
 

@@ -26,6 +26,7 @@ from nightbell.core.records import Kept, RecordsAway, RecordsRefused
 from nightbell.mailbox.models import Message
 from nightbell.oncall import outcomes, phone_notes, records
 from nightbell.people.access import Forbidden
+from nightbell.people.models import RiskAcceptance
 from nightbell.people.risk_rules import BadRisk
 from nightbell.people.roles import Role
 from nightbell.sealing.errors import KeyUnavailable, NoSuchKey, StaleKeyring, Tampered
@@ -184,6 +185,20 @@ def test_withdrawn_expired_or_another_address_holds_it_back(
     assert run(store(fake), 24 * 3) and fake.asked == [], "its time is over"
     allow(house)
     assert run(store(fake), 24 * 3 + 2) and len(fake.kept) == 2
+
+
+def test_what_is_signed_while_the_permission_has_run_out_waits_for_the_next(
+    house: House, fake: FakeFhir
+) -> None:
+    allow(house)
+    RiskAcceptance.objects.update(until=later(-1))
+    signed(house)
+    assert run(store(fake)) and fake.asked == []
+    records.withdraw(house.actor(Role.MANAGER))
+    signed(house)
+    assert Job.objects.filter(kind="fhir").count() == 1, "withdrawn is no: what is signed then stays here"
+    allow(house)
+    assert run(store(fake), 1) and len(fake.kept) == 2
 
 
 def test_another_practice_decides_for_itself(house: House, other: House, fake: FakeFhir) -> None:

@@ -22,6 +22,7 @@ from nightbell.core.clock import utc_now
 from nightbell.mailbox.models import State
 from nightbell.oncall import swaps
 from nightbell.oncall.models import Override, Shift, Swap, VoiceCall
+from nightbell.people import pins
 from nightbell.people.models import User
 from nightbell.people.roles import Role
 
@@ -76,6 +77,34 @@ def test_a_stranger_on_the_staff_line_never_gets_in(
     assert phone.said(call) == ["staff-hello", "pin-enter", *["pin-wrong"] * 4, "pin-locked-staff"]
     assert not Event.objects.filter(action="pin:check").exists(), "nobody's PIN is locked by a stranger"
     assert not Swap.objects.exists()
+
+
+def test_by_the_answers_nobody_learns_whose_numbers_are_known(
+    house: House, phone: Phone, clinician: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stranger, somebody without a PIN and somebody with one, calling three times: the same turns, and as much hashing
+    wherever no lock spares it."""
+    hashed: list[str] = []
+    for name in ("make_password", "check_password"):
+        slow = getattr(pins, name)
+        monkeypatch.setattr(pins, name, lambda *pin, slow=slow: hashed.append("") or slow(*pin))
+    _with_phone(house, Role.FRONT_DESK, OTHER_CELL)
+    pins.Pin.objects.filter(user=house.people[Role.FRONT_DESK]).delete()
+    heard = []
+    for caller in ("2125550000", OTHER_CELL, CELL):
+        hashed.clear()
+        said = []
+        for tries in (3, 5, 1):
+            call = _ring_in(phone, house, caller)
+            phone.keys(call, "111222#" * tries)
+            said.append(phone.said(call))
+            phone.leg(call, "ended", "hung_up")
+        heard.append((said, len(hashed)))
+    assert heard[0] == heard[1] == heard[2]
+    assert [len(one) for one in heard[0][0]] == [5, 4, 3], (
+        "locked at the fifth, and at the first of the next call"
+    )
+    assert heard[0][1] == 5
 
 
 def test_who_is_not_on_call_has_nothing_to_give_away(house: House, phone: Phone, clinician: User) -> None:

@@ -10,6 +10,7 @@ from tests.factories import House
 
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
+from nightbell.mailbox.models import Number
 from nightbell.oncall.models import Notice
 from nightbell.people import contacts
 from nightbell.people.access import NotFound
@@ -254,7 +255,7 @@ def _send(house: House, contact: Contact, minutes: int, role: Role = Role.CLINIC
 
 
 def test_codes_are_few_an_hour_and_a_day_to_a_person_and_to_a_number(house: House, person: User) -> None:
-    ours = [_add(house, kind, f"+1503555010{n}") for n, kind in enumerate(("sms", "voice"))]
+    ours = [_add(house, kind, f"+1503555013{n}") for n, kind in enumerate(("sms", "voice"))]
     for n in range(5):
         _send(house, ours[n % 2], 3 * n)
     with pytest.raises(BadContact, match="too many"):
@@ -278,6 +279,17 @@ def test_codes_are_few_an_hour_and_a_day_to_a_person_and_to_a_number(house: Hous
 def test_no_number_is_added_that_would_not_be_dialled(house: House, person: User, number: str) -> None:
     for kind in ("sms", "voice"):
         with pytest.raises(BadContact):
+            _add(house, kind, number)
+
+
+@pytest.mark.parametrize("number", ["+1 503 555 0100", "503-555-0190", "+15035550142"])
+def test_a_number_that_is_answered_here_is_no_way_to_a_person(
+    house: House, other: House, person: User, number: str
+) -> None:
+    """Its own practice's, another practice's of this installation, and one that only a line answers."""
+    Number.objects.create(dialled="15035550142", mailbox=house.mailbox)
+    for kind in ("sms", "voice"):
+        with pytest.raises(BadContact, match="answered by this system"):
             _add(house, kind, number)
 
 

@@ -41,6 +41,30 @@ def test_five_wrong_ones_lock_for_a_quarter_of_an_hour(person: User) -> None:
     assert list(told) == ["refused"] * 7 + ["ok"]
 
 
+def test_each_further_five_lock_for_twice_as_long(house: House, person: User) -> None:
+    """Or whoever shows a forged number has 480 tries a day."""
+    at = NOW
+    for minutes in (15, 30, 60):
+        answers = [check_pin(person, WRONG, at, rang_in=True) for _ in range(5)]
+        assert answers == [PinAnswer.WRONG] * 4 + [PinAnswer.LOCKED]
+        assert check_pin(person, PIN, at + timedelta(minutes=minutes - 1), rang_in=True) == PinAnswer.LOCKED
+        at += timedelta(minutes=minutes)
+    assert pins.lock_of(5 * 8) == pins.lock_of(pins.MOST_TRIES) == timedelta(days=1)
+    for is_new in (False, True):
+        if is_new:
+            set_pin(house.actor(Role.CLINICIAN, at), PIN)
+        assert check_pin(person, PIN, at, rang_in=True) == PinAnswer.OK
+        for _ in range(5):
+            check_pin(person, WRONG, at, rang_in=True)
+        assert Pin.objects.get().in_locked_until == at + pins.LOCK, "it begins anew"
+
+
+def test_the_count_does_not_outgrow_its_column(person: User) -> None:
+    Pin.objects.update(tries=pins.MOST_TRIES, locked_until=None)
+    assert [check_pin(person, WRONG, NOW) for _ in range(5)][-1] == PinAnswer.LOCKED
+    assert Pin.objects.get().tries == pins.MOST_TRIES
+
+
 def test_a_right_one_begins_the_count_anew(person: User) -> None:
     for _ in range(3):
         for _ in range(4):
@@ -103,8 +127,9 @@ def test_who_has_none_or_is_locked_out_has_none(house: House, person: User) -> N
 
 
 @pytest.mark.parametrize(
-    "pin", ["12345", "123456789", "123456", "987654", "111111", "121212", "48071a", "", "٤٨٠٧١٥"]
-)
+    "pin", ["12345", "123456789", "123456", "987654", "111111", "121212", "48071a", "", "٤٨٠٧١٥",
+            "310185", "013185", "31121984", "02291984", "20010203", "491491", "57295729"]
+)  # fmt: skip
 def test_a_pin_that_anybody_tries_first_is_refused(house: House, pin: str) -> None:
     with pytest.raises(BadPin):
         set_pin(house.actor(Role.CLINICIAN, NOW), pin)

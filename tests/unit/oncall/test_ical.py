@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.oncall import oracle
 
-from nightbell.oncall import ical
+from nightbell.oncall import ical, ical_read
 from nightbell.oncall.errors import BadCalendar
 from nightbell.oncall.ical_read import Entry, read
 from nightbell.oncall.rules import Duty, Rota, WeeklyShift
@@ -257,3 +257,27 @@ def test_tables_of_zones_are_cut_out_in_one_pass() -> None:
     endless = b"BEGIN:VCALENDAR\r\n" + b"BEGIN:VTIMEZONE\r\n" * 30_000
     with pytest.raises(BadCalendar, match="no end"):
         read(endless, NEW_YORK, NOW)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        (b"BEGIN:VTIMEZO\r\n NE", b"END:VTIMEZONE"),
+        (b"BEGIN:VTIMEZONE", b"EN\n\tD:VTIMEZONE"),
+        (b"begin:vTimeZone", b"End:VtimezonE"),
+        (b"BE\r\n\r\n GIN;X=1:VTIMEZONE", b"END;X=1:VTIMEZONE"),
+        (b"BEGIN :VTIMEZONE", b"END :VTIMEZONE"),
+    ],
+)
+def test_a_table_of_zones_is_cut_out_however_it_is_written(begin: bytes, end: bytes) -> None:
+    """One that is read costs hours: its rule repeats each second since 1970."""
+    table = b"TZID:x\r\nBEGIN:STANDARD\r\nDTSTART:19700101T000000\r\nRRULE:FREQ=SECONDLY\r\nEND:STANDARD\r\n"
+    data = _file(NIGHT).replace(b"BEGIN:VEVENT", b"\r\n".join((begin, table + end, b"BEGIN:VEVENT")))
+    assert "SECONDLY" not in str(ical_read._without_zones(data))
+    assert len(read(data, NEW_YORK, NOW)) == 1
+
+
+def test_a_table_of_zones_that_ends_and_never_began_is_refused() -> None:
+    """Whatever ends as one is read as one."""
+    with pytest.raises(BadCalendar, match="no beginning"):
+        read(_file(NIGHT).replace(b"END:VEVENT", b"TZID:x\r\nEND;X=1:VTIMEZONE"), NEW_YORK, NOW)

@@ -14,7 +14,7 @@ import pytest
 
 from nightbell.core.ids import new_ulid
 from nightbell.core.log import Log
-from nightbell.server import health, metrics
+from nightbell.server import control, health, metrics
 from nightbell.server.control import ControlServer, checked
 
 GOOD = {
@@ -106,3 +106,17 @@ def test_it_bears_lines_of_any_kind(channel: Channel) -> None:
         channel.say(line)
     channel.until(lambda: any(p.get("pid") == 9 for p in channel.server.health()))
     assert channel.log.getvalue().count("control_line_malformed") >= 4
+
+
+def test_a_phone_lives_that_has_said_hello_and_speaks(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, now = channel.server, time.monotonic
+    assert not server.lives(), "it has said nothing"
+    channel.say(json.dumps({"event": "hello", "version": 1, "legs": []}))
+    channel.until(server.lives)
+    with monkeypatch.context() as later:
+        later.setattr(control.clock, "monotonic", lambda: now() + control.PHONE_LIVES_S)
+        assert not server.lives(), "it is silent"
+    channel.phone.close()
+    channel.until(lambda: not server.lives())

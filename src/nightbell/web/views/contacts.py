@@ -13,6 +13,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from nightbell.core.errors import NightbellError
+from nightbell.oncall import lost_ways
+from nightbell.oncall.errors import LastWay
 from nightbell.oncall.notifications import PUSHED
 from nightbell.people import contacts, pins
 from nightbell.people.contacts import BadContact
@@ -72,7 +74,8 @@ def _page(request: HttpRequest, trouble: NightbellError | None = None, about: st
     context = {
         "here": "ways", "ways": [_way(one, actor.user.practice.zone, actor.now) for one in mine], "kinds": KINDS,
         "kind": kind if kind in [one[0] for one in KINDS] else KINDS[0][0], "typed": request.POST.dict(),
-        "trouble": trouble, "about": about, "has_pin": pins.has_pin(actor.user), "proved": len(usable),
+        "trouble": trouble, "about": about, "last_way": isinstance(trouble, LastWay), "name": actor.user.name,
+        "has_pin": pins.has_pin(actor.user), "proved": len(usable),
         "wakes": any(one.kind in (ContactKind.VOICE, ContactKind.SMS, ContactKind.PUSH) for one in usable),
         "takes": actor.may(Act.TAKE),
         "push_key": PUSH_KEY() if PUSH_KEY is not None else "",
@@ -171,7 +174,11 @@ def test(request: HttpRequest, contact_id: str) -> HttpResponse:
 @require_POST
 @allows(Door.MEMBER)
 def remove(request: HttpRequest, contact_id: str) -> HttpResponse:
-    contacts.remove(actor_of(request), ulid_or_nothing(contact_id))
+    found = ulid_or_nothing(contact_id)
+    try:
+        lost_ways.take_away(actor_of(request), found, request.POST.get("confirm", "")[:200])
+    except LastWay as error:
+        return _page(request, error, found)
     return _done("removed")
 
 
