@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator
+from importlib import import_module
 from io import BytesIO
-
-import soundfile  # and numpy with it: a fifth of a second, which no call shall wait for
-from G722 import G722
 
 from nightbell.core.capture import Codec
 from nightbell.sip import codecs, g711, ogg
@@ -19,6 +17,15 @@ RATE = 8000
 FRAME = 160  # samples in 20 ms
 _BIT_RATE = 64_000
 _MEMORY = 4  # Opus packets
+
+
+def load() -> None:
+    """Load both codecs, and numpy with them: a fifth of a second, for which no call shall wait.
+
+    Only once the process is locked in: numpy starts threads, and those that run before stay outside.
+    """
+    for name in ("soundfile", "G722"):
+        import_module(name)
 
 
 def frames(pcm: bytes, codec: Codec) -> tuple[bytes, ...]:
@@ -35,6 +42,8 @@ def frames(pcm: bytes, codec: Codec) -> tuple[bytes, ...]:
 
 
 def _g722(pcm: bytes) -> Iterator[bytes]:
+    from G722 import G722
+
     encoder, samples = G722(RATE, _BIT_RATE), array("h", pcm)
     for at in range(0, len(samples), FRAME):  # piece by piece: a thread that encodes lets the others run
         yield encoder.encode(samples[at : at + FRAME])
@@ -42,6 +51,8 @@ def _g722(pcm: bytes) -> Iterator[bytes]:
 
 def _opus(pcm: bytes) -> tuple[bytes, ...]:
     """The encoder looks ahead, so the sound ends a few milliseconds late: one frame more than went in, at most."""
+    import soundfile
+
     out = BytesIO()
     with soundfile.SoundFile(out, "w", RATE, 1, format="OGG", subtype="OPUS") as file:
         file.buffer_write(pcm, "int16")
@@ -55,6 +66,8 @@ class Ear:
         self._codec = codec
         self._before: list[bytes] = []
         if codec is Codec.G722:
+            from G722 import G722
+
             self._g722 = G722(RATE, _BIT_RATE)
 
     def feed(self, payload: bytes) -> list[array[int]]:
@@ -72,6 +85,8 @@ class Ear:
         ticks = codecs.duration(Codec.OPUS, payload)
         if not ticks:
             return array("h")
+        import soundfile
+
         self._before = [*self._before[-_MEMORY:], payload]
         with soundfile.SoundFile(BytesIO(ogg.wrap(self._before, RATE))) as file:
             pcm = array("h", bytes(file.buffer_read(dtype="int16")))

@@ -20,7 +20,7 @@ from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
 from nightbell.flow import model
-from nightbell.phone import heap, legs, main, voice
+from nightbell.phone import encode, heap, legs, main, voice
 from nightbell.phone.engine import Engine
 from nightbell.phone.frames import Link
 from nightbell.phone.legs import Leg, RemoteLeg
@@ -153,6 +153,7 @@ async def run(config: Config, handle: int, processes: int, resting: frozenset[in
     engine = Engine(folder, holder, media, log, child.memory, Budget(ALL // processes))
     child.serve(engine)
     lock_in(config)
+    encode.load()
     engine.start()
     heap.settle()
     await loop.create_unix_connection(lambda: child.link, sock=socket.socket(fileno=handle))

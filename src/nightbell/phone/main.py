@@ -23,7 +23,7 @@ from nightbell.core import sandbox
 from nightbell.core.config import Config
 from nightbell.core.errors import NightbellError, RefusedStart
 from nightbell.core.log import Log
-from nightbell.phone import heap, voice
+from nightbell.phone import encode, heap, voice
 from nightbell.phone.certificates import Certificates
 from nightbell.phone.desk import Desk
 from nightbell.phone.doorkeeper import Doorkeeper
@@ -170,6 +170,7 @@ async def run(config: Config, log: Log) -> None:
     wire = await _wire(config, phone, log)
     # After the ports are bound, before the first thread and the first datagram.
     abi = lock_in(config, wire.keeper.ports, wire.shown.folders())
+    encode.load()
     phone.start()
     wire.trunks.follow(holder.current.trunks)
     for number in (signal.SIGTERM, signal.SIGINT):
