@@ -388,6 +388,9 @@ def test_every_point_in_the_source_is_died_at() -> None:
         "notice.sent",
         "code.leased",
         "code.sent",
+        "consent.noted",  # in tests/db/oncall/test_consent.py
+        "talk.blob",  # these two in tests/db/test_talks.py
+        "talk.stored",
         "carrier.fetched",  # these four in tests/db/carriers/
         "carrier.spooled",
         "carrier.verified",

@@ -118,7 +118,8 @@ def record(
     with transaction.atomic():
         row = Message.objects.select_for_update().get(pk=first.pk)
         if call is not None and (known := Reach.objects.filter(call=call).first()):
-            return Noted(row.state, tries_in_vain(row.id), known.back_at)
+            back = known.back_at and told_at(known.back_at, row.urgency, first.practice.zone)
+            return Noted(row.state, tries_in_vain(row.id), back)
         if after is not None and after != tries_shown(row.id):
             raise NotNow("Somebody noted a try meanwhile", "this page is older", "reload the page")
         tries = 0 if outcome in SETTLED else tries_in_vain(row.id) + 1

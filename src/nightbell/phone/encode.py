@@ -99,6 +99,8 @@ class Mouth:
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
         if codec is Codec.G722:
+            from G722 import G722
+
             self._g722 = G722(RATE, _BIT_RATE)
 
     def say(self, pcm: bytes) -> bytes:

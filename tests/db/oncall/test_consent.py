@@ -21,6 +21,7 @@ from tests.db.oncall.test_voice import (
 from tests.factories import House
 
 from nightbell.audit.models import Event
+from nightbell.core import faults
 from nightbell.core.clock import utc_now
 from nightbell.mailbox import talks
 from nightbell.mailbox.models import Message, Talk
@@ -147,6 +148,29 @@ def test_after_a_restart_two_who_speak_are_left_in_peace_and_nothing_new_is_reco
     anew.calling.heard("phone-1", {"event": "hello", "legs": [mine, theirs]})
     anew.calling.step()
     assert anew.got("join") == [{"a": mine, "b": theirs}], "the phone has them joined, on record as they were"
+
+
+def test_a_worker_that_dies_with_the_answer_noted_records_nothing_and_asks_no_second_time(
+    house: House, phone: Phone, clinician: User, decided: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was asked is on record; they are joined without a recording, as nobody has heard that there is one."""
+    message, mine, theirs = _told(house, phone)
+
+    def dies(name: str) -> None:
+        if name == "consent.noted":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(faults, "point", dies)
+        with pytest.raises(KeyboardInterrupt):
+            phone.keys(theirs, "1")
+    assert phone.got("join") == []
+    anew = Phone()
+    anew.calling.heard("phone-1", {"event": "hello", "legs": [mine, theirs]})
+    anew.calling.step()
+    assert anew.got("join") == [{"a": mine, "b": theirs}]
+    assert _acts(message).count("call:consent") == 1
+    assert Talk.objects.get().wav_bytes == 0
 
 
 def test_the_default_is_never_and_a_decision_runs_out(house: House, phone: Phone, clinician: User) -> None:
