@@ -79,7 +79,7 @@ def messages(stack: Stack, besides: dict[str, str]) -> dict[str, str]:
             besides[point] = offer(stack, next(beside))
         taken[point] = offer(stack, capture)
         worker = _start(stack, "worker", point)
-        assert worker.wait(90) == -signal.SIGKILL, point
+        assert worker.wait(240) == -signal.SIGKILL, point
     worker = _start(stack, "worker")
     pending = "SELECT id FROM mailbox_message WHERE words = 'pending'"
     try:
