@@ -331,7 +331,12 @@ def _fields(actor: Actor, turns: Turns, kept: tuple[str, ...] = ()) -> dict[str,
         raise BadShift("The rotation was not kept", "nobody is in it, or over 60", "choose who takes turns")
     for member in set(turns.members) - set(kept):
         colleague(actor, member)
-    if turns.rank not in RANKS or not 0 <= turns.position <= 99 or len(turns.name) > 60:
+    if (
+        turns.rank not in RANKS
+        or not 0 <= turns.position <= 99
+        or len(turns.name) > 60
+        or not turns.name.isprintable()
+    ):
         raise BadShift("The rotation was not kept", "its rank, place or name is out of range", "check them")
     return {
         "name": turns.name.strip(), "rank": turns.rank, "position": turns.position, "unit": unit.value,

@@ -184,7 +184,11 @@ def _address(kind: str, address: str, own: str) -> str:
     wrong = other_ways.problem(address) if kind == ContactKind.OTHER else ""
     if wrong:
         raise _bad(wrong, "copy the address that the service gives for Apprise, or use another way")
-    if not _URL.match(address) or (kind == ContactKind.PUSH and not address.startswith("https://")):
+    if (
+        not _URL.match(address)
+        or not address.isascii()
+        or (kind == ContactKind.PUSH and not address.startswith("https://"))
+    ):
         raise _bad("that is no address of this kind", "copy it whole")
     return address
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,7 +12,7 @@ from django.http import HttpRequest
 from nightbell.core.errors import NightbellError
 from nightbell.oncall.errors import BadShift
 from nightbell.oncall.policies import WAYS, Step, Who
-from nightbell.oncall.rotation import Window
+from nightbell.oncall.rotation import Window, instant
 from nightbell.oncall.schedule import Turns
 from nightbell.web.doors import actor_of, ulid_or_nothing
 from nightbell.web.format import local, read_clock
@@ -34,6 +35,7 @@ NAMES = {
     "day": "the day",
 }
 FAR = timedelta(days=731)
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\Z", re.ASCII)
 WHAT = "Nothing was changed"
 
 
@@ -65,7 +67,9 @@ def day(request: HttpRequest, name: str) -> date:
     """A day near enough that it is no slip."""
     text = field(request, name)
     try:
-        found = date.fromisoformat(text[:10])
+        if not _DAY.match(text):
+            raise ValueError
+        found = date.fromisoformat(text)
     except ValueError:
         raise bad(f"{NAMES[name]} cannot be read", "write it as 2026-11-24") from None
     actor = actor_of(request)
@@ -77,10 +81,7 @@ def day(request: HttpRequest, name: str) -> date:
 def moment(request: HttpRequest, which: str) -> datetime:
     """A day and a time on the practice's clock, `which` 'from' or 'to'; near, so that every zone can reckon with it."""
     minutes = clock(request, f"{which}_time")
-    midnight = datetime.combine(day(request, f"{which}_day"), datetime.min.time())
-    return (midnight + timedelta(minutes=minutes)).replace(
-        tzinfo=ZoneInfo(actor_of(request).user.practice.zone)
-    )
+    return instant(day(request, f"{which}_day"), minutes, ZoneInfo(actor_of(request).user.practice.zone))
 
 
 def choice(request: HttpRequest, name: str, choices: str) -> int:

@@ -127,7 +127,7 @@ def _times(
         except BadShift:
             return None, None
     start, end = _stamp(request.GET.get("from", "")), _stamp(request.GET.get("to", ""))
-    if start is not None and end is not None and abs(start - actor.now) < forms.FAR:
+    if start is not None and end is not None and start < end and abs(start - actor.now) < forms.FAR:
         return max(start, actor.now), min(end, max(start, actor.now) + swaps.LONGEST)
     return (turns[0]["from"], turns[0]["to"]) if turns else (None, None)
 
