@@ -21,11 +21,12 @@ from ssl import create_default_context
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"
+expect.set_options(timeout=30_000)  # a crowded machine is slow, not wrong
 
 
 @dataclass
@@ -126,7 +127,7 @@ def open_page(site: Site, chromium: Browser) -> Iterator[Callable[..., Page]]:
             viewport={"width": width, "height": 900 if width > 600 else 844},
             color_scheme="dark" if dark else "light",
         )
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: trouble.append(str(error)))
