@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from tests import prepared
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -32,9 +33,12 @@ def wait_for(what: str, look: Callable[[], T | None], seconds: float, every: flo
 
 
 class Stack:
-    """One running installation. `environment` adds to or replaces what it is started with."""
+    """One running installation. `environment` adds to or replaces what it is started with.
 
-    def __init__(self, root: Path, **environment: str) -> None:
+    fresh: it migrates its database by itself, as on a new machine.
+    """
+
+    def __init__(self, root: Path, *, fresh: bool = False, **environment: str) -> None:
         self.root, self.home, self.keys = root, root / "home", root / "keys"
         https, sip = free_port(), free_port()
         low = 20000 + (os.getpid() * 97 + https) % 20000 // 2 * 2
@@ -50,6 +54,8 @@ class Stack:
             **environment,
         }  # fmt: skip
         (root / "tmp").mkdir(parents=True, exist_ok=True)
+        if not fresh:
+            prepared.lend(self.home)
         self.url = self.environment["NIGHTBELL_URL"]
         self.log = root / "serve.log"
         self.process: subprocess.Popen[bytes] | None = None
@@ -169,8 +175,8 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(root: Path, **environment: str) -> Iterator[Stack]:
-    stack = Stack(root, **environment)
+def running(root: Path, *, fresh: bool = False, **environment: str) -> Iterator[Stack]:
+    stack = Stack(root, fresh=fresh, **environment)
     stack.start()
     try:
         yield stack

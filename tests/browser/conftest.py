@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from tests import prepared
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,6 +66,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "NIGHTBELL_HOME": str(home), "NIGHTBELL_KEYS": str(keys), "NIGHTBELL_URL": f"https://localhost:{port}",
         "NIGHTBELL_HTTPS_PORT": str(port), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]),
     }  # fmt: skip
+    prepared.lend(home)
     subprocess.run([sys.executable, "-m", "tests.browser.seed"], env=env, cwd=base, check=True, timeout=120)
     arguments = [
         sys.executable, "-m", "granian", "--interface", "wsgi", "--http", "1", "--host", "127.0.0.1",

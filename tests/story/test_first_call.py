@@ -31,7 +31,7 @@ URGENT, REFILL = ROOT / "samples" / "urgent.wav", ROOT / "samples" / "refill.wav
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running(tmp_path_factory.mktemp("story")) as stack:
+    with running(tmp_path_factory.mktemp("story"), fresh=True) as stack:
         yield stack
 
 

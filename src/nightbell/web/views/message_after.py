@@ -16,7 +16,7 @@ from nightbell.core.ids import is_ulid
 from nightbell.mailbox.errors import BadText
 from nightbell.mailbox.models import SETTLED
 from nightbell.mailbox.values import MessageView, Row
-from nightbell.oncall import fhir, phone_note, phone_note_pdf, phone_notes
+from nightbell.oncall import fhir, phone_note, phone_notes
 from nightbell.oncall.outcomes import REOPENED, Try, told_at, voicemail_script
 from nightbell.people.access import Actor, NotFound
 from nightbell.people.roles import Act
@@ -136,6 +136,8 @@ def as_text(request: HttpRequest, message_id: str) -> HttpResponse:
 def as_pdf(request: HttpRequest, message_id: str) -> HttpResponse:
     """`/m/<id>/phone-note.pdf`"""
     given = phone_notes.give_out(actor_of(request), _known(message_id), "pdf")
+    from nightbell.oncall import phone_note_pdf  # what makes PDFs takes long to load, and few ask for one
+
     return _file(phone_note_pdf.as_pdf(given.note), "application/pdf", f"phone-note-{given.id}.pdf")
 
 
