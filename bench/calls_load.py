@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench import calls_cores
 from bench.calls_bare import bare_run
 from bench.calls_peer import rtpengine_run
 from bench.calls_run import RATE, WORDS, phone_run
@@ -172,6 +173,11 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="one encrypted run, within 60 seconds")
     parser.add_argument("--scale", action="store_true", help="one engine and two, nothing else: two minutes")
+    parser.add_argument(
+        "--cores",
+        action="store_true",
+        help="what two cores carry against one, measured with a part of each (root, Linux): ten minutes",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--calls", type=int, default=BASE, help="calls at once in the first run")
     parser.add_argument("--seconds", type=float, default=0, help="recording time with all calls up")
@@ -185,9 +191,13 @@ def _options() -> argparse.Namespace:
 def main() -> int:
     """Exit codes: 0 measured, 1 could not be measured."""
     options = _options()
+    cores = sorted(os.sched_getaffinity(0))
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     gc.disable()  # a look through the callers' objects would be measured as an answer that is late
+    if options.cores:
+        calls_cores.show(calls_cores.two_against_one(options.seconds, cores))
+        return 0
     out = measure(options, pin())
     if options.json:
         print(json.dumps(out))

@@ -189,9 +189,14 @@ def lost_frames(house: House, sent: dict[int, int]) -> dict[str, int]:
 
 
 def phone_run(
-    calls: int, seconds: float, encrypted: bool, cores: list[int], processes: int = 1, profile: str = ""
+    calls: int,
+    seconds: float,
+    encrypted: bool,
+    cores: list[int],
+    processes: int = 1,
+    prefix: tuple[str, ...] = (),
 ) -> dict[str, Any]:
-    """One real phone process with so many calls at once. profile: a file for `perf record` of the steady part."""
+    """One real phone process with so many calls at once. prefix: what starts the phone, for example with a share of a core."""
     root = Path(tempfile.mkdtemp(prefix="nightbell-bench-"))
     house = House(root, max_seconds=600)
     house.processes = processes
@@ -205,7 +210,8 @@ def phone_run(
     shutil.copy(pair.certificate, house.folder / "tls" / "sip.pem")
     shutil.copy(pair.key, house.folder / "tls" / "sip.key")
     try:
-        house.start(prefix=("taskset", "-c", ",".join(map(str, cores))) if shutil.which("taskset") else ())
+        pinned = ("taskset", "-c", ",".join(map(str, cores))) if shutil.which("taskset") else ()
+        house.start(prefix=(*prefix, *pinned))
         load = Load(house, calls, encrypted, authority)
         before = memory_kb(load.pid)
         out = asyncio.run(load.run(seconds))

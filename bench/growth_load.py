@@ -25,7 +25,7 @@ LIMIT_MIB_HOUR = 6.0
 LEFT_FILES = 2  # between the count before and after
 CALL = 75.0  # seconds that a call of a patient takes
 AT_ONCE = 100
-NIGHT = round(8 * 3600 / CALL * AT_ONCE)  # calls
+NIGHT = round(8 * 3600 / CALL * AT_ONCE)  # calls that are answered
 BRIEF = Pace(tone=7.6, words=1.5, wait=0.3)
 # Said before the tone, in the shortest words that there are.
 CLIPS = {f"en/{clip}": "builtin:digit-1" for clip in ("notice-recorded", "record-short", "record-number")}
@@ -79,7 +79,7 @@ def simulated(calls: int) -> float:
 async def drive(
     house: House, authority: Authority, calls: int, seconds: float, most: int, pace: Pace
 ) -> dict[str, Any]:
-    """Calls for so long, or until there were `most`, then quiet; the samples and what was counted."""
+    """Calls for so long, or until `most` were answered, then quiet; the samples and what was counted."""
     pid = house.process.pid if house.process else 0
     worker = Worker(house)
     await worker.start()
@@ -89,7 +89,7 @@ async def drive(
     before = sample(pid, time.monotonic())
     began, samples = time.monotonic(), [before]
     work = asyncio.create_task(callers.keep_calling())
-    while time.monotonic() - began < seconds and callers.kinds.total() < most:
+    while time.monotonic() - began < seconds and answered(callers.kinds) < most:
         await asyncio.sleep(EVERY)
         samples.append(sample(pid, began))
         worker.clear()
@@ -184,7 +184,7 @@ def main() -> int:
     parser.add_argument(
         "--short",
         action="store_true",
-        help=f"{NIGHT} calls, as in a night, each as short as can be: what a call leaves behind shows, not what its sound does. "
+        help=f"{NIGHT} answered calls, as in a night, each as short as can be: what a call leaves behind shows, not what its sound does. "
         f"hours_simulated counts calls that are answered, of {CALL:.0f} s each; packets_received stands beside the packets that so many "
         "such calls would send",
     )

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from nightbell.phone import heap
 
-BLOCK, COUNT = (
-    2_000,
-    40_000,
-)  # larger than what Python's own allocator takes, smaller than what is mapped on its own
+BLOCK = 2_000  # bytes: more than Python's own allocator takes, less than what is mapped on its own
+COUNT = 40_000
 
 
 def resident_kb() -> int:

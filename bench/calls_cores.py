@@ -1,0 +1,73 @@
+"""bench/calls --cores: what two cores carry against one, measured where the callers need a core of their own.
+
+The phone gets the same small share of each core (CFS bandwidth control of Linux), so the callers keep the rest of both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.calls_run import clean, phone_run
+
+PART = 0.3  # of a core
+PERIOD = 10_000  # microseconds in which a process gets its part: half a packet's time
+FIRST, STEP, MOST = 400, 50, 1500  # calls
+AIM = 1.8
+ROOTS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))  # version 1, version 2
+
+
+def _limit(folder: Path, microseconds: int) -> None:
+    if (folder / "cpu.cfs_quota_us").exists():
+        (folder / "cpu.cfs_period_us").write_text(str(PERIOD))
+        (folder / "cpu.cfs_quota_us").write_text(str(microseconds))
+    else:
+        (folder / "cpu.max").write_text(f"{microseconds} {PERIOD}")
+
+
+@contextlib.contextmanager
+def share(cores: int) -> Iterator[tuple[str, ...]]:
+    """A command's prefix that gives it PART of so many cores, all its processes together. OSError where we may not."""
+    folder = next(root for root in ROOTS if (root / "cgroup.procs").exists()) / "nightbell-bench"
+    folder.mkdir(exist_ok=True)
+    try:
+        _limit(folder, round(PART * cores * PERIOD))
+        yield ("sh", "-c", 'echo $$ > "$0" && exec "$@"', str(folder / "cgroup.procs"))
+    finally:
+        folder.rmdir()
+
+
+def most(calls: int, seconds: float, cores: list[int]) -> dict[str, Any]:
+    """The most calls of which nothing is lost with one engine on each of the cores, and the runs that showed it."""
+    runs: list[dict[str, Any]] = []
+    with share(len(cores)) as prefix:
+        while calls <= MOST:
+            runs.append(phone_run(calls, seconds, True, cores, len(cores), prefix))
+            if not clean(runs[-1], calls):
+                break
+            calls += STEP
+    carried = max((run["calls"] for run in runs if clean(run, run["calls"])), default=0)
+    columns = ("calls", "lost_packets", "failed", "core_percent", "cpu_s_per_60_s_call")
+    return {"calls": carried, "runs": [{name: run[name] for name in columns} for run in runs]}
+
+
+def two_against_one(seconds: float, cores: list[int]) -> dict[str, Any]:
+    """Both figures and their ratio."""
+    one = most(FIRST, seconds, cores[:1])
+    two = most(round(1.5 * one["calls"] / STEP) * STEP, seconds, cores[:2])
+    ratio = round(two["calls"] / max(1, one["calls"]), 2)
+    return {"part_of_a_core": PART, "one": one, "two": two, "ratio": ratio, "step": STEP}
+
+
+def show(out: dict[str, Any]) -> None:
+    """In words."""
+    for name in ("one", "two"):
+        for run in out[name]["runs"]:
+            print(f"{name}: {run}")
+    print(
+        f"measured with {out['part_of_a_core']} of each core, encrypted and sealed, nothing lost, {out['step']} calls more lost some: "
+        f"{out['one']['calls']} calls on one core, {out['two']['calls']} on two"
+    )
+    print(f"two cores carry {out['ratio']} x one (aim {AIM}): {'met' if out['ratio'] >= AIM else 'NOT met'}")
