@@ -32,7 +32,7 @@ from nightbell.oncall.models import (
 )
 from nightbell.people import tokens
 from nightbell.people.installation import By
-from nightbell.people.models import Cover, User
+from nightbell.people.models import Cover, Practice, User
 from nightbell.people.roles import Role
 from nightbell.web import access_table
 from nightbell.web.api import api as ninja
@@ -121,7 +121,12 @@ class Things:
             return str(Schedule.objects.create(practice=practice, name="Nights", main=False).id)
         if "/cover/" in template:
             Cover.objects.filter(ended_at=None).update(ended_at=self.now)
-            elsewhere = User.objects.exclude(practice=practice).first()
+            # Nobody who asks in these tests: whoever covers may end it too.
+            there = Practice.objects.exclude(pk=practice.pk).get()
+            number = Cover.objects.count()
+            elsewhere = User.objects.create(
+                login=f"cover-{number}", name="Someone Else", role=Role.CLINICIAN, practice=there
+            )
             asked = {"asked_by": self.house.people[Role.MANAGER], "asked_at": self.now}
             return str(Cover.objects.create(practice=practice, user=elsewhere, **asked).id)
         if "/call/" in template:
