@@ -10,7 +10,8 @@ from playwright.sync_api import Page
 from tests.browser.conftest import Site
 
 AXE = Axe().axe_script
-FAULTS = "axe.run({resultTypes: ['violations']}).then(found => found.violations)"
+FAULTS = "only => axe.run({resultTypes: ['violations'], ...only}).then(found => found.violations)"
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a night changes
 # What is pressed, but links within a sentence and words of a transcript; a box counts with its label.
 UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, input, select, textarea')].filter(one => {
     const own = one.getBoundingClientRect()
@@ -24,10 +25,10 @@ UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, inpu
 VIEWS = [(1280, False), (1280, True), (390, False), (390, True)]
 
 
-def check(page: Page, what: str) -> None:
+def check(page: Page, what: str, colours: bool = False) -> None:
     if not page.evaluate("'axe' in window"):  # half a megabyte to read, once a page and not once a view
         page.evaluate(AXE)
-    found = page.evaluate(FAULTS)
+    found = page.evaluate(FAULTS, COLOURS if colours else {})
     assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == [], what
     level(page, what)
 
@@ -41,7 +42,7 @@ def look(page: Page, what: str) -> None:
     for width, dark in VIEWS:
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
-        check(page, f"{what} {width} {'night' if dark else 'day'}")
+        check(page, f"{what} {width} {'night' if dark else 'day'}", colours=dark)
     page.set_viewport_size({"width": 320, "height": 800})
     level(page, what + " 320")
 

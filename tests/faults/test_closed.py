@@ -46,7 +46,7 @@ def callers(stack: Stack) -> Iterator[Callers]:
 
 def _without_words(root: Path) -> Stack:
     """Its callers send noise and nothing here asks for words: loading a model for them would be most of the work."""
-    return Stack(root, NIGHTBELL_MODELS=str(root / "no-models"))
+    return Stack(root, fresh=True, NIGHTBELL_MODELS=str(root / "no-models"))
 
 
 def _home(stack: Stack) -> Path:

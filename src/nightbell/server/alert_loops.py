@@ -21,10 +21,7 @@ from nightbell.server.loop import Loop
 SENDERS = 3
 OWN = ("push", "sms", "voice", "other")  # kinds with a loop of their own; all else is sent by the first ones
 LOOK = 5.0  # seconds between two looks of the auditor
-OTHERS_S, OTHERS_BUSY_S = (
-    0.4,
-    2.0,
-)  # seconds between two looks for what is due by the minute; while new ones begin
+OTHERS_S = 2.0  # seconds between two looks for what is due by the minute
 DEAD_S = 150.0  # a loop of alerts that silent does not come back: the process is started anew
 VITAL = ("alerts", "auditor")
 
@@ -55,14 +52,17 @@ class AlertLoops:
         self._wakes = [threading.Event() for _ in range(SENDERS)]
         self._own = {kind: threading.Event() for kind in OWN}
         self._next = 0
-        self._others = -OTHERS_BUSY_S  # when it was last looked for what comes back, and ends (monotonic)
+        self._others = -OTHERS_S  # when it was last looked for what comes back, and ends (monotonic)
         self._auditor = Loop("auditor", self.look, threading.Event(), log, idle=LOOK)
         self.loops = [
             Loop("alerts", self.escalate, wake, log, idle=0.5),
             Loop("notices", self.post, threading.Event(), log, idle=1.0),
             Loop("codes", self.prove, threading.Event(), log, idle=1.0),
             self._auditor,
-            *(Loop(f"send-{i}", self.send, one, log, idle=1.0) for i, one in enumerate(self._wakes)),
+            *(
+                Loop(f"send-{i}", self.send, one, log, idle=5.0 if i else 1.0)
+                for i, one in enumerate(self._wakes)
+            ),
             *(Loop(f"send-{kind}", self._by(kind), one, log, idle=1.0) for kind, one in self._own.items()),
         ]
         if beat is not None:
@@ -79,7 +79,7 @@ class AlertLoops:
         problems: list[Exception] = []
         done = escalation.start_due(now, escalation.TOGETHER, problems)
         advanced = escalation.step_due(now, problems, escalation.TOGETHER)
-        if clock.monotonic() - self._others > (OTHERS_BUSY_S if done + advanced else OTHERS_S):
+        if clock.monotonic() - self._others > OTHERS_S:
             done += escalation.pull_back(now)
             returned = escalation.come_back(now, problems)
             done += escalation.settle_owned(now, problems)

@@ -40,6 +40,9 @@ from nightbell.store import vault
 QUICK = 5.0  # seconds that the alert of an urgent call waits for a decoder
 WORDS_LATER = 0.1  # seconds until words look again whether alerts have left
 UPKEEP = 2.0
+SNAPSHOT_EVERY = (
+    10.0  # seconds, unless somebody changed something: what the clock alone changes is told in minutes
+)
 LINE = 0.1  # seconds between two looks at whether somebody published a change
 SWITCH = (
     0.0005  # seconds that a thread may keep the interpreter: whoever holds the write lock gets it back soon
@@ -67,6 +70,10 @@ class Worker:
         )
         self.answers = Answers(self.control, self.wakes["status"], log)
         self.publishing = threading.Lock()
+        self.published = (
+            False,
+            -SNAPSHOT_EVERY,
+        )  # whether alerts could be made at the last snapshot, and when (monotonic)
         self.line_seen = 0  # the time of the last change that is on the phones (ns)
         self.line_trouble = routing.Trouble()  # whose callers hear something else than what is in force
         self.trunks = TrunkWatch(config.home, self.control, ACTOR)
@@ -127,7 +134,7 @@ class Worker:
         now = clock.utc_now()
         trouble: dict[str, Any] = {}
         for name, step in (
-            ("snapshot", self._snapshot),
+            ("snapshot", self._snapshot_if_due),
             ("alerts", lambda: escalation.find_forgotten(now)),
             ("calm", lambda: self._calm(now)),
             ("promises", lambda: late.find_broken(now)),
@@ -156,6 +163,11 @@ class Worker:
         if problems:
             raise problems[0]  # all had their turn
 
+    def _snapshot_if_due(self) -> None:
+        able, at = self.published
+        if clock.monotonic() - at >= SNAPSHOT_EVERY or able != self._able(clock.utc_now()):
+            self._snapshot()
+
     def _snapshot(self) -> None:
         """Give the phones what they answer with. While the keys are away nothing is given, not even the same again:
         a phone that hears nothing promises no time, and soon no team."""
@@ -167,6 +179,7 @@ class Worker:
         with self.publishing:
             able = self._able(clock.utc_now())
             self.control.publish(routing.publish(self.config, clock.utc_now(), trouble, able))
+            self.published = able, clock.monotonic()
             for code in trouble.damaged:
                 if code not in self.line_trouble.damaged:
                     self.log("line.damaged", code=code)
