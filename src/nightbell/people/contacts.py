@@ -267,7 +267,8 @@ def is_fresh(contact: Contact, now: datetime) -> bool:
 def tested_in_vain(contact: Contact) -> bool:
     """Whether a test left since it was added, within a day of the last one, and none has arrived yet."""
     times = [text.removeprefix(TEST) for text in contact.code_times if text.startswith(TEST)]
-    left = contact.send_at is None and any(parse_iso(text) >= contact.created_at for text in times)
+    added = parse_iso(iso(contact.created_at))  # to the same part of a second
+    left = contact.send_at is None and any(parse_iso(text) >= added for text in times)
     return left and contact.tested_at is None
 
 
