@@ -50,8 +50,13 @@ def beside(work: Callable[[], object]) -> Callable[[], object]:
 
 
 @pytest.fixture
+def db(django_db_setup: None) -> None:
+    """The tests' database, without a transaction around each test."""
+
+
+@pytest.fixture
 def group(
-    django_db_setup: None, django_db_blocker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    db: None, django_db_blocker: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Group]:
     with django_db_blocker.unblock():
         connection.ensure_connection()
