@@ -396,6 +396,24 @@ def test_the_usual_steps_are_the_schedules(house: House, manager: Https) -> None
     assert stored == [{"who": "all", "id": "", "how": ["sms", "voice"], "wait_s": 60}]
 
 
+def test_who_is_told_says_in_red_that_nobody_is_on_call(
+    house: House, manager: Https, clinician: Https, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "Nobody is on call now" not in body(manager.get("/oncall/policies"))
+    Shift.objects.all().delete()
+    page = body(manager.get("/oncall/policies"))
+    red = re.search(r'<section class="nb-alert.*?</section>', page)
+    assert red and 'font-semibold text-urgent">' in red[0] and "Nobody is on call now" in red[0]
+    assert "tells the last resort at once: Manager Núñez." in red[0]
+    assert re.search(r'href="/oncall/plan">Change the plan<', red[0])
+    assert 'href="/oncall/plan">Show the plan<' in body(clinician.get("/oncall/policies"))
+    Schedule.objects.update(fallback=None)
+    assert "tells the last resort at once: the managers." in body(manager.get("/oncall/policies"))
+    monkeypatch.setattr(standing.gaps, "staffed", lambda _practice, start, end: [(start, end)])
+    page = body(manager.get("/oncall/policies"))
+    assert "Nobody is on call now" in page and "The practice is open." in page and "nb-alert" not in page
+
+
 def test_what_happens_minute_by_minute() -> None:
     found = oncall_words.minutes(
         (Step(Who.ON_CALL, 90), Step(Who.USER, 60, "U")), {"U": "Dr Kim"}, {"on_call": "Dr Patel"}
