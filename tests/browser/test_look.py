@@ -121,6 +121,33 @@ def test_pages_of_the_others(site: Site, signed_in: Callable[..., Page]) -> None
             look(page, f"{login} {path}")
 
 
+def test_figures_stand_apart_from_their_words(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("okafor")
+    page.goto(site.url + "/numbers/")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    apart = page.evaluate(
+        """() => [...document.querySelectorAll('dd .text-3xl')].map(one =>
+        one.nextElementSibling.getBoundingClientRect().left - one.getBoundingClientRect().right)"""
+    )
+    assert len(apart) == 3 and min(apart) >= 11, apart
+
+
+def test_no_sheet_of_my_ways_ends_in_an_empty_strip(site: Site, signed_in: Callable[..., Page]) -> None:
+    """From the last words, or the last button, to the edge of their sheet."""
+    page = signed_in("kim", 390)
+    page.goto(site.url + "/account/ways/")
+    page.wait_for_selector("[data-push] button:visible")
+    strips = page.evaluate(
+        """() => {
+        const range = document.createRange(), bottom = one => one.getBoundingClientRect().bottom
+        const ends = one => (range.selectNodeContents(one), bottom(range))
+        return [...document.querySelectorAll('ol.nb-hair > li:last-child summary, [data-push] button')].map(one =>
+            bottom(one.closest('.nb-sheet')) - (one.tagName === 'SUMMARY' ? ends(one.firstChild) : bottom(one)))
+    }"""
+    )
+    assert len(strips) == 2 and max(strips) <= 22, strips
+
+
 def test_the_list_of_keys_is_a_dialog(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in("kim")
     page.keyboard.press("?")

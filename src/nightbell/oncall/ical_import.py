@@ -10,7 +10,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from nightbell.oncall.errors import BadCalendar
-from nightbell.oncall.ical_read import AHEAD, Entry, read
+from nightbell.oncall.ical_read import AHEAD, MOST, Entry, read
 from nightbell.oncall.models import Override, Schedule
 from nightbell.oncall.roster import next_number, rota_of
 from nightbell.oncall.rotation import Span, union, without
@@ -20,7 +20,6 @@ from nightbell.people.access import Actor, demand
 from nightbell.people.models import User
 from nightbell.people.roles import Act, may
 
-MOST_MADE = 2000  # overrides of one file
 _TITLES = frozenset(("dr", "doctor", "md", "do", "np", "pa", "rn", "lpn", "mr", "mrs", "ms", "prof", "de"))
 
 
@@ -52,7 +51,7 @@ def preview(
 ) -> Preview:
     """What taking a file over would do; nothing is changed. names: summary to user id, before all guessing.
 
-    schedule_id: '' for the main one. Raises BadCalendar, BadShift or NotFound.
+    schedule_id: '' for the main one. Raises BadCalendar, also for over MOST changes, BadShift or NotFound.
     """
     demand(actor, Act.EDIT_SCHEDULE)
     entries = read(data, ZoneInfo(actor.user.practice.zone), actor.now)
@@ -64,6 +63,10 @@ def preview(
         if who not in guessed:
             guessed[who] = named.get(entry.summary) or match(entry, able)
     found = _apart([(guessed[e.summary, e.attendees], e) for e in entries], actor.now)
+    if sum(one.user is not None for one in found) > MOST:
+        raise BadCalendar(
+            "The calendar was not read", f"it would make over {MOST:,} changes", "export a shorter time"
+        )
     schedule = schedule_of(actor, schedule_id)
     new = union([(one.starts_at, one.ends_at) for one in found if one.user])
     left = (
@@ -94,10 +97,8 @@ def take_over(
             "say who they are",
         )
     wanted = [(one, one.user) for one in found.stretches if one.user is not None]
-    if not 1 <= len(wanted) <= MOST_MADE:
-        raise BadCalendar(
-            "Nothing was taken over", "nobody of the practice is in it, or too often", "check the file"
-        )
+    if not wanted:
+        raise BadCalendar("Nothing was taken over", "nobody of the practice is in it", "check the file")
     for user in {user.id for _, user in wanted}:
         colleague(actor, user)
 
@@ -142,16 +143,29 @@ def _new(
 
 def _apart(entries: Sequence[tuple[User | None, Entry]], now: datetime) -> list[Stretch]:
     """From now on, one at a time: of two the one that begins later, or ends sooner. Unknown ones cover nobody."""
-    order = sorted(
-        entries, key=lambda one: (one[0] is not None, one[1].starts_at, -one[1].ends_at.timestamp())
-    )
-    found, covered = [], list[Span]()
+    order = sorted(entries, key=lambda one: (one[1].starts_at, -one[1].ends_at.timestamp()))
+    found, covered = list[Stretch](), list[Span]()
     for user, entry in reversed(order):
-        left = without([(max(entry.starts_at, now), entry.ends_at)], covered if user else [])
+        span = (max(entry.starts_at, now), entry.ends_at)
+        left = _cover(covered, span) if user else [span]
         found += [Stretch(entry.summary, user, start, end) for start, end in left]
-        if user:
-            covered = union([*covered, *left])
     return sorted(found, key=lambda one: (one.starts_at, one.ends_at, one.summary))
+
+
+def _cover(covered: list[Span], span: Span) -> list[Span]:
+    """What of `span` is not covered yet; then it is. covered: stretches that do not touch, the earliest last, none of which
+    begins before `span`: each is looked at once and joined with it, so that all of a file takes no longer than its sorting."""
+    (begin, end), left = span, list[Span]()
+    at = begin
+    while covered and covered[-1][0] <= end:
+        start, until = covered.pop()
+        if at < start:
+            left.append((at, start))
+        at = max(at, until)
+    if at < end:
+        left.append((at, end))
+    covered.append((begin, max(at, end)))
+    return left
 
 
 def match(entry: Entry, people: Sequence[User]) -> User | None:

@@ -24,8 +24,7 @@ from nightbell.oncall.errors import BadCalendar
 from nightbell.oncall.rotation import instant
 
 MOST_BYTES = 512 * 1024
-MOST_EVENTS = 2000
-MOST_TIMES = 5000  # occurrences within the year
+MOST = 2000  # of each: events in a file, their times within the year, the changes that it makes
 MOST_WORK = 400_000  # days that are looked at for repeats, in all
 LONGEST = timedelta(days=31, hours=2)
 AHEAD, OLDEST = timedelta(days=366), timedelta(days=20 * 366)
@@ -62,9 +61,7 @@ def read(data: bytes, zone: ZoneInfo, now: datetime) -> list[Entry]:
     try:
         calendar = Calendar.from_ical(_without_zones(data))
         events = list(
-            islice(
-                (calendar if isinstance(calendar, Calendar) else Calendar()).walk("VEVENT"), MOST_EVENTS + 1
-            )
+            islice((calendar if isinstance(calendar, Calendar) else Calendar()).walk("VEVENT"), MOST + 1)
         )
         found = _entries(events, zone, now)
     except BadCalendar:
@@ -112,8 +109,8 @@ def _bad(why: str, mend: str) -> BadCalendar:
 
 
 def _entries(events: list[Any], zone: ZoneInfo, now: datetime) -> list[Entry]:
-    if len(events) > MOST_EVENTS:
-        raise _bad("it has over 2000 events", "export a shorter time")
+    if len(events) > MOST:
+        raise _bad(f"it has over {MOST:,} events", "export a shorter time")
     moved = _moved(events, zone)
     found: list[Entry] = []
     work = [MOST_WORK]
@@ -129,9 +126,10 @@ def _entries(events: list[Any], zone: ZoneInfo, now: datetime) -> list[Entry]:
                     "an event lasts over 31 days, or ends before it starts", "mend or remove that event"
                 )
             found.append(Entry(_summary(event), _attendees(event), start, end))
-            if len(found) > MOST_TIMES:
+            if len(found) > MOST:
                 raise _bad(
-                    "it has over 5000 events within a year", "export the calendar of who is on call alone"
+                    f"its events come over {MOST:,} times within a year",
+                    "export the calendar of who is on call alone",
                 )
     return found
 
@@ -217,9 +215,9 @@ def _key(one: _Time, first: _Time) -> date | datetime:
 
 
 def _listed(value: Any, zone: ZoneInfo) -> Iterator[_Time]:
-    """EXDATE or RDATE: once or often, each with many times."""
+    """EXDATE or RDATE: once or often, each with many times, as many as the bytes of the file can hold."""
     for group in value if isinstance(value, list) else [value] if value is not None else []:
-        for one in group.dts[:MOST_TIMES]:
+        for one in group.dts:
             if isinstance(one.dt, tuple):
                 raise _bad(
                     "an event is repeated by periods, which we cannot follow", "export it without repeats"

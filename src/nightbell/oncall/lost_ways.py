@@ -14,12 +14,14 @@ from nightbell.core.clock import iso
 from nightbell.core.notice import NoticeKind
 from nightbell.oncall import notices, whom
 from nightbell.oncall.errors import LastWay
-from nightbell.oncall.models import Schedule
+from nightbell.oncall.models import Attempt, AttemptState, Notice, NoticeState, Schedule
+from nightbell.oncall.posting import NOT_NEEDED
 from nightbell.oncall.roster import rota_of
 from nightbell.oncall.schedule import confirms
+from nightbell.oncall.sending import NOT_TRIED
 from nightbell.people import contacts, pins
 from nightbell.people.access import Actor
-from nightbell.people.models import Contact, User
+from nightbell.people.models import Contact, ContactKind, User
 
 SOON = timedelta(days=14)
 
@@ -54,16 +56,17 @@ def _changed(contact: Contact, now: datetime) -> None:
 
 
 def take_away(actor: Actor, contact_id: str, confirm: str = "") -> None:
-    """Take a way of one's own away. confirm: one's own name, where it is the last proved one of somebody on duty within two
+    """Take a way of one's own away. confirm: one's own name, where it is the last working one of somebody on duty within two
     weeks, here or where they cover; then the managers learn of it. Raises LastWay, NotFound."""
     with transaction.atomic():
         user = User.objects.select_for_update(of=("self",)).select_related("practice").get(pk=actor.user.pk)
-        left = [one.id for one in contacts.ways(user, actor.now, True)]
-        last = left == [contact_id] and _on_duty(user, actor.now)
+        left = contacts.ways(user, actor.now, True)
+        last = _is_last(contact_id, left) and _on_duty(user, actor.now)
         if last and not confirms(actor, confirm):
+            why = "is the only way to tell you" if len(left) == 1 else "is the only way that has reached you"
             raise LastWay(
                 "Nothing was taken away",
-                "it is the only way to tell you, and you are on call within two weeks",
+                f"it {why}, and you are on call within two weeks",
                 "prove another first, or confirm it with your own name",
             )
         ended = contacts.remove(actor, contact_id, {"last": True, "confirmed": True} if last else {})
@@ -71,6 +74,32 @@ def take_away(actor: Actor, contact_id: str, confirm: str = "") -> None:
             way_ended(ended, actor.now)
         else:
             _changed(ended, actor.now)
+
+
+def _is_last(contact_id: str, left: Sequence[Contact]) -> bool:
+    """Whether without this one nothing would be left, or nothing that works."""
+    others = [one for one in left if one.id != contact_id]
+    mine = next((one for one in left if one.id == contact_id), None)
+    return mine is not None and (not others or (works(mine) and not any(works(one) for one in others)))
+
+
+def works(contact: Contact) -> bool:
+    """Whether a proved way may lead to its owner. One that was proved by a code has; push was never asked: where something
+    failed for good and nothing ever arrived, its endpoint goes nowhere. One that its service says is gone has ended."""
+    if contact.kind != ContactKind.PUSH or contact.tested_at is not None:
+        return True
+    told = Attempt.objects.filter(contact=contact, recorded_at__gte=contact.created_at)
+    notices = Notice.objects.filter(contact=contact, made_at__gte=contact.created_at)
+    if (
+        told.filter(state=AttemptState.SENT).exists()
+        or notices.filter(state=NoticeState.SENT, channel=contact.kind).exists()
+    ):
+        return True
+    failed = (
+        told.filter(state=AttemptState.FAILED).exclude(answer__in=NOT_TRIED).exists()
+        or notices.filter(state=NoticeState.FAILED).exclude(answer=NOT_NEEDED).exists()
+    )
+    return not failed and not contacts.tested_in_vain(contact)
 
 
 def _on_duty(user: User, now: datetime) -> bool:

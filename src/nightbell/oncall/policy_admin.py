@@ -79,11 +79,12 @@ def save_policy(actor: Actor, policy_id: str, name: str, steps: Sequence[Step]) 
     """Make a policy (id '') or set one anew, for alerts that start from now on. Returns its id. Raises BadPolicy."""
     demand(actor, Act.EDIT_SCHEDULE)
     name = _named(name, "The policy was not kept")
-    wrong = reasons(actor, steps)
-    if wrong:
-        raise BadPolicy("The policy was not kept", wrong[0], "correct the step", wrong)
     stored = [step.to_json() for step in steps]
     with transaction.atomic():
+        _hold_groups(actor)
+        wrong = reasons(actor, steps)
+        if wrong:
+            raise BadPolicy("The policy was not kept", wrong[0], "correct the step", wrong)
         if policy_id:
             row = policy_of(actor, policy_id)
             EscalationPolicy.objects.filter(pk=row.pk).update(name=name, steps=stored)
@@ -97,11 +98,12 @@ def save_policy(actor: Actor, policy_id: str, name: str, steps: Sequence[Step]) 
 def set_usual(actor: Actor, steps: Sequence[Step]) -> None:
     """The steps of the main schedule: what is done where no route names a policy. () for the built-in ones."""
     demand(actor, Act.EDIT_SCHEDULE)
-    wrong = reasons(actor, steps) if steps else []
-    if wrong:
-        raise BadPolicy("The steps were not kept", wrong[0], "correct the step", wrong)
     stored = [step.to_json() for step in steps]
     with transaction.atomic():
+        _hold_groups(actor)
+        wrong = reasons(actor, steps) if steps else []
+        if wrong:
+            raise BadPolicy("The steps were not kept", wrong[0], "correct the step", wrong)
         main, _ = Schedule.objects.get_or_create(practice=actor.user.practice, main=True)
         Schedule.objects.filter(pk=main.pk).update(steps=stored)
         write(actor, "policy:usual", detail={"schedule": main.id, "steps": stored})
@@ -119,6 +121,13 @@ def remove_policy(actor: Actor, policy_id: str) -> None:
         raise BadPolicy(
             "The policy stays", "a rule sends messages to it", "change that rule first"
         ) from error
+
+
+def _hold_groups(actor: Actor) -> None:
+    """Until the end of the transaction no group goes: who removes one and who puts it into a step wait here for each other,
+    and then see what the other did."""
+    held = Group.objects.select_for_update().filter(practice_id=actor.practice).order_by("id")
+    list(held.values_list("id", flat=True))
 
 
 def _named(name: str, what: str) -> str:
@@ -240,6 +249,7 @@ def save_group(actor: Actor, group_id: str, name: str, members: Iterable[str]) -
             "The group was not kept", "nobody is in it, or somebody who takes no messages", "choose"
         )
     with transaction.atomic():
+        _hold_groups(actor)
         if group_id:
             row = group_of(actor, group_id)
             Group.objects.filter(pk=row.pk).update(name=name)
@@ -254,12 +264,13 @@ def save_group(actor: Actor, group_id: str, name: str, members: Iterable[str]) -
 def remove_group(actor: Actor, group_id: str) -> None:
     """Take a group away that no policy tells. Raises NotFound, BadPolicy."""
     demand(actor, Act.EDIT_SCHEDULE)
-    row = group_of(actor, group_id)
-    stored = [one.steps for one in EscalationPolicy.objects.filter(practice_id=actor.practice)]
-    stored += [one.steps for one in Schedule.objects.filter(practice_id=actor.practice)]
-    for steps in stored:
-        if any(step.id == row.id for step in policies.read_steps(steps)):
-            raise BadPolicy("The group stays", "a policy tells it", "change that policy first")
     with transaction.atomic():
+        _hold_groups(actor)
+        row = group_of(actor, group_id)
+        stored = [one.steps for one in EscalationPolicy.objects.filter(practice_id=actor.practice)]
+        stored += [one.steps for one in Schedule.objects.filter(practice_id=actor.practice)]
+        for steps in stored:
+            if any(step.id == row.id for step in policies.read_steps(steps)):
+                raise BadPolicy("The group stays", "a policy tells it", "change that policy first")
         row.delete()
         write(actor, "group:remove", detail={"group": group_id})

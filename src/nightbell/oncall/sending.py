@@ -32,6 +32,8 @@ URGENT_FIRST = Case(When(alert__urgency=Urgency.URGENT, then=0), default=1)
 NOT_NEEDED = "not needed: somebody has it"
 NO_MORE = "this person is told no more"
 NO_CHANNEL = "no channel is set up"
+TAKEN_AWAY = "this way was taken away"
+NOT_TRIED = (NOT_NEEDED, NO_MORE, TAKEN_AWAY)  # failed, and tells nothing of the way
 OURS = "this number is answered here"
 
 
@@ -170,7 +172,7 @@ def deliver(
 
 def _refusal(attempt: Attempt, channel: Channel | None) -> ChannelError | None:
     if attempt.contact is not None and (attempt.contact.ended_at or attempt.contact.verified_at is None):
-        return ChannelError("this way was taken away", permanent=True)
+        return ChannelError(TAKEN_AWAY, permanent=True)
     if attempt.user is not None and not attempt.user.is_active:
         return ChannelError(NO_MORE, permanent=True)
     if attempt.tries >= MAX_TRIES:

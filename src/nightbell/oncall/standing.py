@@ -26,6 +26,7 @@ from nightbell.people.roles import Act
 SWAPS_SHOWN, SWAPS_BACK = 12, timedelta(days=14)
 MOMENT = timedelta(minutes=1)
 SOON = timedelta(days=14)
+ALONE, OPEN = "alone", "open"
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +179,22 @@ def trouble(
 
 
 def _alone(practice: Practice, now: datetime) -> bool:
+    return _nobody(practice, now) == ALONE
+
+
+def nobody_now(actor: Actor) -> str:
+    """'' when somebody is on call at this moment by the main schedule, else ALONE, or OPEN while the practice is open."""
+    demand(actor, Act.SCHEDULE)
+    return _nobody(actor.user.practice, actor.now)
+
+
+def _nobody(practice: Practice, now: datetime) -> str:
     missing = rota_of(practice, main_schedule(practice), now).gaps(now, now + MOMENT)
-    return any(start <= now < end for start, end in parted(practice, missing).alone)
+    found = parted(practice, missing)
+    for word, spans in ((ALONE, found.alone), (OPEN, found.open)):
+        if any(start <= now < end for start, end in spans):
+            return word
+    return ""
 
 
 def named(actor: Actor, schedule_id: str) -> Schedule | None:

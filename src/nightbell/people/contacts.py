@@ -264,6 +264,14 @@ def is_fresh(contact: Contact, now: datetime) -> bool:
     return not times or any(abs(now - at) < CODE_LIFE for at in times)
 
 
+def tested_in_vain(contact: Contact) -> bool:
+    """Whether a test left since it was added, within a day of the last one, and none has arrived yet."""
+    times = [text.removeprefix(TEST) for text in contact.code_times if text.startswith(TEST)]
+    added = parse_iso(iso(contact.created_at))  # to the same part of a second
+    left = contact.send_at is None and any(parse_iso(text) >= added for text in times)
+    return left and contact.tested_at is None
+
+
 def code_of(contact: Contact) -> str:
     """The code that is to be sent. Raises KeysAway or a SealError."""
     return vault.open_secret(contact.code_sealed, SEALED)

@@ -67,6 +67,16 @@ def browser(house: House) -> Callable[[Role], Https]:
 
 
 @pytest.fixture
+def manager(browser: Callable[[Role], Https]) -> Https:
+    return browser(Role.MANAGER)
+
+
+@pytest.fixture
+def clinician(browser: Callable[[Role], Https]) -> Https:
+    return browser(Role.CLINICIAN)
+
+
+@pytest.fixture
 def token(house: House) -> Callable[[Role], dict[str, str]]:
     """Request headers of a token with all the rights of a role."""
     return lambda role: {

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 
+from tests.db.web.callflow_forms import Forms
 from tests.db.web.conftest import Https
-from tests.db.web.test_callflow import Forms, ear
+from tests.db.web.test_callflow_sound import ear
 from tests.factories import House
 
 from nightbell.core.clock import utc_now

@@ -15,6 +15,7 @@ from nightbell.mailbox.models import Mailbox, Number
 from nightbell.oncall import policies as rules
 from nightbell.oncall import policy_admin as admin
 from nightbell.oncall import schedule as oncall
+from nightbell.oncall import standing
 from nightbell.oncall.models import EscalationPolicy, Route
 from nightbell.oncall.policies import Step, Who
 from nightbell.oncall.policy_admin import BadPolicy, Rule, Setup
@@ -58,7 +59,7 @@ def listed(request: HttpRequest, trouble: NightbellError | None = None, form: st
     mine = {"practice_id": actor.practice}
     context = {
         "here": "oncall", "may_edit": actor.may(Act.EDIT_SCHEDULE), "trouble": trouble,
-        "usual": minutes(usual or rules.DEFAULT_STEPS, names, now), "usual_own": bool(usual),
+        "nobody": standing.nobody_now(actor), "usual": minutes(usual or rules.DEFAULT_STEPS, names, now), "usual_own": bool(usual),
         "policies": [_policy(one, names, now) for one in setup.policies],
         "routes": [_route(one) for one in setup.routes], "groups": _groups(setup), "fallback": now["last_resort"],
         "mailboxes": Mailbox.objects.filter(**mine).order_by("position", "name"),
