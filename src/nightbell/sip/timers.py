@@ -43,8 +43,9 @@ def supported(message: Request | Response) -> bool:
 
 def asked(message: Request | Response) -> tuple[int, str] | None:
     """(seconds, 'uac' | 'uas' | '') of Session-Expires; None where there is none or it is malformed."""
-    seconds, _, params = message.get("session-expires").partition(";")
-    if not _SECONDS.match(seconds.strip()):
+    text, _, params = message.get("session-expires").partition(";")
+    seconds = text.strip(" \t")  # and nothing else that Python takes for a space
+    if not _SECONDS.match(seconds):
         return None
     try:
         refresher = dict(parse_params(f";{params}" if params else "")).get("refresher", "").lower()

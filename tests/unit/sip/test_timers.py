@@ -49,6 +49,12 @@ def ok(extra: str) -> Response:
         ("Supported: timer\r\nSession-Expires: soon\r\n", None),
         ("Supported: timer\r\nSession-Expires: -5\r\n", None),
         ("Supported: timer\r\nSession-Expires: 9999999999\r\n", Expiry(86_400, False)),
+        ("Supported: timer\r\nSession-Expires: 600 \t;refresher=uas\r\n", Expiry(600, True)),
+        (
+            "Supported: timer\r\nSession-Expires: 600\x1d\x1f;refresher=uas\r\n",
+            None,
+        ),  # str.strip() takes them, int() not
+        ("Session-Expires: 600\x1c;x\r\n", None),
     ],
 )
 def test_what_is_agreed(extra: str, expected: Expiry | None) -> None:
