@@ -341,6 +341,7 @@ def test_a_worker_killed_during_the_call_loses_no_alert_and_leaves_nobody_on_the
         )
         clinician.hear("up")
         wait_for("it to be written", lambda: ledger.rows(stack, sent), 20)
+        wait_for("the answer too", lambda: ledger.rows(stack, CALLS)[before]["answered_at"], 20)
         stack.kill("worker")
         clinician.hear("done")
         wait_for("another call", lambda: len(ledger.rows(stack, CALLS)) > before + 1, 30)

@@ -74,7 +74,7 @@ class AlertLoops:
 
     def escalate(self) -> bool:
         """A few new alerts a round: their notifications leave before the next ones are begun. What is due by the minute is
-        looked for when there is nothing new, or at most a moment later."""
+        looked for every other second."""
         now = clock.utc_now()
         problems: list[Exception] = []
         done = escalation.start_due(now, escalation.TOGETHER, problems)
