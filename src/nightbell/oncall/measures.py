@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -95,7 +95,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class ShiftNumbers:
-    """One shift. turn None: what came to this person outside of their shifts (last resort, named by a policy).
+    """One shift. turn None: what came to this person outside of their shifts (last resort, named by a policy); unsure: by
+    the plan as it stands now, and it was another one then.
 
     alerts: that they were told of; taken: of those, from their first notification of it until they took it.
     """
@@ -106,6 +107,7 @@ class ShiftNumbers:
     wakings: int
     urgent: int
     taken: Spans
+    unsure: bool = False
 
 
 def by_shift(
@@ -113,24 +115,32 @@ def by_shift(
     told: Iterable[Told],
     taken: Mapping[str, tuple[str, datetime]],
     zone: ZoneInfo,
+    rewritten: Mapping[str, Sequence[tuple[datetime, datetime]]] | None = None,
 ) -> tuple[ShiftNumbers, ...]:
-    """Newest shift first, then what came outside of any. taken: who took an alert's message first, and when. Pure.
+    """Newest shift first, then what came outside of any. taken: who took an alert's message first, and when; rewritten:
+    by schedule, stretches in which another plan than that of now may have held. Pure.
 
     A waking is counted as in `wakings`, in the shift in which it began; it is urgent if anything in it was.
     """
     theirs: dict[str, list[Turn]] = {}
-    for turn in turns:
-        theirs.setdefault(turn.user, []).append(turn)
-    found: dict[tuple[str, Turn | None], list[Told]] = {
-        (user, turn): [] for user, those in theirs.items() for turn in those
+    for shift in turns:
+        theirs.setdefault(shift.user, []).append(shift)
+    found: dict[tuple[str, Turn | None, bool], list[Told]] = {
+        (user, shift, False): [] for user, those in theirs.items() for shift in those
     }
     for one in sorted(told, key=lambda t: t.at):
-        found.setdefault((one.user, _turn_of(one, theirs.get(one.user, []))), []).append(one)
-    rows = [_shift(user, turn, those, taken, zone) for (user, turn), those in found.items()]
+        turn = _turn_of(one, theirs.get(one.user, []))
+        before = (rewritten or {}).get(one.schedule, ()) if turn is None else ()
+        unsure = any(start <= one.at < end for start, end in before)
+        found.setdefault((one.user, turn, unsure), []).append(one)
+    rows = [
+        replace(_shift(user, turn, those, taken, zone), unsure=unsure)
+        for (user, turn, unsure), those in found.items()
+    ]
     placed = [(row.turn.starts_at, row.user, row) for row in rows if row.turn is not None]
     placed.sort(key=lambda one: one[:2], reverse=True)
     outside = [row for row in rows if row.turn is None]
-    return (*(row for _, _, row in placed), *sorted(outside, key=lambda row: (-row.wakings, row.user)))
+    return (*(row for _, _, row in placed), *sorted(outside, key=lambda row: (-row.wakings, row.user, row.unsure)))
 
 
 def _turn_of(one: Told, turns: Sequence[Turn]) -> Turn | None:

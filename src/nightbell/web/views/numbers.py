@@ -115,7 +115,7 @@ def _shifts(found: Sequence[ShiftNumbers], people: Mapping[str, str], actor: Act
 def _span_words(one: ShiftNumbers, zone: str) -> str:
     """'Tue 24 Nov, 17:00 to Wed 08:00'."""
     if one.turn is None:
-        return "Outside of their shifts"
+        return "By a plan that was changed since" if one.unsure else "Outside of their shifts"
     start, end = local(one.turn.starts_at, zone), local(one.turn.ends_at, zone)
     near = (end.date() - start.date()).days < 6
     until = f"{end:%H:%M}" if end.date() == start.date() else f"{end:%a %H:%M}" if near else ""
