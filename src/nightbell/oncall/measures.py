@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -70,6 +71,12 @@ def wakings(told: Iterable[tuple[str, datetime]], zone: ZoneInfo) -> tuple[Night
     return tuple(sorted(found, key=lambda one: (-one.wakings, one.user)))
 
 
+def mails(told: Iterable[Told], zone: ZoneInfo) -> tuple[tuple[str, int], ...]:
+    """How many mails left to whom at night, most first. Pure."""
+    found = Counter(one.user for one in told if one.mail and is_night(one.at, zone))
+    return tuple(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A shift of duty: a person on call by a schedule between two instants (UTC)."""
@@ -83,7 +90,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A notification of an alert that left, to a person. wakes: by a channel that wakes."""
+    """A notification of an alert that left, to a person. wakes: by a channel that wakes; mail: by one that is read later."""
 
     user: str
     schedule: str
@@ -91,6 +98,7 @@ class Told:
     alert: str
     urgent: bool
     wakes: bool
+    mail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +148,10 @@ def by_shift(
     placed = [(row.turn.starts_at, row.user, row) for row in rows if row.turn is not None]
     placed.sort(key=lambda one: one[:2], reverse=True)
     outside = [row for row in rows if row.turn is None]
-    return (*(row for _, _, row in placed), *sorted(outside, key=lambda row: (-row.wakings, row.user, row.unsure)))
+    return (
+        *(row for _, _, row in placed),
+        *sorted(outside, key=lambda row: (-row.wakings, row.user, row.unsure)),
+    )
 
 
 def _turn_of(one: Told, turns: Sequence[Turn]) -> Turn | None:

@@ -23,6 +23,7 @@ from nightbell.oncall.measures import (
     Told,
     Turn,
     by_shift,
+    mails,
     spans,
     wakings,
 )
@@ -64,7 +65,7 @@ class Times:
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """All of it. by_person: of who took or reached (the spans of each that are theirs); by_hour: 24, local hours;
-    shifts: newest first, those of schedules as they stand now."""
+    shifts: newest first, those of schedules as they stand now; mails: at night, by user, which are no wakings."""
 
     all: Times
     by_urgency: tuple[tuple[str, Times], ...]
@@ -72,6 +73,7 @@ class Numbers:
     by_hour: tuple[Times, ...]
     nights: tuple[Nights, ...]
     shifts: tuple[ShiftNumbers, ...] = ()
+    mails: tuple[tuple[str, int], ...] = ()
 
 
 def _times(cases: Sequence[Case]) -> Times:
@@ -131,7 +133,7 @@ def of(practice: Practice, start: datetime, end: datetime) -> Numbers:
     rewritten = _rewritten(practice, start, end)
     shifts = by_shift(_turns(practice, start, end), told, known, zone, rewritten)
     pairs = ((one.user, one.at) for one in told if one.wakes)
-    return replace(count(cases(practice, start, end), pairs, zone), shifts=shifts)
+    return replace(count(cases(practice, start, end), pairs, zone), shifts=shifts, mails=mails(told, zone))
 
 
 def _told(practice: Practice, start: datetime, end: datetime) -> list[Told]:
@@ -141,7 +143,15 @@ def _told(practice: Practice, start: datetime, end: datetime) -> list[Told]:
     )  # fmt: skip
     columns = ("user_id", "alert__schedule_id", "sent_at", "alert__message_id", "alert__urgency", "channel")
     return [
-        Told(str(user), schedule or "", at, str(message), urgency == "urgent", channel in WAKING)
+        Told(
+            str(user),
+            schedule or "",
+            at,
+            str(message),
+            urgency == "urgent",
+            channel in WAKING,
+            channel == "email",
+        )
         for user, schedule, at, message, urgency, channel in rows.values_list(*columns)
         if at is not None
     ]

@@ -245,6 +245,18 @@ def test_a_mail_at_night_wakes_nobody(house: House) -> None:
         told(message, ann, START + n * timedelta(hours=1), step=n, channel=channel)
     found = numbers.of(house.practice, START - timedelta(days=1), START + timedelta(days=1))
     assert [(one.user, one.wakings) for one in found.nights] == [(ann.id, 3)]
+    assert found.mails == ((ann.id, 1),)
+
+
+def test_mails_at_night_stand_beside_the_wakings(house: House) -> None:
+    ann, bob, message = house.people[Role.CLINICIAN], house.people[Role.MANAGER], arrives(house, START)
+    for n in range(6):
+        told(message, ann, START + n * timedelta(hours=1), step=n, channel="email")
+    told(message, bob, START, step=7, channel="email")
+    told(message, bob, START + timedelta(hours=12), step=8, channel="email")  # by day
+    page = signed_in(bob).get("/numbers/?from=2026-11-01&to=2026-11-03").content.decode()
+    assert "Nobody was told at night" not in page and "Nobody was rung, texted or pushed at night" in page
+    assert f"Mails in those hours, which are no wakings: {ann.name} 6, {bob.name} 1." in page
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def shown(request: HttpRequest) -> HttpResponse:
             {"name": people.get(one.user, "Somebody who left"), "nights": one.nights, "wakings": one.wakings,
              "worst": one.worst} for one in found.nights
         ],
+        "mails": [(people.get(user, "Somebody who left"), count) for user, count in found.mails],
         **_shifts(found.shifts, people, actor),
         "night": (NIGHT_FROM, NIGHT_UNTIL),
         "zone": actor.user.practice.zone,
