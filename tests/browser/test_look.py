@@ -96,6 +96,19 @@ def test_a_long_word_in_a_note_widens_no_page(site: Site, signed_in: Callable[..
         level(page, f"a note of one long word {width}")
 
 
+def test_a_phone_says_once_who_is_told(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("rivera")
+    for address in page.eval_on_selector_all("a.go, h3 a", "found => found.map(a => a.href)"):
+        page.goto(address)
+        if page.locator(".nb-rung.done").count():
+            break
+    told, ladder = page.locator(".nb-audit li:has-text('Told ')"), page.locator(".nb-ladder")
+    assert told.count() > 0
+    for width, seen in ((1280, True), (390, False)):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert told.first.is_visible() is seen and ladder.is_visible(), width
+
+
 def test_recovery_codes_as_they_are_shown_once(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in("tran")
     page.goto(site.url + "/account/recovery/new/")
