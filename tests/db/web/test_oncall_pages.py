@@ -315,6 +315,28 @@ def test_a_shift_is_given_away_on_the_page(house: House, clinician: Https) -> No
     assert again.status_code == 422 and "is not first on call all that time" in body(again)
 
 
+def test_who_has_no_shift_of_their_own_sees_whose_can_be_given_away(house: House, manager: Https) -> None:
+    """The manager's Swap, as a page and as the dialog of the calendar: nothing of theirs, so the others' stand open."""
+    doctor = f"/oncall/swap?user={house.people[Role.CLINICIAN].id}"
+    for more in ({}, {"headers": {"X-Dialog": "1"}}):
+        page = manager.get("/oncall/swap", **more).content.decode()
+        assert "there is nothing to give away" in page and doctor in page
+        assert re.search(r"<details[^>]* open><summary[^>]*>Somebody else's shift", page)
+    page = manager.get(doctor).content.decode()
+    assert re.search(r'<details class="mt-1"><summary[^>]*>Somebody else\'s shift', page), (
+        "folded beside a shift"
+    )
+
+
+def test_a_swap_of_long_ago_is_in_the_past(house: House, clinician: Https) -> None:
+    form = {
+        "from_day": "2020-01-01", "from_time": "17:00", "to_day": "2020-01-02", "to_time": "8:00",
+        "first": house.people[Role.FRONT_DESK].id, "user": house.people[Role.CLINICIAN].id,
+    }  # fmt: skip
+    answer = clinician.post("/oncall/swap", form)
+    assert answer.status_code == 422 and "the first day lies over two years in the past" in body(answer)
+
+
 def test_a_swap_is_withdrawn_by_its_giver_alone(house: House, clinician: Https, browser: Any) -> None:
     doctor, desk = house.people[Role.CLINICIAN], house.people[Role.FRONT_DESK]
     now = utc_now()
