@@ -85,6 +85,30 @@ def test_message_pages_in_every_state(site: Site, signed_in: Callable[..., Page]
             check(page, f"{address} {width}")
 
 
+def test_a_long_word_in_a_note_widens_no_page(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("rivera")
+    page.click(".nb-row:has-text('(847) 555-0166') a.go")
+    page.fill("textarea[name=text]", "See https://ehr.example/" + "a" * 300)
+    page.click("text=Add note")
+    page.locator("#notes", has_text="ehr.example").wait_for()
+    for width in (1280, 390, 320):
+        page.set_viewport_size({"width": width, "height": 900})
+        level(page, f"a note of one long word {width}")
+
+
+def test_a_phone_says_once_who_is_told(site: Site, signed_in: Callable[..., Page]) -> None:
+    page = signed_in("rivera")
+    for address in page.eval_on_selector_all("a.go, h3 a", "found => found.map(a => a.href)"):
+        page.goto(address)
+        if page.locator(".nb-rung.done").count():
+            break
+    told, ladder = page.locator(".nb-audit li:has-text('Told ')"), page.locator(".nb-ladder")
+    assert told.count() > 0
+    for width, seen in ((1280, True), (390, False)):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert told.first.is_visible() is seen and ladder.is_visible(), width
+
+
 def test_recovery_codes_as_they_are_shown_once(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in("tran")
     page.goto(site.url + "/account/recovery/new/")

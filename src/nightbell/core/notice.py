@@ -22,7 +22,8 @@ class NoticeKind(StrEnum):
     TEST = "test"
     CHECKPOINT = "checkpoint"
     GAP = "gap"  # a shift ahead has nobody in it
-    SWAP = "swap"  # a colleague asks, or has answered
+    ASKED = "asked"  # a colleague asks this person to take a shift
+    SWAP = "swap"  # a swap has come to something, or to nothing
     COVER = "cover"  # another practice asks to cover
     LINE_TEST = "line_test"  # the evening test failed
     UNREACHED = "unreached"  # a patient was not reached yet
@@ -45,8 +46,8 @@ OF_A_MESSAGE = frozenset(
 )
 # What must wake a phone at once, however it saves its battery.
 PRESSING = frozenset(
-    {NoticeKind.URGENT, NoticeKind.AGAIN, NoticeKind.UNREACHED, NoticeKind.SWAP, NoticeKind.LINE_TEST, NoticeKind.TEST,
-     NoticeKind.DRILL, NoticeKind.VERIFY}
+    {NoticeKind.URGENT, NoticeKind.AGAIN, NoticeKind.UNREACHED, NoticeKind.ASKED, NoticeKind.SWAP, NoticeKind.LINE_TEST,
+     NoticeKind.TEST, NoticeKind.DRILL, NoticeKind.VERIFY}
 )  # fmt: skip
 
 

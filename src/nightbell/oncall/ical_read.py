@@ -104,6 +104,14 @@ def _edge_of_zone(line: Contentline) -> str:
     return name.upper() if found else ""
 
 
+class _Wrong(Exception):
+    """What is wrong with one event, to be said after its name."""
+
+    def __init__(self, why: str, mend: str) -> None:
+        self.why, self.mend = why, mend
+        super().__init__(why)
+
+
 def _bad(why: str, mend: str) -> BadCalendar:
     return BadCalendar("The calendar was not read", why, mend)
 
@@ -118,20 +126,48 @@ def _entries(events: list[Any], zone: ZoneInfo, now: datetime) -> list[Entry]:
         if str(event.get("STATUS", "")).upper() == "CANCELLED":
             continue
         without = moved.get(str(event.get("UID", "")), set()) if "RECURRENCE-ID" not in event else set()
-        for start, end in _times(event, zone, now, work):
-            if start in without or end <= now or start >= now + AHEAD:
-                continue
-            if not timedelta() < end - start <= LONGEST:
-                raise _bad(
-                    "an event lasts over 31 days, or ends before it starts", "mend or remove that event"
-                )
-            found.append(Entry(_summary(event), _attendees(event), start, end))
-            if len(found) > MOST:
-                raise _bad(
-                    f"its events come over {MOST:,} times within a year",
-                    "export the calendar of who is on call alone",
-                )
+        try:
+            for start, end in _spans(event, zone, now, work):
+                if start not in without:
+                    found.append(Entry(_summary(event), _attendees(event), start, end))
+                if len(found) > MOST:
+                    raise _bad(
+                        f"its events come over {MOST:,} times within a year",
+                        "export the calendar of who is on call alone",
+                    )
+        except _Wrong as wrong:
+            raise _bad(f"{_named(event)} {wrong.why}", wrong.mend) from wrong
     return found
+
+
+def _spans(
+    event: Mapping[str, Any], zone: ZoneInfo, now: datetime, work: list[int]
+) -> Iterator[tuple[datetime, datetime]]:
+    """Its occurrences that are not over and begin within a year. One that lies within the hour that the clocks skip in
+    spring has no time at all: it is left out."""
+    for start, end in _times(event, zone, now, work):
+        if end <= now or start >= now + AHEAD:
+            continue
+        if end <= start and _lasts_on_the_wall(event, zone):
+            continue
+        if not timedelta() < end - start <= LONGEST:
+            raise _Wrong("lasts over 31 days, or ends before it starts", "mend or remove that event")
+        yield start, end
+
+
+def _lasts_on_the_wall(event: Mapping[str, Any], zone: ZoneInfo) -> bool:
+    first = _time(event["DTSTART"], zone)
+    if "DTEND" not in event:
+        return first.day or ("DURATION" in event and event["DURATION"].dt > timedelta())
+    last = _time(event["DTEND"], zone)
+    return last.wall > first.wall if last.zone == first.zone else last.at > first.at
+
+
+def _named(event: Mapping[str, Any]) -> str:
+    """An event as whoever mends the file finds it: its title and the day on which it first begins."""
+    title, given = _summary(event), getattr(event.get("DTSTART"), "dt", None)
+    day = f" of {given.day} {given:%B} {given.year}" if isinstance(given, date) else ""
+    return (f'the event "{title}"' if title else "an event without a title") + day
 
 
 def _moved(events: list[Any], zone: ZoneInfo) -> dict[str, set[datetime]]:
@@ -141,10 +177,14 @@ def _moved(events: list[Any], zone: ZoneInfo) -> dict[str, set[datetime]]:
         if "RECURRENCE-ID" in event:
             if event["RECURRENCE-ID"].params.get("RANGE"):
                 raise _bad(
-                    "an event was moved with all after it, which we cannot follow",
+                    f"{_named(event)} was moved with all after it, which we cannot follow",
                     "export it without repeats",
                 )
-            moved.setdefault(str(event.get("UID", "")), set()).add(_time(event["RECURRENCE-ID"], zone).at)
+            try:
+                at = _time(event["RECURRENCE-ID"], zone).at
+            except _Wrong as wrong:
+                raise _bad(f"{_named(event)} {wrong.why}", wrong.mend) from wrong
+            moved.setdefault(str(event.get("UID", "")), set()).add(at)
     return moved
 
 
@@ -162,7 +202,7 @@ def _attendees(event: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _time(value: Any, zone: ZoneInfo) -> _Time:
-    """A date or time of the file. Raises BadCalendar for a zone that nobody knows."""
+    """A date or time of the file. Raises _Wrong for a zone that nobody knows."""
     given = value.dt
     if not isinstance(given, datetime):
         return _Time(datetime.combine(given, time()), zone, True)
@@ -176,8 +216,8 @@ def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(WINDOWS_TO_OLSON.get(name, name))
     except (KeyError, ValueError, OSError) as error:
-        raise _bad(
-            "it uses a time zone that is not known", "export it with zones such as America/New_York"
+        raise _Wrong(
+            "uses a time zone that is not known", "export it with zones such as America/New_York"
         ) from error
 
 
@@ -219,9 +259,7 @@ def _listed(value: Any, zone: ZoneInfo) -> Iterator[_Time]:
     for group in value if isinstance(value, list) else [value] if value is not None else []:
         for one in group.dts:
             if isinstance(one.dt, tuple):
-                raise _bad(
-                    "an event is repeated by periods, which we cannot follow", "export it without repeats"
-                )
+                raise _Wrong("is repeated by periods, which we cannot follow", "export it without repeats")
             yield _time(one, zone)
 
 
@@ -249,10 +287,10 @@ def _repeats(given: Any, first: _Time, now: datetime, work: list[int]) -> Iterat
     try:
         rule = ical_rule.parse(given, on_the_wall)
     except (ical_rule.Unreadable, AttributeError) as error:
-        raise _bad("an event is repeated in a way that no duty is", "export it without repeats") from error
+        raise _Wrong("is repeated in a way that no duty is", "export it without repeats") from error
     horizon = (now + AHEAD + timedelta(days=2)).astimezone(first.zone).replace(tzinfo=None)
     if first.wall < horizon - AHEAD - OLDEST:
-        raise _bad("an event is repeated since over 20 years", "begin it later")
+        raise _Wrong("is repeated since over 20 years", "begin it later")
     work[0] -= ical_rule.days_of(rule, first.wall, horizon)
     if work[0] < 0:
         raise _bad("its repeats are too many to reckon", "export a shorter time")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -70,6 +71,12 @@ def wakings(told: Iterable[tuple[str, datetime]], zone: ZoneInfo) -> tuple[Night
     return tuple(sorted(found, key=lambda one: (-one.wakings, one.user)))
 
 
+def mails(told: Iterable[Told], zone: ZoneInfo) -> tuple[tuple[str, int], ...]:
+    """How many mails left to whom at night, most first. Pure."""
+    found = Counter(one.user for one in told if one.mail and is_night(one.at, zone))
+    return tuple(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """A shift of duty: a person on call by a schedule between two instants (UTC)."""
@@ -83,7 +90,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A notification of an alert that left, to a person. wakes: by a channel that wakes."""
+    """A notification of an alert that left, to a person. wakes: by a channel that wakes; mail: by one that is read later."""
 
     user: str
     schedule: str
@@ -91,11 +98,13 @@ class Told:
     alert: str
     urgent: bool
     wakes: bool
+    mail: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ShiftNumbers:
-    """One shift. turn None: what came to this person outside of their shifts (last resort, named by a policy).
+    """One shift. turn None: what came to this person outside of their shifts (last resort, named by a policy); unsure: by
+    the plan as it stands now, and it was another one then.
 
     alerts: that they were told of; taken: of those, from their first notification of it until they took it.
     """
@@ -106,6 +115,7 @@ class ShiftNumbers:
     wakings: int
     urgent: int
     taken: Spans
+    unsure: bool = False
 
 
 def by_shift(
@@ -113,24 +123,35 @@ def by_shift(
     told: Iterable[Told],
     taken: Mapping[str, tuple[str, datetime]],
     zone: ZoneInfo,
+    rewritten: Mapping[str, Sequence[tuple[datetime, datetime]]] | None = None,
 ) -> tuple[ShiftNumbers, ...]:
-    """Newest shift first, then what came outside of any. taken: who took an alert's message first, and when. Pure.
+    """Newest shift first, then what came outside of any. taken: who took an alert's message first, and when; rewritten:
+    by schedule, stretches in which another plan than that of now may have held. Pure.
 
     A waking is counted as in `wakings`, in the shift in which it began; it is urgent if anything in it was.
     """
     theirs: dict[str, list[Turn]] = {}
-    for turn in turns:
-        theirs.setdefault(turn.user, []).append(turn)
-    found: dict[tuple[str, Turn | None], list[Told]] = {
-        (user, turn): [] for user, those in theirs.items() for turn in those
+    for shift in turns:
+        theirs.setdefault(shift.user, []).append(shift)
+    found: dict[tuple[str, Turn | None, bool], list[Told]] = {
+        (user, shift, False): [] for user, those in theirs.items() for shift in those
     }
     for one in sorted(told, key=lambda t: t.at):
-        found.setdefault((one.user, _turn_of(one, theirs.get(one.user, []))), []).append(one)
-    rows = [_shift(user, turn, those, taken, zone) for (user, turn), those in found.items()]
+        turn = _turn_of(one, theirs.get(one.user, []))
+        before = (rewritten or {}).get(one.schedule, ()) if turn is None else ()
+        unsure = any(start <= one.at < end for start, end in before)
+        found.setdefault((one.user, turn, unsure), []).append(one)
+    rows = [
+        replace(_shift(user, turn, those, taken, zone), unsure=unsure)
+        for (user, turn, unsure), those in found.items()
+    ]
     placed = [(row.turn.starts_at, row.user, row) for row in rows if row.turn is not None]
     placed.sort(key=lambda one: one[:2], reverse=True)
     outside = [row for row in rows if row.turn is None]
-    return (*(row for _, _, row in placed), *sorted(outside, key=lambda row: (-row.wakings, row.user)))
+    return (
+        *(row for _, _, row in placed),
+        *sorted(outside, key=lambda row: (-row.wakings, row.user, row.unsure)),
+    )
 
 
 def _turn_of(one: Told, turns: Sequence[Turn]) -> Turn | None:

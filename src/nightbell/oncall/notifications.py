@@ -37,6 +37,11 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
             "nobody on call", "A shift ahead has nobody in it. Log in to fill it.",
             "a shift ahead has nobody in it. Log in:",
         ),
+        _K.ASKED: (
+            "asked to take a shift",
+            "You are asked to take a shift. Log in to answer within 4 minutes: then the next one is asked.",
+            "you are asked to take a shift, answer within 4 minutes. Log in:",
+        ),
         _K.SWAP: (
             "shift swap", "There is news of a shift swap. Log in to see it.", "news of a shift swap. Log in:",
         ),
@@ -85,6 +90,11 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
             "nadie de guardia", "Hay un turno sin nadie asignado. Inicie sesión para corregirlo.",
             "hay un turno sin nadie asignado. Entre:",
         ),
+        _K.ASKED: (
+            "le piden un turno",
+            "Le piden que tome un turno. Inicie sesión para responder en 4 minutos: después se pregunta a otra persona.",
+            "le piden que tome un turno, responda en 4 minutos. Entre:",
+        ),
         _K.SWAP: (
             "cambio de turno", "Hay novedades de un cambio de turno. Inicie sesión para verlas.",
             "novedades de un cambio de turno. Entre:",
@@ -122,8 +132,8 @@ _WORDS: dict[str, dict[NoticeKind, tuple[str, str, str]]] = {
 
 # Where a link leads that has no message: a page of ours, which asks to log in first.
 _PAGES = {
-    _K.GAP: "/oncall/", _K.SWAP: "/oncall/", _K.COVER: "/account/covering/", _K.CHECKPOINT: "/audit/",
-    _K.WEEKLY: "/numbers/",
+    _K.GAP: "/oncall/", _K.ASKED: "/oncall/", _K.SWAP: "/oncall/", _K.COVER: "/account/covering/",
+    _K.CHECKPOINT: "/audit/", _K.WEEKLY: "/numbers/",
 }  # fmt: skip
 
 # What a phone call says. 'practice-name' is the practice's own recording of its name, which callers hear too; where

@@ -10,8 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
+from django.db.models import Q
+
 from nightbell.audit.models import Event
 from nightbell.mailbox.models import Hearing, Kind, Message, State
+from nightbell.oncall import kept
 from nightbell.oncall.measures import (
     WAKING,
     Nights,
@@ -20,11 +23,13 @@ from nightbell.oncall.measures import (
     Told,
     Turn,
     by_shift,
+    mails,
     spans,
     wakings,
 )
-from nightbell.oncall.models import Attempt, AttemptState, Reach, Schedule
+from nightbell.oncall.models import Attempt, AttemptState, Change, Reach, Schedule
 from nightbell.oncall.roster import rota_of
+from nightbell.oncall.rotation import Span, union
 from nightbell.people.access import Actor, demand, write
 from nightbell.people.models import Practice, User
 from nightbell.people.roles import Act
@@ -60,7 +65,7 @@ class Times:
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """All of it. by_person: of who took or reached (the spans of each that are theirs); by_hour: 24, local hours;
-    shifts: newest first, those of schedules as they stand now."""
+    shifts: newest first, those of schedules as they stand now; mails: at night, by user, which are no wakings."""
 
     all: Times
     by_urgency: tuple[tuple[str, Times], ...]
@@ -68,6 +73,7 @@ class Numbers:
     by_hour: tuple[Times, ...]
     nights: tuple[Nights, ...]
     shifts: tuple[ShiftNumbers, ...] = ()
+    mails: tuple[tuple[str, int], ...] = ()
 
 
 def _times(cases: Sequence[Case]) -> Times:
@@ -124,9 +130,10 @@ def of(practice: Practice, start: datetime, end: datetime) -> Numbers:
     taken = _first_taken(practice, {one.alert for one in told}, start)
     logins = _logins(practice)
     known = {message: (logins.get(actor, ""), at) for message, (actor, at) in taken.items()}
-    shifts = by_shift(_turns(practice, start, end), told, known, zone)
+    rewritten = _rewritten(practice, start, end)
+    shifts = by_shift(_turns(practice, start, end), told, known, zone, rewritten)
     pairs = ((one.user, one.at) for one in told if one.wakes)
-    return replace(count(cases(practice, start, end), pairs, zone), shifts=shifts)
+    return replace(count(cases(practice, start, end), pairs, zone), shifts=shifts, mails=mails(told, zone))
 
 
 def _told(practice: Practice, start: datetime, end: datetime) -> list[Told]:
@@ -136,7 +143,15 @@ def _told(practice: Practice, start: datetime, end: datetime) -> list[Told]:
     )  # fmt: skip
     columns = ("user_id", "alert__schedule_id", "sent_at", "alert__message_id", "alert__urgency", "channel")
     return [
-        Told(str(user), schedule or "", at, str(message), urgency == "urgent", channel in WAKING)
+        Told(
+            str(user),
+            schedule or "",
+            at,
+            str(message),
+            urgency == "urgent",
+            channel in WAKING,
+            channel == "email",
+        )
         for user, schedule, at, message, urgency, channel in rows.values_list(*columns)
         if at is not None
     ]
@@ -153,6 +168,22 @@ def _turns(practice: Practice, start: datetime, end: datetime) -> list[Turn]:
             continue
         found += [Turn(d.user, schedule.id, d.starts_at, d.ends_at, d.rank > 0) for d in duties]
     return found
+
+
+def _rewritten(practice: Practice, start: datetime, end: datetime) -> dict[str, list[Span]]:
+    """By schedule ('' for the main one, as older alerts have it): the stretches of [start, end) of which its plan of now
+    cannot say who was on call, since it was changed after them."""
+    found: dict[str, list[Span]] = {}
+    rows = Change.objects.filter(Q(at__gt=start) | Q(undone_at__gt=start), schedule__practice=practice)
+    for row in rows.select_related("schedule").order_by("number"):
+        since, until = start, max(row.at, row.undone_at or row.at)
+        if row.kind == "override":  # it says nothing of the time around it
+            was = kept.values(row.kind, row.after or row.before or {})
+            since, until = max(start, was["starts_at"]), min(until, was["ends_at"])
+        if since < min(until, end):
+            for key in (row.schedule_id, *([""] if row.schedule.main else [])):
+                found.setdefault(key, []).append((since, until))
+    return {key: union(spans) for key, spans in found.items()}
 
 
 def cases(practice: Practice, start: datetime, end: datetime) -> list[Case]:

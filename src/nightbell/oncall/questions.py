@@ -41,6 +41,6 @@ def presses(notice: Notice, now: datetime) -> bool:
     """Whether it is given in silent hours too. A swap is where its shift begins soon: then people are rung at any hour."""
     kind = NoticeKind(notice.kind)
     about, _, rest = notice.key.partition(":")
-    if kind is not NoticeKind.SWAP or about != "swap":
+    if kind not in (NoticeKind.ASKED, NoticeKind.SWAP) or about != "swap":
         return kind in PRESSING
     return Swap.objects.filter(pk=rest.partition(":")[0], starts_at__lte=now + AT_ONCE).exists()

@@ -222,7 +222,7 @@ def _go_on(swap: Swap, now: datetime) -> None:
         how = "phone" if swap.by_phone else "page"
         swap.asked = [*swap.asked, {"user": user.id, "at": iso(now), "answer": "", "how": how}]
         swap.candidates, swap.next_at = left[1:], now + WAIT
-        notices.plan(user, NoticeKind.SWAP, f"swap:{swap.id}:ask:{len(swap.asked)}", now)
+        notices.plan(user, NoticeKind.ASKED, f"swap:{swap.id}:ask:{len(swap.asked)}", now)
     swap.save(update_fields=["asked", "candidates", "next_at"])
 
 

@@ -73,7 +73,10 @@ def day(request: HttpRequest, name: str) -> date:
     except ValueError:
         raise bad(f"{NAMES[name]} cannot be read", "write it as 2026-11-24") from None
     actor = actor_of(request)
-    if abs(found - local(actor.now, actor.user.practice.zone).date()) > FAR:
+    today = local(actor.now, actor.user.practice.zone).date()
+    if found < today - FAR:
+        raise bad(f"{NAMES[name]} lies over two years in the past", "check the year")
+    if found > today + FAR:
         raise bad(f"{NAMES[name]} is over two years away", "check the year")
     return found
 

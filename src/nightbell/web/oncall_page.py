@@ -36,6 +36,7 @@ class Bar:
     words: str
     note: str
     swap: str  # what the swap page is asked with, '' where there is nothing to give away
+    past: bool = False  # before today, where the plan of today is shown and not who was on call
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,7 @@ class Part:
     words: str
     note: str
     swap: str
+    past: bool = False  # as of a Bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def column(at: datetime, monday: date, zone: str) -> float:
 def _bars(duties: Sequence[tuple[DutyView, str]], monday: date, frame: Frame) -> list[Bar]:
     found: list[Bar] = []
     taken = 1
+    today = (local(frame.now, frame.zone).date() - monday).days * 24
     for duty, kind in sorted(duties, key=lambda one: one[0].starts_at):
         first = max(0, round(column(duty.starts_at, monday, frame.zone)))
         last = min(HOURS, round(column(duty.ends_at, monday, frame.zone)))
@@ -176,22 +179,26 @@ def _bars(duties: Sequence[tuple[DutyView, str]], monday: date, frame: Frame) ->
         if last <= first:
             continue
         taken = last + 1
-        found.append(_bar(duty, kind, first, last, frame))
+        edges = [first, today, last] if first < today < last else [first, last]
+        found += [_bar(duty, kind, a, b, frame, b <= today) for a, b in pairwise(edges)]
     return found
 
 
-def _bar(duty: DutyView, kind: str, first: int, last: int, frame: Frame) -> Bar:
+def _bar(duty: DutyView, kind: str, first: int, last: int, frame: Frame, past: bool) -> Bar:
     start, end = local(duty.starts_at, frame.zone), local(duty.ends_at, frame.zone)
     words = f"{day_name(start.date())} {start:%H:%M} to {day_name(end.date())} {end:%H:%M}"
     note = f"to {end:%a %H:%M}" if last - first >= WIDE and last < HOURS else ""
     if duty.override_id and last - first >= WIDE - NARROW:
         note = CHANGED
     name = short_name(duty.person.name) if duty.person and last - first >= NARROW else ""
-    if kind == "gap":
+    if kind == "gap" and past:
+        name = "nobody" if last - first >= NARROW else ""
+    elif kind == "gap":
         name = hours_words(duty.ends_at - duty.starts_at) if last - first >= 8 else ""
     elif kind == OPEN:
         name = "open" if last - first >= 5 else ""
-    return Bar(frame.shown(duty.person), name, kind, first + 1, last - first, words, note, frame.swap(duty))
+    swap = "" if past else frame.swap(duty)
+    return Bar(frame.shown(duty.person), name, kind, first + 1, last - first, words, note, swap, past)
 
 
 def hours_words(length: timedelta) -> str:
@@ -205,7 +212,7 @@ def _days(monday: date, gaps: Sequence[tuple[DutyView, str]], frame: Frame) -> t
     for n in range(7):
         day = monday + timedelta(days=n)
         start, end = _edges(day, frame.zone)
-        red = any(k == "gap" and d.starts_at < end and d.ends_at > start for d, k in gaps)
+        red = day >= today and any(k == "gap" and d.starts_at < end and d.ends_at > start for d, k in gaps)
         month = f"{day:%b}" if day.day == 1 or n == 0 else ""
         found.append(Day(DAYS[n], day.day, month, frame.holidays.get(day, ""), day == today, red))
     return tuple(found)
@@ -236,7 +243,7 @@ def by_day(lanes: Lanes, monday: date, count: int, frame: Frame) -> list[ListDay
             if d.starts_at < end and d.ends_at > start and not any(d.person == o.person for o, _ in here)
         ]  # fmt: skip
         here.sort(key=lambda one: (one[0].starts_at, one[1] == "backup"))
-        parts = tuple(_part(d, k, start, end, frame) for d, k in here)
+        parts = tuple(_part(d, k, (start, end), frame, day < today) for d, k in here)
         found.append(ListDay(day, f"{day:%a} {day.day}", frame.holidays.get(day, ""), day == today, parts))
     return found
 
@@ -275,8 +282,8 @@ def _as_one(days: tuple[ListDay, ...]) -> ListDay:
     )
 
 
-def _part(duty: DutyView, kind: str, start: datetime, end: datetime, frame: Frame) -> Part:
-    before, after = duty.starts_at <= start, duty.ends_at >= end
+def _part(duty: DutyView, kind: str, whole: Span, frame: Frame, past: bool) -> Part:
+    before, after = duty.starts_at <= whole[0], duty.ends_at >= whole[1]
     begins, ends = f"{local(duty.starts_at, frame.zone):%H:%M}", f"{local(duty.ends_at, frame.zone):%H:%M}"
     if before and after:
         words = "all day"
@@ -286,7 +293,8 @@ def _part(duty: DutyView, kind: str, start: datetime, end: datetime, frame: Fram
         words = f"from {begins}" if after else f"{begins} to {ends}"
     name = short_name(duty.person.name) if duty.person else {"gap": "Nobody", OPEN: "Practice open"}[kind]
     note = CHANGED if duty.override_id else "backup" if kind == "backup" else ""
-    return Part(frame.shown(duty.person), name, kind, words, note, frame.swap(duty))
+    swap = "" if past else frame.swap(duty)
+    return Part(frame.shown(duty.person), name, kind, words, note, swap, past)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,11 @@ def test_the_feed_is_read_without_a_log_in_until_its_secret_ends(house: House) -
     assert CALLER[1:].encode() not in answer.content
     again = client.get(f"/oncall/feed/{secret}.ics", HTTP_IF_NONE_MATCH=answer["ETag"])
     assert (again.status_code, again.content) == (304, b"")
+    for known in (f"W/{answer['ETag']}", f'"x", W/{answer["ETag"]}, "y"', "*"):
+        assert client.get(f"/oncall/feed/{secret}.ics", HTTP_IF_NONE_MATCH=known).status_code == 304, known
+    assert client.get(f"/oncall/feed/{secret}.ics", HTTP_IF_NONE_MATCH='W/"x"').status_code == 200
+    head = client.head(f"/oncall/feed/{secret}.ics")
+    assert (head.status_code, head.content, head["ETag"]) == (200, b"", answer["ETag"])
     newer = schedule_admin.new_feed(manager)
     assert client.get(f"/oncall/feed/{secret}.ics").status_code == 404
     assert client.get(f"/oncall/feed/{newer}.ics").status_code == 200

@@ -17,8 +17,8 @@ from nightbell.core.ids import new_token
 from nightbell.core.notice import NoticeKind
 from nightbell.mailbox import playing, service
 from nightbell.mailbox.models import Kind, Message, State, Urgency
-from nightbell.oncall import measures, numbers, outcomes, policies, weekly, what_if_rows
-from nightbell.oncall.models import Alert, Attempt, AttemptState, Notice
+from nightbell.oncall import measures, numbers, outcomes, policies, schedule, weekly, what_if_rows
+from nightbell.oncall.models import Alert, Attempt, AttemptState, Notice, Shift
 from nightbell.oncall.numbers import Case
 from nightbell.oncall.what_if import Change
 from nightbell.people.access import Forbidden
@@ -245,6 +245,18 @@ def test_a_mail_at_night_wakes_nobody(house: House) -> None:
         told(message, ann, START + n * timedelta(hours=1), step=n, channel=channel)
     found = numbers.of(house.practice, START - timedelta(days=1), START + timedelta(days=1))
     assert [(one.user, one.wakings) for one in found.nights] == [(ann.id, 3)]
+    assert found.mails == ((ann.id, 1),)
+
+
+def test_mails_at_night_stand_beside_the_wakings(house: House) -> None:
+    ann, bob, message = house.people[Role.CLINICIAN], house.people[Role.MANAGER], arrives(house, START)
+    for n in range(6):
+        told(message, ann, START + n * timedelta(hours=1), step=n, channel="email")
+    told(message, bob, START, step=7, channel="email")
+    told(message, bob, START + timedelta(hours=12), step=8, channel="email")  # by day
+    page = signed_in(bob).get("/numbers/?from=2026-11-01&to=2026-11-03").content.decode()
+    assert "Nobody was told at night" not in page and "Nobody was rung, texted or pushed at night" in page
+    assert f"Mails in those hours, which are no wakings: {ann.name} 6, {bob.name} 1." in page
 
 
 @pytest.mark.parametrize(
@@ -326,3 +338,29 @@ def test_the_shifts_of_the_practice_on_the_page(house: House) -> None:
     assert "took 2 of 2" in page and 'In <span class="nb-num">' in page
     empty = signed_in(manager).get("/numbers/?from=2025-11-02&to=2025-11-04").content.decode()
     assert "Nobody was told of anything in a shift of these days." in empty
+
+
+def test_a_plan_that_was_changed_since_does_not_say_who_was_off(house: House) -> None:
+    """A woken person's shifts are taken out of the plan: their nights of before were not "outside of their shifts"."""
+    clinician, manager = house.actor(Role.CLINICIAN).user, house.actor(Role.MANAGER, at("10 12:00"))
+    for night in (at("03 02:00"), at("17 02:00")):
+        told(arrives(house, night), clinician, night)
+    tuesday = Shift.objects.get(schedule__practice=house.practice, weekday=1)
+    schedule.remove_shift(manager, tuesday.id, manager.user.name)
+    found = [one for one in numbers.of(house.practice, at("02 00:00"), at("20 00:00")).shifts if one.alerts]
+    assert [(one.turn, one.unsure, one.wakings) for one in found] == [(None, False, 1), (None, True, 1)]
+    client = signed_in(manager.user)
+    page = client.get("/numbers/?from=2026-11-02&to=2026-11-04").content.decode()
+    assert "By a plan that was changed since" in page and "Outside of their shifts" not in page
+    page = client.get("/numbers/?from=2026-11-16&to=2026-11-18").content.decode()
+    assert "By a plan that was changed since" not in page and "Outside of their shifts" in page
+
+
+def test_an_override_that_was_taken_back_leaves_its_own_time_alone_in_doubt(house: House) -> None:
+    desk, manager = house.actor(Role.FRONT_DESK).user, house.actor(Role.MANAGER, at("03 00:00"))
+    made = schedule.add_override(manager, desk.id, at("03 01:00"), at("03 09:00"))
+    for night in (at("03 02:00"), at("03 06:00"), at("03 00:30")):
+        told(arrives(house, night), desk, night)
+    schedule.remove_override(house.actor(Role.MANAGER, at("03 04:00")), made)
+    found = [one for one in numbers.of(house.practice, at("02 00:00"), at("05 00:00")).shifts if one.alerts]
+    assert [(one.turn, one.unsure, one.alerts) for one in found] == [(None, False, 2), (None, True, 1)]

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tests.factories import House
 
 from nightbell.audit.models import Event
-from nightbell.core.notice import NoticeKind
+from nightbell.core.notice import NoticeKind, Notification
 from nightbell.oncall import schedule, swaps
 from nightbell.oncall.errors import BadSwap
 from nightbell.oncall.models import Notice, Override, Schedule, Swap, SwapState
+from nightbell.oncall.notifications import render
 from nightbell.oncall.roster import on_call_ids
 from nightbell.oncall.swaps import Answered
 from nightbell.people.access import Forbidden, NotFound
@@ -73,11 +74,20 @@ def test_until_a_colleague_accepts_nothing_changes_and_then_all_at_once(
     assert (made.user, made.starts_at, made.ends_at, made.swap_id) == (desk, then, MORNING, swap.id)
     assert _asked() == []
     assert sorted(_told()) == [("clinician", "taken"), ("front_desk", "ask"), ("front_desk", "taken")]
-    assert {n.kind for n in Notice.objects.all()} == {NoticeKind.SWAP.value}
+    kinds = {(n.kind, ":ask:" in n.key) for n in Notice.objects.all()}
+    assert kinds == {(NoticeKind.ASKED, True), (NoticeKind.SWAP, False)}
     actions = list(
         Event.objects.filter(action__startswith="swap:").order_by("seq").values_list("action", "actor")
     )
     assert actions == [("swap:ask", f"user:{ill.login}"), ("swap:accept", f"user:{desk.login}")]
+
+
+def test_who_is_asked_reads_what_for_and_for_how_long() -> None:
+    minutes = f"{swaps.WAIT.total_seconds() / 60:.0f} minut"
+    for language, words in (("en", "You are asked to take a shift"), ("es", "Le piden que tome un turno")):
+        told = render(Notification(NoticeKind.ASKED, "AB12", language=language), "https://bell.example")
+        assert words in told.body and minutes in told.body and minutes in told.short
+        assert told.body.endswith("https://bell.example/oncall/\n") and told.pressing
 
 
 def test_whoever_is_silent_or_declines_is_followed_by_the_next(ill: User, desk: User, boss: User) -> None:

@@ -15,6 +15,7 @@ from tests.factories import House
 
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
+from nightbell.mailbox.values import Person
 from nightbell.oncall import standing, swaps
 from nightbell.oncall.models import (
     Holiday,
@@ -24,6 +25,7 @@ from nightbell.oncall.models import (
     Shift,
     Swap,
 )
+from nightbell.oncall.roster import DutyView, Lanes
 from nightbell.people.models import Contact
 from nightbell.people.roles import Role
 from nightbell.web import oncall_page
@@ -177,6 +179,43 @@ def test_lanes_keep_to_the_wall_clock_when_it_changes() -> None:
     )
 
 
+def test_what_lies_before_today_is_by_the_plan_of_today_and_grey() -> None:
+    """A stretch over midnight is cut there; nothing of before is red, has a person's colour, or can be given away."""
+    zone, ann = "America/New_York", Person("A", "Dr Ann", "DA", 1)
+    monday = datetime(2026, 11, 23, tzinfo=ZoneInfo(zone))
+    days = [(monday + timedelta(days=n, hours=12)).astimezone(UTC) for n in range(7)]
+    duty = DutyView(ann, days[0], days[4], 0, "", "S")
+    gap = DutyView(None, days[4], days[5], 0, "", "")
+    lanes = Lanes((duty,), (), (), (duty,), (gap,), {})
+
+    def frame(now: datetime) -> oncall_page.Frame:
+        return oncall_page.Frame(zone, now, (), {}, None, {})
+
+    [week] = oncall_page.weeks(lanes, monday.date(), 1, frame(days[2]))
+    before, after, empty = dict(week.lanes)["On call"]
+    assert [(one.start, one.span, one.past, bool(one.swap)) for one in (before, after)] == [
+        (13, 36, True, False), (49, 60, False, True),
+    ]  # fmt: skip
+    assert empty.kind == "gap" and not empty.past and [day.gap for day in week.days][4:6] == [True, True]
+    parts = [day.parts[0] for day in oncall_page.by_day(lanes, monday.date(), 4, frame(days[2]))]
+    assert [(one.past, bool(one.swap)) for one in parts] == [(True, False)] * 2 + [(False, True)] * 2
+    [later] = oncall_page.weeks(lanes, monday.date(), 1, frame(days[6] + timedelta(days=2)))
+    assert all(one.past for _, bars in later.lanes for one in bars) and not any(day.gap for day in later.days)
+
+
+def test_the_calendar_says_whose_plan_the_past_is(manager: Https, clinician: Https) -> None:
+    gone, ahead = (f"/oncall/?week={utc_now() + timedelta(days=days):%Y-%m-%d}" for days in (-9, 9))
+    page = body(manager.get(gone))
+    assert "is by today's plan; who was told stands in <a" in page and 'class="nb-shift p5 ' in page
+    assert '<a class="link" href="/audit/">the log</a>' in manager.get(gone).content.decode()
+    assert '<a class="link" href="/audit/">the log</a>' not in clinician.get(gone).content.decode()
+    assert "who was told stands in the log" in body(clinician.get(gone))
+    assert "is by today's plan;" not in body(manager.get(ahead))
+    Shift.objects.all().delete()
+    page = manager.get(gone).content.decode()
+    assert ">nobody</span>" in page, "a gap of before is no alarm"
+
+
 def test_holidays_last_resort_and_further_schedules(house: House, manager: Https) -> None:
     day = f"{utc_now() + timedelta(days=20):%Y-%m-%d}"
     manager.post("/oncall/holiday", {"day": day, "name": "Thanksgiving"})
@@ -274,6 +313,28 @@ def test_a_shift_is_given_away_on_the_page(house: House, clinician: Https) -> No
     assert "took" in body(clinician.get("/oncall/")) and "accepted" in body(clinician.get("/oncall/"))
     again = clinician.post("/oncall/swap", form)
     assert again.status_code == 422 and "is not first on call all that time" in body(again)
+
+
+def test_who_has_no_shift_of_their_own_sees_whose_can_be_given_away(house: House, manager: Https) -> None:
+    """The manager's Swap, as a page and as the dialog of the calendar: nothing of theirs, so the others' stand open."""
+    doctor = f"/oncall/swap?user={house.people[Role.CLINICIAN].id}"
+    for more in ({}, {"headers": {"X-Dialog": "1"}}):
+        page = manager.get("/oncall/swap", **more).content.decode()
+        assert "there is nothing to give away" in page and doctor in page
+        assert re.search(r"<details[^>]* open><summary[^>]*>Somebody else's shift", page)
+    page = manager.get(doctor).content.decode()
+    assert re.search(r'<details class="mt-1"><summary[^>]*>Somebody else\'s shift', page), (
+        "folded beside a shift"
+    )
+
+
+def test_a_swap_of_long_ago_is_in_the_past(house: House, clinician: Https) -> None:
+    form = {
+        "from_day": "2020-01-01", "from_time": "17:00", "to_day": "2020-01-02", "to_time": "8:00",
+        "first": house.people[Role.FRONT_DESK].id, "user": house.people[Role.CLINICIAN].id,
+    }  # fmt: skip
+    answer = clinician.post("/oncall/swap", form)
+    assert answer.status_code == 422 and "the first day lies over two years in the past" in body(answer)
 
 
 def test_a_swap_is_withdrawn_by_its_giver_alone(house: House, clinician: Https, browser: Any) -> None:

@@ -111,6 +111,15 @@ def test_the_usual_steps_are_the_schedules(house: House, manager: Https) -> None
     assert stored == [{"who": "all", "id": "", "how": ["sms", "voice"], "wait_s": 60}]
 
 
+def test_steps_without_a_row_are_the_built_in_ones_and_said_to_be(house: House, manager: Https) -> None:
+    manager.post("/oncall/policies/usual", steps(("all", "1", ["sms", "voice"])))
+    answer = manager.post("/oncall/policies/usual", {})
+    assert Schedule.objects.get().steps == []
+    page = body(manager.get(answer["Location"]))
+    assert "Kept without steps of your own: the built-in ones hold again." in page
+    assert "Nobody has changed it yet" in page
+
+
 def test_who_is_told_says_in_red_that_nobody_is_on_call(
     house: House, manager: Https, clinician: Https, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -132,10 +132,10 @@ def test_a_manager_puts_somebody_on_call_and_undoes_it(
     ("first", "last", "told"),
     [
         ("9999-12-31", "9999-12-31", "the first day is over two years away. Check the year."),
-        ("0001-01-01", "0001-01-01", "the first day is over two years away. Check the year."),
+        ("0001-01-01", "0001-01-01", "the first day lies over two years in the past. Check the year."),
         ("2090-11-24", "2090-11-25", "the first day is over two years away. Check the year."),
         ("today", "9999-12-31", "the last day is over two years away. Check the year."),
-        ("-800", "today", "the first day is over two years away. Check the year."),
+        ("-800", "today", "the first day lies over two years in the past. Check the year."),
         ("-3", "-2", "it lies in the past. Check the date."),
     ],
 )

@@ -135,6 +135,30 @@ def test_it_reads_times_in_all_the_ways_that_calendars_have(event: str, start: s
     assert _one(event) == [(_at(start), _at(end))]
 
 
+@pytest.mark.parametrize(("start", "end"), [("020000", "030000"), ("021500", "024500"), ("021530", "024500")])
+def test_a_time_within_the_hour_that_spring_skips_is_left_out(start: str, end: str) -> None:
+    """On 14 March 2027 New York's clocks go from 02:00 to 03:00: a daily duty within it comes on all other days."""
+    zone = "TZID=America/New_York:202703"
+    found = _one(f"DTSTART;{zone}13T{start}\nDTEND;{zone}13T{end}\nRRULE:FREQ=DAILY;COUNT=3")
+    assert [one[0].day for one in found] == [13, 15]
+    assert _one(f"DTSTART;{zone}14T{start}\nDTEND;{zone}14T{end}") == []
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        ("SUMMARY:Night\nDTSTART:20270310T020000Z\nDTEND:20270310T010000Z", 'the event "Night" of 10 March 2027 lasts'),
+        ("DTSTART;VALUE=DATE:20270310\nDURATION:P40D", "an event without a title of 10 March 2027 lasts over 31 days"),
+        ("SUMMARY:A\nDTSTART;TZID=No/Where:20270310T020000", 'the event "A" of 10 March 2027 uses a time zone'),
+        ("SUMMARY:B\nDTSTART:20270310T020000Z\nRRULE:FREQ=SECONDLY", 'the event "B" of 10 March 2027 is repeated'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_an_event_names_it(event: str, why: str) -> None:
+    with pytest.raises(BadCalendar) as refused:
+        read(_file(event), NEW_YORK, NOW)
+    assert refused.value.why.startswith(why)
+
+
 def test_a_moved_repeat_stands_in_its_place_and_a_cancelled_one_in_none() -> None:
     master = f"{NIGHT}\nRRULE:FREQ=WEEKLY;COUNT=3"
     moved = (

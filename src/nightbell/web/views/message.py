@@ -214,9 +214,17 @@ def trail(
     tries: tuple[Try, ...] = (),
     talked: tuple[TalkView, ...] = (),
 ) -> list[dict[str, str]]:
-    """Who did what, oldest first: what the message itself knows. The whole log is on the audit page."""
+    """Who did what, oldest first: what the message itself knows. The whole log is on the audit page.
+
+    ladder: 'yes' for what "Who is told" says too, which a phone has right under it.
+    """
     row = view.row
     events: list[tuple[Any, str, str]] = []
+    telling = [
+        (rung.at, "", f"Told {rung.name}: {told(rung.channel, rung.answer, rung.receipt)}")
+        for rung in ladder
+        if rung.state == "done"
+    ]
     kind = "Left by caller" if row.has_audio or "undecoded" in row.tags else "Call without a message"
     if row.kind == "status":
         kind = "Asked how far the message is"
@@ -228,9 +236,7 @@ def trail(
         )
         for who, first_at, _ in one.heard_by:
             events.append((first_at, f"Heard by {who.name}", ", what got worse"))
-    for rung in ladder:
-        if rung.state == "done":
-            events.append((rung.at, "", f"Told {rung.name}: {told(rung.channel, rung.answer, rung.receipt)}"))
+    events += telling
     for who, first_at, seconds in view.heard_by:
         part = f", {stopwatch(seconds)} of {stopwatch(row.duration_s)}" if seconds else ""
         events.append((first_at, f"Heard by {who.name}", part))
@@ -243,7 +249,10 @@ def trail(
     if row.closed_at:
         events.append((row.closed_at, "Closed", f": {OUTCOME_WORDS.get(row.outcome, row.outcome)}"))
     events.sort(key=lambda event: event[0])
-    return [{"at": clock_time(at, zone, at), "bold": bold, "text": text} for at, bold, text in events]
+    return [
+        {"at": clock_time(one[0], zone, one[0]), "bold": one[1], "text": one[2], "ladder": "yes" if one in telling else ""}
+        for one in events
+    ]  # fmt: skip
 
 
 @require_GET

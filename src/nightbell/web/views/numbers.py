@@ -56,6 +56,7 @@ def shown(request: HttpRequest) -> HttpResponse:
             {"name": people.get(one.user, "Somebody who left"), "nights": one.nights, "wakings": one.wakings,
              "worst": one.worst} for one in found.nights
         ],
+        "mails": [(people.get(user, "Somebody who left"), count) for user, count in found.mails],
         **_shifts(found.shifts, people, actor),
         "night": (NIGHT_FROM, NIGHT_UNTIL),
         "zone": actor.user.practice.zone,
@@ -115,7 +116,7 @@ def _shifts(found: Sequence[ShiftNumbers], people: Mapping[str, str], actor: Act
 def _span_words(one: ShiftNumbers, zone: str) -> str:
     """'Tue 24 Nov, 17:00 to Wed 08:00'."""
     if one.turn is None:
-        return "Outside of their shifts"
+        return "By a plan that was changed since" if one.unsure else "Outside of their shifts"
     start, end = local(one.turn.starts_at, zone), local(one.turn.ends_at, zone)
     near = (end.date() - start.date()).days < 6
     until = f"{end:%H:%M}" if end.date() == start.date() else f"{end:%a %H:%M}" if near else ""

@@ -84,7 +84,8 @@ def schedule_here(request: HttpRequest) -> Schedule | None:
 
 def _calendar(request: HttpRequest, actor: Actor, chosen: Schedule | None) -> dict[str, Any]:
     practice = actor.user.practice
-    monday = monday_of(request.GET.get("week", ""), local(actor.now, practice.zone).date())
+    today = local(actor.now, practice.zone).date()
+    monday = monday_of(request.GET.get("week", ""), today)
     lanes = oncall.lanes(actor, monday, 7 * WEEKS, chosen.id if chosen else "")
     gaps = [(gap.starts_at, gap.ends_at) for gap in lanes.gaps]
     mine = frozenset([actor.user.id]) if actor.may(Act.TAKE) else frozenset()
@@ -97,12 +98,15 @@ def _calendar(request: HttpRequest, actor: Actor, chosen: Schedule | None) -> di
         swappable,
         tones_of(actor),
     )
+    days = folded(by_day(lanes, monday, 7 * WEEKS, frame))
     return {
         "monday": monday,
+        "past": monday < today,
+        "past_listed": days[0].day < today,
         "earlier": monday - timedelta(days=7),
         "later": monday + timedelta(days=7),
         "weeks": weeks(lanes, monday, WEEKS, frame),
-        "days": folded(by_day(lanes, monday, 7 * WEEKS, frame)),
+        "days": days,
         "has_open": bool(frame.open),
     }
 
@@ -113,6 +117,7 @@ def _aside(actor: Actor, chosen: Schedule | None) -> dict[str, Any]:
     names = dict(User.objects.filter(practice_id=actor.practice).values_list("id", "name"))
     return {
         "month": f"{month:%B}",
+        "month_runs": month.day > 1,
         "nights": nights,
         "most_nights": max((one.nights for one in nights), default=0) or 1,
         "swaps": swap_rows(standing.swaps_of(actor, chosen), names, actor),

@@ -32,6 +32,7 @@ from nightbell.web.present import short_name
 
 DID = {
     "kept": "Kept. Alerts that ring already go on as they began.",
+    "built_in": "Kept without steps of your own: the built-in ones hold again.",
     "removed": "Removed.",
     "moved": "Moved. The first rule that fits counts.",
     "recording": "Decided. From now on patients are asked, and recorded who agree.",
@@ -187,9 +188,9 @@ def _editor(request: HttpRequest, policy_id: str, name: str, stored: Sequence[St
 def _kept(actor: Actor, policy_id: str, name: str, steps: Sequence[Step]) -> HttpResponse:
     if policy_id == USUAL:
         admin.set_usual(actor, steps)
-    else:
-        admin.save_policy(actor, policy_id, name, steps)
-    return HttpResponseRedirect(reverse("policies") + "?did=kept")
+        return _done("kept" if steps else "built_in")
+    admin.save_policy(actor, policy_id, name, steps)
+    return _done("kept")
 
 
 def _rows(request: HttpRequest, steps: Sequence[Step]) -> list[dict[str, Any]]:
