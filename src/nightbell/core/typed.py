@@ -5,7 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 JOINER = "\u200d"
-_MARKS = frozenset("\u00ad\u200b\u200c\u2060\ufeff\u180e\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_MARKS = frozenset(
+    "\u00ad\u200b\u200c\u2060\ufeff\u180e\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 def clean(text: str) -> str:

@@ -189,12 +189,15 @@ def _address(kind: str, address: str, own: str) -> str:
         return address
     if kind not in ContactKind.values:
         raise _bad(f"{kind[:10]!r} is no way to a person", "use one of: " + ", ".join(ContactKind.values))
-    wrong = other_ways.problem(address) if kind == ContactKind.OTHER else ""
+    if kind == ContactKind.OTHER:
+        wrong, mend = (
+            other_ways.problem(address),
+            "copy the address that the service gives for Apprise, or use another way",
+        )
+    else:
+        wrong, mend = push_problem(address, load().push_local), "add it by the button of this page"
     if wrong:
-        raise _bad(wrong, "copy the address that the service gives for Apprise, or use another way")
-    wrong = push_problem(address, load().push_local) if kind == ContactKind.PUSH else ""
-    if wrong:
-        raise _bad(wrong, "add it by the button of this page")
+        raise _bad(wrong, mend)
     if not _URL.match(address) or not address.isascii():
         raise _bad("that is no address of this kind", "copy it whole")
     return address

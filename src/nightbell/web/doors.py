@@ -73,7 +73,9 @@ def ulid_if_any(text: str, what: str) -> str:
     """The id of a field that may be left empty. Raises NotFound for what has not the shape of one: as '' it would mean
     something else. what: 'schedule' or the like."""
     if text and not is_ulid(text):
-        raise NotFound(f"There is no such {what}", "it was removed, or the address is wrong", "reload the page")
+        raise NotFound(
+            f"There is no such {what}", "it was removed, or the address is wrong", "reload the page"
+        )
     return text
 
 

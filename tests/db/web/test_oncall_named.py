@@ -58,7 +58,10 @@ def test_a_rule_or_policy_that_went_meanwhile_is_told(house: House, monkeypatch:
     route = policy_admin.add_route(actor, Rule(policy=policy))
     row, looked = Route.objects.get(), policy_admin.policy_of(actor, policy)
     policy_admin.remove_route(actor, route)
-    for act in (lambda: policy_admin.move_route(actor, route, True), lambda: policy_admin.remove_route(actor, route)):
+    for act in (
+        lambda: policy_admin.move_route(actor, route, True),
+        lambda: policy_admin.remove_route(actor, route),
+    ):
         with pytest.raises(NotFound):
             act()
     monkeypatch.setattr(policy_admin, "_route", lambda *_: row)  # looked up before the other's change

@@ -248,7 +248,13 @@ def test_nobody_touches_the_ways_of_another(house: House, clinician: Https, brow
 
 AWAY = [
     json.dumps({"endpoint": one})
-    for one in ("http://push.example/a", "https://10.0.0.5/", "https://[::1]:18943/x", "https://u:p@h.example/", "https://h.example/\0")
+    for one in (
+        "http://push.example/a",
+        "https://10.0.0.5/",
+        "https://[::1]:18943/x",
+        "https://u:p@h.example/",
+        "https://h.example/\0",
+    )
 ]
 
 
