@@ -8,7 +8,6 @@ cannot lead elsewhere. That it may have been taken although no answer came is to
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import socket
 import ssl
 import threading
@@ -21,6 +20,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from nightbell.core.clock import SYSTEM, Clock
 from nightbell.core.notice import ChannelError
+from nightbell.core.outside import is_outside
 
 SECONDS = 10.0  # for all of it, but the look-up of the name, which `bounded` bounds
 MOST_ANSWER = 65_536  # bytes that are read; what follows is left
@@ -157,21 +157,3 @@ def _end(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
     except OSError:
         return  # it is closed already
-
-
-def is_outside(address: str) -> bool:
-    """Whether an address is one of the public internet, whatever it is wrapped in."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if inner is None and found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            found = inner
-    return found.is_global and not found.is_multicast and not found.is_reserved
-
-
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")

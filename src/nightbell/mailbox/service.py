@@ -12,6 +12,7 @@ from django.db.models import Case, Count, Exists, IntegerField, Max, OuterRef, Q
 from nightbell.audit import service as audit
 from nightbell.core.ids import is_ulid, new_ulid
 from nightbell.core.phi import Warrant
+from nightbell.core.typed import clean, has_control
 from nightbell.mailbox import secrets as sealed
 from nightbell.mailbox.errors import BadText, NotNow
 from nightbell.mailbox.joining import together
@@ -217,8 +218,10 @@ def _taken(actor: Actor) -> dict[str, object]:
 
 def note(actor: Actor, message_id: str, text: str) -> None:
     """Add a note, sealed under the message's key. Raises BadText."""
-    text = text.strip()
-    if not text or len(text) > MAX_NOTE or "\x00" in text:
+    text = clean(text)
+    if has_control(text):
+        raise BadText("The note was not kept", "it holds a control character", "type it anew")
+    if not text or len(text) > MAX_NOTE:
         raise BadText("The note was not kept", f"a note has 1 to {MAX_NOTE} characters", "shorten or fill it")
     keep_note(actor, message_id, text)
 

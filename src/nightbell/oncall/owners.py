@@ -57,6 +57,8 @@ def hand_over(actor: Actor, message_id: str, user_id: str) -> Person:
     found = mailbox.find(actor, message_id, Act.TAKE)
     if found.joins_id:
         found = mailbox.find(actor, found.joins_id, Act.TAKE)
+    if user_id == actor.user.id:
+        raise NotNow("The message was not handed over", "it is yours already", "choose a colleague")
     colleague = _colleague(actor, user_id)
     if not _may_open(actor, colleague, found):
         raise NotNow(

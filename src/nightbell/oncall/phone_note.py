@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from nightbell.core.clock import iso, parse_iso
 from nightbell.core.dialling import spaced
+from nightbell.core.typed import clean, has_control
 from nightbell.mailbox.errors import BadText
 
 VERSION = 1
@@ -86,12 +87,12 @@ def check(given: Mapping[str, str]) -> Written:
     """What was typed, as it is kept. Raises BadText: too long, or with control characters."""
     kept = {}
     for name, most in FIELDS.items():
-        text = given.get(name, "").replace("\r\n", "\n").replace("\r", "\n").strip()
+        text = clean(given.get(name, ""))
         if len(text) > most:
             raise BadText(
                 "The phone note was not signed", f"{_LABELS[name]} is too long", f"use {most} characters"
             )
-        if any(not one.isprintable() and one not in "\n\t" for one in text):
+        if has_control(text):
             raise BadText(
                 "The phone note was not signed", f"{_LABELS[name]} holds a control character", "type it anew"
             )

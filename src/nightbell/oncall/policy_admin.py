@@ -115,7 +115,8 @@ def remove_policy(actor: Actor, policy_id: str) -> None:
     row = policy_of(actor, policy_id)
     try:
         with transaction.atomic():
-            row.delete()
+            if not row.delete()[0]:
+                raise NotFound("There is no such policy", "it was removed", "reload the page")
             write(actor, "policy:remove", detail={"policy": policy_id})
     except (ProtectedError, IntegrityError) as error:
         raise BadPolicy(
@@ -158,16 +159,24 @@ class Rule:
 def add_route(actor: Actor, rule: Rule) -> str:
     """A rule after all others. Returns its id. Raises BadPolicy."""
     demand(actor, Act.EDIT_SCHEDULE)
+    try:
+        with transaction.atomic():
+            return _added(actor, rule)
+    except IntegrityError as error:  # it went just now, by somebody else's hand
+        raise BadPolicy("The rule was not kept", "what it names was removed", "choose again") from error
+
+
+def _added(actor: Actor, rule: Rule) -> str:
+    """In a transaction, in which what the rule names stays."""
     fields = _checked(actor, rule)
-    with transaction.atomic():
-        mine = Route.objects.filter(practice_id=actor.practice)
-        _room_for(mine.count(), "rules")
-        last = mine.aggregate(last=Max("position"))["last"]
-        made = Route.objects.create(
-            practice=actor.user.practice, position=0 if last is None else last + 1, **fields
-        )
-        write(actor, "route:add", detail={"route": made.id, **_told(rule)})
-    return made.id
+    mine = Route.objects.filter(practice_id=actor.practice)
+    _room_for(mine.count(), "rules")
+    last = mine.aggregate(last=Max("position"))["last"]
+    made = Route.objects.create(
+        practice=actor.user.practice, position=0 if last is None else last + 1, **fields
+    )
+    write(actor, "route:add", detail={"route": made.id, **_told(rule)})
+    return str(made.id)
 
 
 def _checked(actor: Actor, rule: Rule) -> dict[str, object]:
@@ -177,8 +186,8 @@ def _checked(actor: Actor, rule: Rule) -> dict[str, object]:
         "number": Number.objects.filter(pk=rule.number, mailbox__practice_id=actor.practice).first()
         if rule.number
         else None,
-        "schedule": Schedule.objects.filter(pk=rule.schedule, **mine).first() if rule.schedule else None,
-        "policy": EscalationPolicy.objects.filter(pk=rule.policy, **mine).first() if rule.policy else None,
+        "schedule": _held(Schedule, pk=rule.schedule, **mine) if rule.schedule else None,
+        "policy": _held(EscalationPolicy, pk=rule.policy, **mine) if rule.policy else None,
     }
     for name, row in found.items():
         if getattr(rule, name) and row is None:
@@ -196,6 +205,11 @@ def _checked(actor: Actor, rule: Rule) -> dict[str, object]:
     return {**found, "urgency": rule.urgency, "hours": rule.hours, "quiet_until_morning": rule.quiet}
 
 
+def _held(model: type[Schedule] | type[EscalationPolicy], **which: str) -> Schedule | EscalationPolicy | None:
+    """The row, which stays until the transaction ends."""
+    return model._default_manager.select_for_update().filter(**which).first()
+
+
 def _told(rule: Rule) -> dict[str, object]:
     return {name: getattr(rule, name) for name in rule.__slots__ if getattr(rule, name)}
 
@@ -207,23 +221,27 @@ def _route(actor: Actor, route_id: str) -> Route:
     return found
 
 
+def _hold_routes(actor: Actor) -> list[str]:
+    """The ids of the rules in their order. Until the end of the transaction nobody else moves one or takes one away."""
+    mine = Route.objects.select_for_update().filter(practice_id=actor.practice).order_by("position", "id")
+    return list(mine.values_list("id", flat=True))
+
+
 def remove_route(actor: Actor, route_id: str) -> None:
     """Raises NotFound."""
     demand(actor, Act.EDIT_SCHEDULE)
-    row = _route(actor, route_id)
     with transaction.atomic():
-        row.delete()
+        _hold_routes(actor)
+        _route(actor, route_id).delete()
         write(actor, "route:remove", detail={"route": route_id})
 
 
 def move_route(actor: Actor, route_id: str, up: bool) -> None:
     """One place up or down: the first rule that fits counts. Raises NotFound."""
     demand(actor, Act.EDIT_SCHEDULE)
-    row = _route(actor, route_id)
     with transaction.atomic():
-        mine = Route.objects.select_for_update().filter(practice_id=actor.practice)
-        order = list(mine.order_by("position", "id").values_list("id", flat=True))
-        at = order.index(row.id)
+        order = _hold_routes(actor)
+        at = order.index(_route(actor, route_id).id)
         to = max(0, at - 1) if up else min(len(order) - 1, at + 1)
         order.insert(to, order.pop(at))
         for position, one in enumerate(order):
@@ -272,5 +290,6 @@ def remove_group(actor: Actor, group_id: str) -> None:
         for steps in stored:
             if any(step.id == row.id for step in policies.read_steps(steps)):
                 raise BadPolicy("The group stays", "a policy tells it", "change that policy first")
-        row.delete()
+        if not row.delete()[0]:
+            raise NotFound("There is no such group", "it was removed", "reload the page")
         write(actor, "group:remove", detail={"group": group_id})

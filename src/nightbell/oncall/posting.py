@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -152,9 +153,14 @@ def send_codes(sender: Sender, now: datetime, log: Log, limit: int = 10) -> int:
         if held.update(send_at=again):
             faults.point("code.leased")
             contact.send_at = again
-            send = _send_code if contact.verified_at is None else _send_test
-            sent += send(contact, sender, now, log)
+            sent += _how(contact)(contact, sender, now, log)
     return sent
+
+
+def _how(contact: Contact) -> Callable[[Contact, Sender, datetime, Log], bool]:
+    if contact.verified_at is not None:
+        return _send_test
+    return _send_first if contact.kind == ContactKind.PUSH else _send_code
 
 
 def _lease(contact: Contact, now: datetime) -> timedelta:
@@ -184,6 +190,27 @@ def _send_code(contact: Contact, sender: Sender, now: datetime, log: Log) -> boo
         if not mine.update(send_at=None, code_sealed=""):
             return False
         _left(contact, NoticeKind.VERIFY, receipt, now)
+    return receipt is not None
+
+
+def _send_first(contact: Contact, sender: Sender, now: datetime, log: Log) -> bool:
+    """The first push proves the browser when its service has taken it. Until then it is tried again while it is fresh: one
+    that comes twice is no harm, and a kill must not leave its owner waiting."""
+    mine = Contact.objects.filter(pk=contact.pk, ended_at=None, verified_at=None, send_at=contact.send_at)
+    if not contacts.is_fresh(contact, now):
+        mine.update(send_at=None)
+        return False
+    receipt, problem = _deliver(contact, "", sender, now, log)
+    if receipt is None and problem.gone:
+        contacts.disown(contact.id, f"{contact.kind} gone", now)
+    if receipt is None and not problem.permanent:
+        return False  # the lease runs out
+    faults.point("code.sent")
+    proved = {"verified_at": now, "tested_at": now} if receipt is not None else {}
+    with transaction.atomic():
+        if not mine.update(send_at=None, **proved):
+            return False
+        _left(contact, NoticeKind.TEST, receipt, now)
     return receipt is not None
 
 

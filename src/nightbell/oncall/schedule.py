@@ -202,6 +202,22 @@ def add_override(
     user = colleague(actor, user_id)
     starts_at, ends_at = _checked_times(actor, starts_at, ends_at)
 
+    with transaction.atomic():
+        again = _same(_held(actor, schedule_id), user, starts_at, ends_at)
+        return again or _put(actor, user, starts_at, ends_at, schedule_id)
+
+
+def _same(schedule: Schedule, user: User, starts_at: datetime, ends_at: datetime) -> str:
+    """The change that says this already and is covered by none: pressed twice it is one, or to take it back would leave
+    it."""
+    over = Override.objects.filter(schedule=schedule, starts_at__lt=ends_at, ends_at__gt=starts_at)
+    last = over.order_by("-number", "-id").first()
+    if last is None or (last.user_id, last.starts_at, last.ends_at) != (user.id, starts_at, ends_at):
+        return ""
+    return str(last.id)
+
+
+def _put(actor: Actor, user: User, starts_at: datetime, ends_at: datetime, schedule_id: str) -> str:
     def change(schedule: Schedule) -> tuple[str, Mapping[str, object]]:
         made = Override.objects.create(
             schedule=schedule, user=user, starts_at=starts_at, ends_at=ends_at, made_by=actor.user,

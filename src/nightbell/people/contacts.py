@@ -21,8 +21,10 @@ from django.utils.crypto import constant_time_compare, salted_hmac
 from nightbell.audit import service as audit
 from nightbell.core import other_ways
 from nightbell.core.clock import iso, parse_iso
+from nightbell.core.config import load
 from nightbell.core.dialling import allowed, e164
 from nightbell.core.errors import NightbellError
+from nightbell.core.outside import push_problem
 from nightbell.people.access import Actor, NotFound, write
 from nightbell.people.models import Contact, ContactKind, Practice, User
 from nightbell.store import vault
@@ -36,6 +38,7 @@ MOST = 20  # contacts a person
 SEALED = "contact-code"
 TEST = "test "  # before the time of a test, among those of codes
 NUMBERS = (ContactKind.SMS, ContactKind.VOICE)
+_PUSH_KEY = re.compile(r"[A-Za-z0-9_=+/-]{0,200}\Z")
 _URL = re.compile(r"[a-z][a-z0-9+.-]{1,30}://[^\s]{1,560}\Z")
 
 
@@ -109,9 +112,11 @@ def add(
     """A new way to the actor, unproved. Raises BadContact.
 
     kind: of ContactKind; address: email, +E.164, push endpoint or Apprise URL; details: of push {"p256dh", "auth"}.
-    A push endpoint is proved by being added: the browser gave it to the person who is logged in there.
+    A push endpoint is proved by the first push, which leaves at once: when its service has taken that.
     """
     address, label = _address(kind, address, actor.user.practice.number), label.strip()
+    if not all(_PUSH_KEY.match(value) for value in (details or {}).values()):
+        raise _bad("its keys are broken", "add it by the button of this page")
     if len(label) > 40 or not label.isprintable():
         raise _bad("its name is too long or broken", "use at most 40 characters")
     with transaction.atomic():
@@ -125,13 +130,16 @@ def add(
         last = mine.filter(ended_at=None).aggregate(last=Max("position"))["last"]
         fresh = {
             "details": details or {}, "label": label, "position": 0 if last is None else last + 1,
-            "created_at": actor.now, "verified_at": actor.now if kind == ContactKind.PUSH else None,
+            "created_at": actor.now, "verified_at": None,
             "tested_at": None, "ended_at": None, "ended_why": "", "code_digest": "",
             "code_sealed": "", "send_at": None, "quiet_from": None, "quiet_until": None,
         }  # fmt: skip
         made, _ = Contact.objects.update_or_create(
             user=actor.user, kind=kind, address=address, defaults=fresh
         )
+        if kind == ContactKind.PUSH:
+            made.send_at, made.code_times = actor.now, _counted(made, actor.now, test=True)
+            made.save(update_fields=["send_at", "code_times"])
         write(actor, "contact:add", detail={"contact": made.id, "kind": kind})
         on_added(made, actor.now)
     return made
@@ -181,14 +189,16 @@ def _address(kind: str, address: str, own: str) -> str:
         return address
     if kind not in ContactKind.values:
         raise _bad(f"{kind[:10]!r} is no way to a person", "use one of: " + ", ".join(ContactKind.values))
-    wrong = other_ways.problem(address) if kind == ContactKind.OTHER else ""
+    if kind == ContactKind.OTHER:
+        wrong, mend = (
+            other_ways.problem(address),
+            "copy the address that the service gives for Apprise, or use another way",
+        )
+    else:
+        wrong, mend = push_problem(address, load().push_local), "add it by the button of this page"
     if wrong:
-        raise _bad(wrong, "copy the address that the service gives for Apprise, or use another way")
-    if (
-        not _URL.match(address)
-        or not address.isascii()
-        or (kind == ContactKind.PUSH and not address.startswith("https://"))
-    ):
+        raise _bad(wrong, mend)
+    if not _URL.match(address) or not address.isascii():
         raise _bad("that is no address of this kind", "copy it whole")
     return address
 
@@ -213,6 +223,8 @@ def send_code(actor: Actor, contact_id: str) -> None:
     contact = _mine(actor, contact_id)
     if contact.verified_at is not None:
         raise BadContact("No code was sent", "this contact is proved already", "use it")
+    if contact.kind == ContactKind.PUSH:
+        raise BadContact("No code was sent", "a push carries none", "have its first push sent again")
     until = contact.code_until
     if (
         until is not None
@@ -311,7 +323,7 @@ def prove(actor: Actor, contact_id: str, code: str) -> None:
 def ask_test(actor: Actor, contact_id: str) -> None:
     """Have the worker send a test to this contact. Raises BadContact, NotFound."""
     contact = _mine(actor, contact_id)
-    if contact.verified_at is None:
+    if contact.verified_at is None and contact.kind != ContactKind.PUSH:
         raise BadContact("No test was sent", "this contact is not proved", "prove it first")
     with transaction.atomic():
         times = _counted(contact, actor.now, test=True) if contact.send_at is None else []

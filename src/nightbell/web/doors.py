@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponseBase
 
 from nightbell.core import clock
 from nightbell.core.ids import is_ulid
-from nightbell.people.access import Actor
+from nightbell.people.access import Actor, NotFound
 from nightbell.people.models import User
 from nightbell.people.roles import Act
 
@@ -67,6 +67,16 @@ def declared(view: Callable[..., Any]) -> Access | None:
 def ulid_or_nothing(text: str) -> str:
     """An id from outside, or '' when it has not the shape of one: then nothing is found by it."""
     return text if is_ulid(text) else ""
+
+
+def ulid_if_any(text: str, what: str) -> str:
+    """The id of a field that may be left empty. Raises NotFound for what has not the shape of one: as '' it would mean
+    something else. what: 'schedule' or the like."""
+    if text and not is_ulid(text):
+        raise NotFound(
+            f"There is no such {what}", "it was removed, or the address is wrong", "reload the page"
+        )
+    return text
 
 
 def source_of(request: HttpRequest) -> str:

@@ -10,8 +10,12 @@ from tests.factories import House
 
 from nightbell.audit.models import Event
 from nightbell.core.clock import utc_now
+from nightbell.core.log import Log
+from nightbell.core.notice import ChannelError, Receipt, Rendered
 from nightbell.mailbox.models import Number
+from nightbell.oncall import posting
 from nightbell.oncall.models import Notice
+from nightbell.oncall.sending import Sender
 from nightbell.people import contacts
 from nightbell.people.access import NotFound
 from nightbell.people.contacts import BadContact
@@ -208,11 +212,66 @@ def test_an_address_that_is_none_is_refused(house: House, person: User, kind: st
         _add(house, kind, address)
 
 
-def test_a_browser_that_is_logged_in_proves_its_push_address(house: House, person: User) -> None:
+class Pushing:
+    """A push service that answers as it is told, and takes the rest."""
+
+    name = "push"
+
+    def __init__(self, *problems: ChannelError) -> None:
+        self.problems, self.taken = list(problems), 0
+
+    def send(self, rendered: Rendered, address: str, reference: str) -> Receipt:
+        if self.problems:
+            raise self.problems.pop(0)
+        self.taken += 1
+        return Receipt(b"", "taken")
+
+
+def test_a_browser_is_proved_when_its_push_service_took_the_first_push(house: House, person: User) -> None:
     made = contacts.add(
         house.actor(Role.CLINICIAN, NOW), "push", "https://push.example/abc", {"p256dh": "x", "auth": "y"}
     )
-    assert [c.id for c in contacts.ways(person, NOW, True)] == [made.id]
+    assert contacts.ways(person, NOW, True) == [], "nobody has confirmed it"
+    assert not User.objects.filter(contacts.proved(), pk=person.pk).exists()
+    with pytest.raises(BadContact, match="carries none"):
+        contacts.send_code(house.actor(Role.CLINICIAN, NOW), made.id)
+    service = Pushing(ChannelError("busy"))
+    for seconds, ways in ((0, []), (31, [made.id]), (62, [made.id])):
+        now = NOW + timedelta(seconds=seconds)
+        posting.send_codes(Sender({"push": service}, "https://n.example"), now, Log("test"))
+        assert [c.id for c in contacts.ways(person, now, True)] == ways
+    assert service.taken == 1
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_browser_that_its_push_service_refuses_is_no_way(house: House, person: User, gone: bool) -> None:
+    actor = house.actor(Role.CLINICIAN, NOW)
+    made = contacts.add(actor, "push", "https://push.example/abc")
+    service = Pushing(ChannelError("refused", permanent=True, gone=gone))
+    sender = Sender({"push": service}, "https://n.example")
+    for seconds in (0, 31):
+        posting.send_codes(sender, NOW + timedelta(seconds=seconds), Log("test"))
+    assert contacts.ways(person, NOW, True) == [] and service.taken == 0
+    made.refresh_from_db()
+    assert (made.ended_at is not None) is gone
+    if not gone:
+        contacts.ask_test(actor, made.id)
+        posting.send_codes(sender, NOW, Log("test"))
+        assert [c.id for c in contacts.ways(person, NOW, True)] == [made.id], "it was sent again"
+
+
+def test_a_first_push_that_nobody_could_send_is_given_up(house: House, person: User) -> None:
+    made = contacts.add(house.actor(Role.CLINICIAN, NOW), "push", "https://push.example/abc")
+    service = Pushing()
+    later = NOW + timedelta(minutes=16)
+    posting.send_codes(Sender({"push": service}, "https://n.example"), later, Log("test"))
+    made.refresh_from_db()
+    assert (made.send_at, made.verified_at, service.taken) == (None, None, 0)
+
+
+def test_the_keys_of_a_push_are_plain(house: House, person: User) -> None:
+    with pytest.raises(BadContact, match="keys"):
+        contacts.add(house.actor(Role.CLINICIAN, NOW), "push", "https://push.example/abc", {"auth": "a\x00"})
 
 
 def test_everybody_had_an_email_and_keeps_it(house: House) -> None:

@@ -276,3 +276,18 @@ def test_roles_that_play_are_those_of_the_table(house: House) -> None:
         page = signed_in(house.people[role]).get(f"/m/{message.id}/")
         assert (b"<audio" in page.content) == (may(role, Act.PLAY) and may(role, Act.VIEW))
     assert Message.objects.count() == 1
+
+
+def test_a_note_that_is_refused_keeps_its_words(house: House, clinician: Https) -> None:
+    told = make_message(house.mailbox)
+    answer = clinician.post(f"/m/{told.id}/note", {"text": "Call <her> back\x07"})
+    page = answer.content.decode()
+    assert answer.status_code == 422 and "control character" in page and "Call &lt;her&gt; back" in page
+    assert clinician.post(f"/m/{told.id}/note", {"text": "Call her back"}).status_code == 302
+
+
+def test_a_message_of_ones_own_is_not_handed_over_to_oneself(house: House, clinician: Https) -> None:
+    told = make_message(house.mailbox)
+    clinician.post(f"/m/{told.id}/take")
+    answer = clinician.post(f"/m/{told.id}/hand-over", {"to": house.people[Role.CLINICIAN].id})
+    assert answer.status_code == 409 and "yours already" in answer.content.decode()

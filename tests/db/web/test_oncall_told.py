@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import date
 from typing import Any
@@ -254,6 +255,18 @@ def test_nobody_touches_the_ways_of_another(house: House, clinician: Https, brow
     assert mine.ended_at is None
 
 
+AWAY = [
+    json.dumps({"endpoint": one})
+    for one in (
+        "http://push.example/a",
+        "https://10.0.0.5/",
+        "https://[::1]:18943/x",
+        "https://u:p@h.example/",
+        "https://h.example/\0",
+    )
+]
+
+
 def test_a_browser_is_added_by_its_subscription(house: House, clinician: Https, monkeypatch: Any) -> None:
     monkeypatch.setattr(contacts_page, "PUSH_KEY", lambda: "BPubKey")
     assert 'data-push="BPubKey"' in clinician.get("/account/ways/").content.decode()
@@ -261,10 +274,19 @@ def test_a_browser_is_added_by_its_subscription(house: House, clinician: Https, 
     answer = clinician.post("/account/ways/push", told, content_type="application/json")
     assert answer.status_code == 204
     made = Contact.objects.get(kind="push")
-    assert made.verified_at is not None and made.details == {"p256dh": "x", "auth": "y"}
+    assert made.verified_at is None and made.details == {"p256dh": "x", "auth": "y"}
     page = clinician.get("/account/ways/").content.decode()
     assert "push.example" in page and "abc-secret" not in page
-    for wrong in ("[]", "{}", "x", '{"endpoint": 1}', '{"endpoint": "http://push.example/a"}'):
+    assert "Waiting for the first push" in page and "Only email reaches you" in page
+    Contact.objects.filter(pk=made.pk).update(send_at=None)
+    page = clinician.get("/account/ways/").content.decode()
+    assert "The first push was not taken" in page and "Send it again" in page
+    assert clinician.post(f"/account/ways/{made.id}/test").status_code == 302
+    Contact.objects.filter(pk=made.pk).update(verified_at=utc_now(), send_at=None, tested_at=None)
+    assert "Only email reaches you" in body(clinician.get("/account/ways/")), "its tests left in vain"
+    Contact.objects.filter(pk=made.pk).update(tested_at=utc_now())
+    assert "Only email reaches you" not in body(clinician.get("/account/ways/"))
+    for wrong in ("[]", "{}", "x", '{"endpoint": 1}', *AWAY):
         assert clinician.post("/account/ways/push", wrong, content_type="application/json").status_code == 422
 
 

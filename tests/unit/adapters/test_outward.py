@@ -10,8 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from nightbell.adapters.bounded import MOST_HANGING, BoundedChannel
-from nightbell.adapters.outward import Outward, is_outside
+from nightbell.adapters.outward import Outward
 from nightbell.core.notice import ChannelError, Receipt, Rendered
+from nightbell.core.outside import is_outside, push_problem
 
 WORDS = Rendered("a", "b")
 
@@ -140,3 +141,23 @@ def test_an_error_of_the_channel_comes_through_as_it_is() -> None:
     with pytest.raises(ChannelError, match="550 no") as caught:
         BoundedChannel(Broken()).send(WORDS, "a", "b")
     assert caught.value.gone
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://10.0.0.5/", "https://[::1]/x", "https://[::1]:18943/x", "https://user:pw@push.example/", "https://a@b.example/",
+        "https://push.example/\x00", "https://push.example/a b", "https://127.1/", "https://2130706433/", "https://0x7f.0x1/",
+        "https://localhost/", "https://printer.local./", "https://printer/", "https://[fe80::1]/", "https://[::ffff:10.0.0.1]/",
+        "https://push.example:8443/", "https://push.example:x/", "http://push.example/", "https:///x", "https://169.254.169.254/",
+    ],
+)  # fmt: skip
+def test_an_endpoint_that_can_be_no_push_service_is_told_at_once(endpoint: str) -> None:
+    assert push_problem(endpoint)
+
+
+def test_the_push_services_there_are_and_one_in_the_house_where_that_is_set() -> None:
+    for host in ("fcm.googleapis.com", "updates.push.services.mozilla.com", "web.push.apple.com", "8.8.8.8"):
+        assert push_problem(f"https://{host}/send/abc:def-_") == ""
+    assert push_problem("https://127.0.0.1:9443/x", private=True) == ""
+    assert push_problem("https://me@127.0.0.1:9443/x", private=True)

@@ -45,6 +45,7 @@ NAMES = {
     ContactKind.VOICE: "Phone call", ContactKind.SMS: "Text message", ContactKind.EMAIL: "Email",
     ContactKind.PUSH: "Push to this browser", ContactKind.OTHER: "Another service",
 }  # fmt: skip
+WAKES = (ContactKind.VOICE, ContactKind.SMS, ContactKind.PUSH)
 DID = {
     "added": "Added. Now prove it: have a code sent.",
     "sent": "A code is on its way. It is good for 15 minutes.",
@@ -53,7 +54,7 @@ DID = {
     "removed": "Taken away. It is not used any more.",
     "order": "You are told in this order now.",
     "silent": "Kept. What is urgent comes through at any hour.",
-    "push": "This browser is told from now on.",
+    "push": "A first push is on its way. This browser is told from now on once it was taken.",
     "pin": "Your PIN is set. The old one is gone.",
 }
 
@@ -76,7 +77,7 @@ def _page(request: HttpRequest, trouble: NightbellError | None = None, about: st
         "kind": kind if kind in [one[0] for one in KINDS] else KINDS[0][0], "typed": request.POST.dict(),
         "trouble": trouble, "about": about, "last_way": isinstance(trouble, LastWay), "name": actor.user.name,
         "has_pin": pins.has_pin(actor.user), "proved": len(usable),
-        "wakes": any(one.kind in (ContactKind.VOICE, ContactKind.SMS, ContactKind.PUSH) for one in usable),
+        "wakes": any(one.kind in WAKES and lost_ways.works(one) for one in usable),
         "takes": actor.may(Act.TAKE),
         "push_key": PUSH_KEY() if PUSH_KEY is not None else "",
         "toast": {"text": DID[did]} if did in DID else None,

@@ -310,8 +310,14 @@ def _do(request: HttpRequest, message_id: str, did: str, act: Callable[[Actor, s
 @require_POST
 @allows(Act.NOTE)
 def note(request: HttpRequest, message_id: str) -> HttpResponse:
-    text = request.POST.get("text", "")
-    return _do(request, message_id, "note", lambda actor, known: mailbox.note(actor, known, text))
+    """What is refused stands there again: nobody types it twice."""
+    text, known = request.POST.get("text", ""), _known(message_id)
+    try:
+        mailbox.note(actor_of(request), known, text)
+    except BadText as error:
+        page = {"trouble": error, "typed": text, "message_id": known, "here": "open"}
+        return render(request, "pages/note.html", page, status=422)
+    return _then(known, "note")
 
 
 @require_POST

@@ -25,7 +25,7 @@ from nightbell.people.access import Actor
 from nightbell.people.models import User
 from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
-from nightbell.web.doors import actor_of, allows, ulid_or_nothing
+from nightbell.web.doors import actor_of, allows, ulid_if_any, ulid_or_nothing
 from nightbell.web.format import clock_time, day_name, local, span
 from nightbell.web.oncall_page import Frame, by_day, folded, gap_words, toned, weeks
 from nightbell.web.oncall_words import swap_rows, ways_words
@@ -79,7 +79,7 @@ def page(request: HttpRequest, trouble: NightbellError | None = None, form: bool
 def schedule_here(request: HttpRequest) -> Schedule | None:
     """The schedule that the page or the form is about; None when the practice has none at all."""
     asked = request.POST.get("schedule", "") or request.GET.get("schedule", "")
-    return standing.named(actor_of(request), ulid_or_nothing(asked))
+    return standing.named(actor_of(request), ulid_if_any(asked, "schedule"))
 
 
 def _calendar(request: HttpRequest, actor: Actor, chosen: Schedule | None) -> dict[str, Any]:
@@ -243,7 +243,7 @@ def add_override(request: HttpRequest) -> HttpResponse:
     try:
         user = ulid_or_nothing(forms.field(request, "user"))
         start, end = forms.moment(request, "from"), forms.moment(request, "to")
-        chosen = ulid_or_nothing(request.POST.get("schedule", ""))
+        chosen = ulid_if_any(request.POST.get("schedule", ""), "schedule")
         oncall.add_override(actor, user, start, end, chosen)
     except BadShift as error:
         return page(request, error, form=True)

@@ -24,7 +24,7 @@ from nightbell.people.access import Actor, NotFound
 from nightbell.people.models import User
 from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
-from nightbell.web.doors import actor_of, allows, ulid_or_nothing
+from nightbell.web.doors import actor_of, allows, ulid_if_any, ulid_or_nothing
 from nightbell.web.format import clock_time, count_of, day_name, local
 from nightbell.web.oncall_page import DAYS
 from nightbell.web.views.oncall import back, confirming, page, schedule_here, toast
@@ -150,7 +150,7 @@ def _holidays(chosen: Schedule | None, today: date) -> list[Holiday]:
 
 def _id(request: HttpRequest) -> str:
     """The schedule that a form is for; '' for the main one."""
-    return ulid_or_nothing(request.POST.get("schedule", ""))
+    return ulid_if_any(request.POST.get("schedule", ""), "schedule")
 
 
 def _done(request: HttpRequest, did: str) -> HttpResponse:

@@ -25,7 +25,7 @@ from nightbell.people.models import User
 from nightbell.people.roles import Act
 from nightbell.web import oncall_forms as forms
 from nightbell.web import recorded
-from nightbell.web.doors import actor_of, allows, ulid_or_nothing
+from nightbell.web.doors import actor_of, allows, ulid_if_any, ulid_or_nothing
 from nightbell.web.format import phone
 from nightbell.web.oncall_words import WAYS, WHO, length, minutes, rule_words, sentence
 from nightbell.web.present import short_name
@@ -243,9 +243,9 @@ def add_route(request: HttpRequest) -> HttpResponse:
     """A rule, after all others."""
     typed = request.POST
     rule = Rule(
-        ulid_or_nothing(typed.get("mailbox", "")), typed.get("number", "")[:40], typed.get("urgency", "")[:10],
-        typed.get("hours", "")[:6], ulid_or_nothing(typed.get("schedule", "")),
-        ulid_or_nothing(typed.get("policy", "")), typed.get("quiet") == "1",
+        ulid_if_any(typed.get("mailbox", ""), "mailbox"), typed.get("number", "")[:40], typed.get("urgency", "")[:10],
+        typed.get("hours", "")[:6], ulid_if_any(typed.get("schedule", ""), "schedule"),
+        ulid_if_any(typed.get("policy", ""), "policy"), typed.get("quiet") == "1",
     )  # fmt: skip
     try:
         admin.add_route(actor_of(request), rule)

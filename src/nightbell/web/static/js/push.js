@@ -24,7 +24,7 @@ const subscribe = async () => {
     headers: { "Content-Type": "application/json", "X-CSRFToken": part.dataset.key },
     body: JSON.stringify(made),
   });
-  if (answer.status === 422) throw new Error("This browser is told already. Send it a test.");
+  if (answer.status === 422) throw new Error("This browser was not taken: it is in your list already, or too many were tried lately. Send it a test, or try later.");
   if (!answer.ok) throw new Error("The server did not take it. Reload the page and try again.");
 };
 
