@@ -173,14 +173,7 @@ def _address(kind: str, address: str, own: str) -> str:
     """own: the practice's number, which tells its country."""
     address = address.strip()
     if kind in NUMBERS:
-        plain = e164(address)
-        if not plain:
-            raise _bad("that is no telephone number", "write it with its country: +1 503 555 0100")
-        if not allowed(plain, own):
-            raise _bad("that number is abroad", "use one in the country of your practice's own number")
-        if is_ours(plain):
-            raise _bad("that number is answered by this system", "use a telephone of your own")
-        return plain
+        return _telephone(address, own)
     if kind == ContactKind.EMAIL:
         try:
             validate_email(address)
@@ -201,6 +194,17 @@ def _address(kind: str, address: str, own: str) -> str:
     if not _URL.match(address) or not address.isascii():
         raise _bad("that is no address of this kind", "copy it whole")
     return address
+
+
+def _telephone(address: str, own: str) -> str:
+    plain = e164(address)
+    if not plain:
+        raise _bad("that is no telephone number", "write it with its country: +1 503 555 0100")
+    if not allowed(plain, own):
+        raise _bad("that number is abroad", "use one in the country of your practice's own number")
+    if is_ours(plain):
+        raise _bad("that number is answered by this system", "use a telephone of your own")
+    return plain
 
 
 def _bad(why: str, mend: str) -> BadContact:
