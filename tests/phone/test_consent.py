@@ -192,7 +192,8 @@ def test_the_recording_of_a_phone_that_stops_is_kept_and_its_call_needs_no_disk(
         return both
 
     async def story(record: object) -> None:
-        async with stand(tmp_path, house, recorder=True) as it, person() as a, person() as b:
+        # The phone stops first: whoever hung up before would have ended the recording.
+        async with person() as a, person() as b, stand(tmp_path, house, recorder=True) as it:
             await joined(it, a, b, record)
             assert correlation(tone(2, 3)[400:7_000], a.sound.samples)[0] >= 0.98
             assert it.desk._tapes.begin("../../x", PRACTICE, Codec.PCMU) is None
