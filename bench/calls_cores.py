@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.calls_run import clean, phone_run
+from bench.calls_run import RATE, clean, phone_run
 
 PART = 0.3  # of a core
 PERIOD = (
@@ -47,7 +47,7 @@ def most(calls: int, seconds: float, cores: list[int]) -> dict[str, Any]:
     step = STEP * len(cores)
     with share(len(cores)) as prefix:
         while calls > 0:
-            runs.append(phone_run(calls, seconds, True, cores, len(cores), prefix))
+            runs.append(phone_run(calls, seconds, True, cores, len(cores), prefix, PART * RATE * len(cores)))
             good = clean(runs[-1], calls)
             if good != clean(runs[0], runs[0]["calls"]):
                 break

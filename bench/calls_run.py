@@ -68,17 +68,18 @@ class Load:
     times: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     health: dict[str, Any] = field(default_factory=dict)
+    rate: float = RATE
 
     @property
     def pid(self) -> int:
         return self.house.process.pid if self.house.process else 0
 
     async def place(self, endpoint: Endpoint, sender: Remote) -> None:
-        """All of them, RATE a second; each presses 0 after a second."""
+        """All of them, `rate` a second; each presses 0 after a second."""
         began, tasks = time.monotonic(), []
         for number in range(self.calls):
             tasks.append(asyncio.create_task(self._one(number, endpoint, sender)))
-            await asyncio.sleep(max(0, began + (number + 1) / RATE - time.monotonic()))
+            await asyncio.sleep(max(0, began + (number + 1) / self.rate - time.monotonic()))
         await asyncio.gather(*tasks)
 
     async def _one(self, number: int, endpoint: Endpoint, sender: Remote) -> None:
@@ -112,7 +113,7 @@ class Load:
         for number, leg in enumerate(self.legs):
             leg.hangup()
             if not number % 10:
-                await asyncio.sleep(10 / (4 * RATE))
+                await asyncio.sleep(10 / (4 * self.rate))
         await asyncio.sleep(1.5)
 
     async def run(self, seconds: float) -> dict[str, Any]:
@@ -195,8 +196,10 @@ def phone_run(
     cores: list[int],
     processes: int = 1,
     prefix: tuple[str, ...] = (),
+    rate: float = RATE,
 ) -> dict[str, Any]:
-    """One real phone process with so many calls at once. prefix: what starts the phone, for example with a share of a core."""
+    """One real phone process with so many calls at once. prefix: what starts the phone, for example with a share of a core;
+    rate: new calls a second."""
     root = Path(tempfile.mkdtemp(prefix="nightbell-bench-"))
     house = House(root, max_seconds=600)
     house.processes = processes
@@ -212,7 +215,7 @@ def phone_run(
     try:
         pinned = ("taskset", "-c", ",".join(map(str, cores))) if shutil.which("taskset") else ()
         house.start(prefix=(*prefix, *pinned))
-        load = Load(house, calls, encrypted, authority)
+        load = Load(house, calls, encrypted, authority, rate=rate)
         before = memory_kb(load.pid)
         out = asyncio.run(load.run(seconds))
         out |= lost_frames(house, load.sent)
