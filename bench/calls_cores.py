@@ -6,6 +6,7 @@ The phone gets the same small share of each core (CFS bandwidth control of Linux
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,7 @@ from typing import Any
 from bench.calls_run import RATE, clean, phone_run
 
 PART = 0.3  # of a core
-PERIOD = (
-    50_000  # microseconds in which it gets its part: well over the 5,000 that a core takes of it at a time
-)
+PERIOD = 50_000  # microseconds in which it gets its part: a core takes 5,000 of it at a time
 FIRST, STEP = 475, 25  # calls, of each core
 AIM = 1.8
 ROOTS = (Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup"))  # version 1, version 2
@@ -31,8 +30,11 @@ def _limit(folder: Path, microseconds: int) -> None:
 
 @contextlib.contextmanager
 def share(cores: int) -> Iterator[tuple[str, ...]]:
-    """A command's prefix that gives it PART of so many cores, all its processes together. OSError where we may not."""
-    folder = next(root for root in ROOTS if (root / "cgroup.procs").exists()) / "nightbell-bench"
+    """A command's prefix that gives it PART of so many cores, all its processes together. RuntimeError where we may not."""
+    root = next((one for one in ROOTS if os.access(one / "cgroup.procs", os.W_OK)), None)
+    if root is None:
+        raise RuntimeError("bench/calls --cores needs root and the cpu controller of cgroups")
+    folder = root / "nightbell-bench"
     folder.mkdir(exist_ok=True)
     try:
         _limit(folder, round(PART * cores * PERIOD))
@@ -66,7 +68,7 @@ def two_against_one(seconds: float, cores: list[int]) -> dict[str, Any]:
 
 
 def show(out: dict[str, Any]) -> None:
-    """In words."""
+    """In words, after the runs."""
     for name in ("one", "two"):
         for run in out[name]["runs"]:
             print(f"{name}: {run}")
