@@ -176,7 +176,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--cores",
         action="store_true",
-        help="what two cores carry against one, measured with a part of each (root, Linux): ten minutes",
+        help="what two cores carry against one, measured with a part of each (root, Linux): some fifteen minutes",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--calls", type=int, default=BASE, help="calls at once in the first run")
