@@ -11,7 +11,7 @@ from tests.browser.conftest import Site
 
 AXE = Axe().axe_script
 FAULTS = "only => axe.run({resultTypes: ['violations'], ...only}).then(found => found.violations)"
-COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that a night changes
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}}  # all that day and night change
 # What is pressed, but links within a sentence and words of a transcript; a box counts with its label.
 UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, input, select, textarea')].filter(one => {
     const own = one.getBoundingClientRect()
@@ -22,7 +22,11 @@ UNDER_A_THUMB = """() => [...document.querySelectorAll('a, button, summary, inpu
     const { width, height } = label ? label.getBoundingClientRect() : own
     return width < 43.5 || height < 43.5
 }).map(one => (one.textContent.trim() || one.ariaLabel || one.name).slice(0, 40))"""
-VIEWS = [(1280, False), (1280, True), (390, False), (390, True)]
+WIDE, NARROW = (1280, False), (390, True)  # light and dark, of every page
+OTHERS = [
+    (1280, True),
+    (390, False),
+]  # what stands around all pages at that width: looked at once for each role
 
 
 def check(page: Page, what: str, colours: bool = False) -> None:
@@ -38,11 +42,12 @@ def level(page: Page, what: str) -> None:
     assert over <= 0, f"{what} scrolls sideways by {over} px"
 
 
-def look(page: Page, what: str) -> None:
-    for width, dark in VIEWS:
+def look(page: Page, what: str, around: bool = False) -> None:
+    """around: the frame too, in the colours that the two views of each page do not show."""
+    for width, dark in (WIDE, NARROW, *(OTHERS if around else ())):
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
-        check(page, f"{what} {width} {'night' if dark else 'day'}", colours=dark)
+        check(page, f"{what} {width} {'night' if dark else 'day'}", colours=(width, dark) in OTHERS)
     page.set_viewport_size({"width": 320, "height": 800})
     level(page, what + " 320")
 
@@ -51,12 +56,12 @@ def look(page: Page, what: str) -> None:
 def test_doors(site: Site, open_page: Callable[..., Page], path: str) -> None:
     page = open_page()
     page.goto(site.url + path)
-    look(page, path)
+    look(page, path, around=True)
 
 
 def test_pages_of_a_clinician(site: Site, signed_in: Callable[..., Page]) -> None:
     page = signed_in("rivera")
-    look(page, "inbox")
+    look(page, "inbox", around=True)
     for path in (
         "/?view=done",
         "/?view=mine",
@@ -79,10 +84,7 @@ def test_message_pages_in_every_state(site: Site, signed_in: Callable[..., Page]
     assert len(addresses) >= 8
     for address in addresses:
         page.goto(address)
-        for width, dark in ((1280, False), (390, True)):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme="dark" if dark else "light", reduced_motion="reduce")
-            check(page, f"{address} {width}")
+        look(page, address)
 
 
 def test_a_long_word_in_a_note_widens_no_page(site: Site, signed_in: Callable[..., Page]) -> None:
@@ -142,7 +144,7 @@ def test_pages_of_the_others(site: Site, signed_in: Callable[..., Page]) -> None
         page = signed_in(login)
         for path in paths:
             page.goto(site.url + path)
-            look(page, f"{login} {path}")
+            look(page, f"{login} {path}", around=path == paths[0])
 
 
 def test_figures_stand_apart_from_their_words(site: Site, signed_in: Callable[..., Page]) -> None:

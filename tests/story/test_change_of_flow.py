@@ -99,7 +99,9 @@ def manager(stack: Stack) -> Iterator[Page]:
         chromium: Browser = play.chromium.launch(
             executable_path=CHROMIUM, args=["--no-sandbox", "--mute-audio"]
         )
-        page = chromium.new_page(ignore_https_errors=True, viewport={"width": 1280, "height": 900})
+        page = chromium.new_page(
+            ignore_https_errors=True, viewport={"width": 1280, "height": 900}, reduced_motion="reduce"
+        )
         page.goto(stack.url + "/account/login/?how=password")
         page.fill("#id_login", person["login"])
         page.fill("#id_password", person["password"])

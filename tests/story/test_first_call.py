@@ -162,7 +162,9 @@ def test_the_woken_clinician_hears_takes_and_closes_it_in_a_browser(stack: Stack
             executable_path=CHROMIUM,
             args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", "--mute-audio"],
         )
-        page = chromium.new_page(ignore_https_errors=True, viewport={"width": 390, "height": 844})
+        page = chromium.new_page(
+            ignore_https_errors=True, viewport={"width": 390, "height": 844}, reduced_motion="reduce"
+        )
         page.goto(link.group())
         page.click("summary:has-text('Password and code')") if not page.is_visible("#id_login") else None
         page.fill("#id_login", person["login"])
@@ -249,7 +251,7 @@ def test_with_the_key_file_away_nothing_opens_and_calls_are_still_taken(stack: S
         with stack.client("clinician") as client:
             assert client.get("/messages").status_code == 503
         stack.call(REFILL, "--digits", "0")
-        assert list((stack.home / "phone" / "spool").glob("*.cap"))
+        wait_for("the capture", lambda: list((stack.home / "phone" / "spool").glob("*.cap")), 20)
     finally:
         away.rename(key)
     wait_for("the message after the key is back", lambda: len(stack.messages("clinician")) == before + 1, 20)
