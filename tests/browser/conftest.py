@@ -27,7 +27,9 @@ from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 # Chromium puts itself before everybody else on the machine where it may (as root): the calls beside it would not be on time.
-CHROMIUM = Path(__file__).with_name("chromium")
+# Without its windows it takes half of the CPU.
+CHROMIUM = Path(__file__).with_name("chromium-headless-shell")
+WITH_WINDOWS = Path(__file__).with_name("chromium")  # to show notifications
 expect.set_options(timeout=30_000)  # a crowded machine is slow, not wrong
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from playwright.sync_api import Browser, Page, expect
-from tests.browser.conftest import CHROMIUM, Site
+from tests.browser.conftest import WITH_WINDOWS, Site
 from tests.browser.test_callflow import press_until
 from tests.browser.test_look import UNDER_A_THUMB, check, level
 
@@ -165,7 +165,7 @@ SHOWN = """navigator.serviceWorker.ready.then(there => there.getNotifications())
 def test_an_empty_push_shows_the_same_words_always(site: Site, chromium: Browser) -> None:
     """The service worker, in a browser that trusts this server, woken as a push service wakes it: with nothing."""
     trusting = chromium.browser_type.launch(
-        executable_path=CHROMIUM, args=["--no-sandbox", "--ignore-certificate-errors"]
+        executable_path=WITH_WINDOWS, args=["--no-sandbox", "--ignore-certificate-errors"]
     )
     try:
         context = trusting.new_context(ignore_https_errors=True)
