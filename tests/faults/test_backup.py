@@ -1,4 +1,4 @@
-"""Backup and restore of a home of its own: each scene runs in a process that has that home from its start."""
+"""Backup and restore of a home of its own: scenes run in a process that has that home from its start."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests import prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENE = (
-    "import sys; from nightbell.server.django_setup import setup; setup(); "
-    "from tests.faults import test_backup as t; getattr(t, sys.argv[1])(*sys.argv[2:])"
+    "import json, sys; from nightbell.server.django_setup import setup; setup(); "
+    "from tests.faults import test_backup as t; [getattr(t, name)(*given) for name, *given in json.loads(sys.argv[1])]"
 )
 Run = subprocess.CompletedProcess[str]
+Scene = Callable[..., None]
 
 
 class Place:
@@ -40,17 +43,18 @@ class Place:
             capture_output=True, check=False, preexec_fn=before,
         )  # fmt: skip
 
-    def scene(self, scene: Callable[..., None], *arguments: str) -> str:
-        done = self.run("-c", SCENE, scene.__name__, *arguments)
+    def scene(self, scene: Scene, *arguments: str) -> str:
+        return self.scenes((scene, *arguments))
+
+    def scenes(self, *scenes: tuple[Any, ...]) -> str:
+        """One after another in one process: most of what each would take is its start. Returns what they printed."""
+        told = [(scene.__name__, *given) for scene, *given in scenes]
+        done = self.run("-c", SCENE, json.dumps(told))
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def command(self, *arguments: str, **environment: str) -> Run:
         return self.run("-m", "nightbell.server.cli", *arguments, **environment)
-
-    def save(self, name: str) -> None:
-        done = self.command("backup", str(self.root / name), str(self.root / f"{name}-ring"))
-        assert done.returncode == 0, done.stderr
 
     def restore(self, name: str, **environment: str) -> Run:
         [ring] = (self.root / f"{name}-ring").iterdir()
@@ -65,6 +69,7 @@ class Place:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = Place(tmp_path_factory.mktemp("made"))
+    prepared.lend(place.home)
     place.scene(make)
     return place.root
 
@@ -76,6 +81,13 @@ def place(made: Path, tmp_path: Path) -> Place:
 
 
 # Scenes
+
+
+def save(name: str) -> None:
+    """As the command does it, into folders beside the home."""
+    from nightbell.server.cli import main
+
+    assert main(["backup", name, f"{name}-ring"]) == 0
 
 
 def make() -> None:
@@ -210,8 +222,7 @@ def grow(times: str) -> None:
 
 
 def test_a_backup_lets_nobody_in(place: Place) -> None:
-    live, ended = place.scene(log_in).split()
-    place.save("data")
+    live, ended = place.scenes((log_in,), (save, "data")).split()[:2]
     data = (place.root / "data" / "nightbell.sqlite3").read_bytes()
     for secret in (live, ended, "throttle-of-somebody"):
         assert secret.encode() not in data
@@ -248,10 +259,7 @@ def test_a_call_that_ended_before_is_in_the_backup_whatever_intake_does_meanwhil
 
 
 def test_what_waits_in_a_backup_does_not_come_back_after_it_was_destroyed(place: Place) -> None:
-    place.scene(wait_in_spool)
-    place.save("data")
-    place.scene(messages)
-    place.scene(destroy)
+    place.scenes((wait_in_spool,), (save, "data"), (messages,), (destroy,))
     assert place.restore("data").returncode == 0
     assert place.scene(messages) == "[]"
 
@@ -289,10 +297,8 @@ def test_a_target_that_takes_nothing_is_told_in_words(place: Place, wrong: str) 
 
 
 def test_after_an_honest_restore_the_log_is_whole_and_tells_its_gap(place: Place) -> None:
-    place.scene(grow, "2")
-    place.save("data")
-    kept = int(place.scene(grow, "0"))
-    grown = int(place.scene(grow, "3"))
+    told = place.scenes((grow, "2"), (save, "data"), (grow, "0"), (grow, "3"))
+    kept, grown = (int(size) for size in told.splitlines()[-2:])
     assert place.restore("data").returncode == 0
     place.scene(grow, "4")  # past the size that it had
     found = place.verify()
@@ -320,9 +326,7 @@ def test_after_an_honest_restore_the_log_is_whole_and_tells_its_gap(place: Place
 
 
 def test_a_new_home_takes_a_checkpoint_that_was_signed_while_the_backup_ran(place: Place) -> None:
-    place.scene(grow, "2")
-    place.save("data")
-    place.scene(grow, "1")
+    place.scenes((grow, "2"), (save, "data"), (grow, "1"))
     log = place.home / "checkpoints" / "installation.txt"
     log.replace(place.root / "data" / "checkpoints" / log.name)
     assert place.restore("data").returncode == 0
@@ -333,13 +337,9 @@ def test_a_new_home_takes_a_checkpoint_that_was_signed_while_the_backup_ran(plac
 
 @pytest.mark.slow
 def test_restores_one_after_another_leave_the_log_whole(place: Place) -> None:
-    place.scene(grow, "2")
-    place.save("first")
-    place.scene(grow, "3")
+    place.scenes((grow, "2"), (save, "first"), (grow, "3"))
     assert place.restore("first").returncode == 0
-    place.scene(grow, "2")
-    place.save("second")  # of the second epoch
-    place.scene(grow, "2")
+    place.scenes((grow, "2"), (save, "second"), (grow, "2"))  # of the second epoch
     for name in ("second", "first", "second"):
         assert place.restore(name).returncode == 0
         place.scene(grow, "3")
@@ -348,9 +348,7 @@ def test_restores_one_after_another_leave_the_log_whole(place: Place) -> None:
 
 
 def test_a_restore_that_was_cut_is_finished_by_another(place: Place) -> None:
-    place.scene(grow, "2")
-    place.save("data")
-    place.scene(grow, "3")
+    place.scenes((grow, "2"), (save, "data"), (grow, "3"))
     assert place.restore("data", NIGHTBELL_KILL_AT="restore.aside").returncode < 0
     found = place.verify()
     assert found.returncode == 1  # no leaf tells of it yet
@@ -367,8 +365,7 @@ def test_what_no_leaf_tells_of_stays_a_fault(place: Place) -> None:
     found = place.verify()
     assert (found.returncode, aside.name in found.stdout) == (1, True)
     aside.unlink()
-    place.save("data")
-    later = int(place.scene(grow, "3"))
+    later = int(place.scenes((save, "data"), (grow, "3")).split()[-1])
     assert later == size + 4
     assert place.restore("data").returncode == 0
     assert place.verify().returncode == 0
