@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from pathlib import Path
@@ -31,6 +32,11 @@ os.environ["DJANGO_SETTINGS_MODULE"] = "nightbell.server.settings"
 from nightbell.server.django_setup import setup  # noqa: E402
 
 setup()
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded stays: it need not be looked through again and again."""
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

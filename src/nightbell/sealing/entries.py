@@ -9,9 +9,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import psycopg
-from psycopg import sql
-
 from nightbell.sealing.errors import KeyUnavailable
 
 Row = tuple[object, ...]
@@ -40,14 +37,14 @@ class Entries(Protocol):
     def close(self) -> None: ...
 
 
-_TABLES = (
+TABLES = (
     "CREATE TABLE IF NOT EXISTS entries (id TEXT PRIMARY KEY, kind TEXT NOT NULL, wrapped {blob} NOT NULL, period TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS entries_by_kind ON entries (kind, id)",
     "CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
 
-def _out_of_reach(error: Exception) -> KeyUnavailable:
+def out_of_reach(error: Exception) -> KeyUnavailable:
     return KeyUnavailable(
         "the keyring's database",
         f"it failed with {type(error).__name__}",
@@ -64,7 +61,7 @@ class SqliteEntries:
         self._process = 0
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with self.writing():
-            for statement in _TABLES:
+            for statement in TABLES:
                 self.run(statement.format(blob="BLOB"))
 
     def _connect(self) -> sqlite3.Connection:
@@ -104,7 +101,7 @@ class SqliteEntries:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise _out_of_reach(error) from error
+            raise out_of_reach(error) from error
 
     def scrub(self) -> bool:
         """Rebuild the file and empty the log. False when a reader was in the way."""
@@ -123,73 +120,11 @@ class SqliteEntries:
             self._connection = None
 
 
-class PostgresEntries:
-    """Schema nightbell_keyring; one connection a process, made anew when it was lost."""
-
-    def __init__(self, url: str) -> None:
-        self._url, self._lock = url, threading.RLock()
-        self._connection: psycopg.Connection[Row] | None = None
-        self._process = 0
-        with self.writing():
-            # Two first starts at once would both try to create.
-            self.query("SELECT pg_advisory_xact_lock(5724301)")
-            self.run("CREATE SCHEMA IF NOT EXISTS nightbell_keyring")
-            for statement in _TABLES:
-                self.run(statement.format(blob="BYTEA"))
-
-    def _connect(self) -> psycopg.Connection[Row]:
-        if self._connection is None or self._connection.closed or self._process != os.getpid():
-            self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
-            self._process = os.getpid()
-            self._connection.execute("SET search_path TO nightbell_keyring")
-            self._connection.execute("SET synchronous_commit TO on")
-            self._connection.execute("SET client_min_messages TO warning")
-        return self._connection
-
-    def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
-        with self._lock, self._typed():
-            return self._connect().execute(_translated(statement), values).fetchall()
-
-    def run(self, statement: str, values: Sequence[object] = ()) -> int:
-        with self._lock, self._typed():
-            return self._connect().execute(_translated(statement), values).rowcount
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        with self._lock, self._typed(), self._connect().transaction():
-            if self._tables_there():
-                self.run("LOCK TABLE state IN SHARE ROW EXCLUSIVE MODE")
-            yield
-
-    @contextlib.contextmanager
-    def _typed(self) -> Iterator[None]:
-        try:
-            yield
-        except psycopg.Error as error:
-            raise _out_of_reach(error) from error
-
-    def _tables_there(self) -> bool:
-        return self.query("SELECT to_regclass('nightbell_keyring.state') IS NOT NULL")[0][0] is True
-
-    def scrub(self) -> bool:
-        """Rewrite the table. Its old bytes may live on in WAL and backups: the period key makes them useless."""
-        with self._lock, self._typed():
-            self._connect().execute("VACUUM FULL entries")
-            return True
-
-    def close(self) -> None:
-        with self._lock:
-            if self._connection is not None and self._process == os.getpid():
-                self._connection.close()
-            self._connection = None
-
-
-def _translated(statement: str) -> sql.SQL:
-    return sql.SQL(statement.replace("?", "%s"))
-
-
 def open_entries(location: str) -> Entries:
     """A 'postgresql://' URL, or the path of a SQLite file whose folder exists."""
     if location.startswith(("postgresql://", "postgres://")):
+        # Loading psycopg takes a tenth of a process's start: of installations that use it alone.
+        from nightbell.sealing.entries_postgres import PostgresEntries
+
         return PostgresEntries(location)
     return SqliteEntries(location)

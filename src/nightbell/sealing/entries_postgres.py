@@ -1,0 +1,78 @@
+"""The keyring's wrapped entries in a schema of PostgreSQL: see `entries`."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator, Sequence
+
+import psycopg
+from psycopg import sql
+
+from nightbell.sealing.entries import TABLES, Row, out_of_reach
+
+
+class PostgresEntries:
+    """Schema nightbell_keyring; one connection a process, made anew when it was lost."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._lock = url, threading.RLock()
+        self._connection: psycopg.Connection[Row] | None = None
+        self._process = 0
+        with self.writing():
+            # Two first starts at once would both try to create.
+            self.query("SELECT pg_advisory_xact_lock(5724301)")
+            self.run("CREATE SCHEMA IF NOT EXISTS nightbell_keyring")
+            for statement in TABLES:
+                self.run(statement.format(blob="BYTEA"))
+
+    def _connect(self) -> psycopg.Connection[Row]:
+        if self._connection is None or self._connection.closed or self._process != os.getpid():
+            self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
+            self._process = os.getpid()
+            self._connection.execute("SET search_path TO nightbell_keyring")
+            self._connection.execute("SET synchronous_commit TO on")
+            self._connection.execute("SET client_min_messages TO warning")
+        return self._connection
+
+    def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
+        with self._lock, self._typed():
+            return self._connect().execute(_translated(statement), values).fetchall()
+
+    def run(self, statement: str, values: Sequence[object] = ()) -> int:
+        with self._lock, self._typed():
+            return self._connect().execute(_translated(statement), values).rowcount
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        with self._lock, self._typed(), self._connect().transaction():
+            if self._tables_there():
+                self.run("LOCK TABLE state IN SHARE ROW EXCLUSIVE MODE")
+            yield
+
+    @contextlib.contextmanager
+    def _typed(self) -> Iterator[None]:
+        try:
+            yield
+        except psycopg.Error as error:
+            raise out_of_reach(error) from error
+
+    def _tables_there(self) -> bool:
+        return self.query("SELECT to_regclass('nightbell_keyring.state') IS NOT NULL")[0][0] is True
+
+    def scrub(self) -> bool:
+        """Rewrite the table. Its old bytes may live on in WAL and backups: the period key makes them useless."""
+        with self._lock, self._typed():
+            self._connect().execute("VACUUM FULL entries")
+            return True
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._process == os.getpid():
+                self._connection.close()
+            self._connection = None
+
+
+def _translated(statement: str) -> sql.SQL:
+    return sql.SQL(statement.replace("?", "%s"))
