@@ -137,12 +137,14 @@ def forbid_sockets() -> bool:
     return int(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, header, 0, 0)) == 0
 
 
-def follow_parent(number: int) -> None:
+def follow_parent(number: int, parent: int | None = None) -> None:
     """When the thread that started this process dies, the kernel sends us signal `number`: no orphans.
 
-    prctl(2), PR_SET_PDEATHSIG. Survives exec, not fork.
+    parent: its process; when it is dead already, the signal comes now. prctl(2), PR_SET_PDEATHSIG. Survives exec, not fork.
     """
     _LIBC.prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), number)
 
 
 def hide_memory() -> None:

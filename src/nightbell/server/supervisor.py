@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from types import FrameType
 
 from django.db import connections
@@ -149,7 +150,10 @@ class Supervisor:
     def _start(self, part: Part) -> None:
         try:
             part.process = subprocess.Popen(
-                part.command, env=part.environment, stdin=subprocess.DEVNULL, preexec_fn=_follow
+                part.command,
+                env=part.environment,
+                stdin=subprocess.DEVNULL,
+                preexec_fn=partial(_follow, os.getpid()),
             )
         except (
             OSError
@@ -238,10 +242,10 @@ def _told(problem: str) -> str:
     return (problem.splitlines() or ["no more is known"])[0][:200]
 
 
-def _follow() -> None:
+def _follow(parent: int) -> None:
     """Runs in the child. A killed `serve` must not leave parts that hold the ports of the next one:
     they are asked to stop, so that the phone drains its calls first."""
-    follow_parent(signal.SIGTERM)
+    follow_parent(signal.SIGTERM, parent)
 
 
 def _web_answers(config: Config) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import sys
 
 from nightbell.core.sandbox import follow_parent
 from nightbell.server.django_setup import setup
 
-# Granian's workers outlive a killed parent and would answer beside the new ones, for ever.
-follow_parent(signal.SIGKILL)
+# Granian's workers outlive a killed parent and would answer beside the new ones, for ever; also one that was just begun.
+parent = multiprocessing.parent_process()
+follow_parent(signal.SIGKILL, None if parent is None else parent.pid)
 # A thread that holds SQLite's write lock waits for the interpreter after every statement; not 5 ms each time.
 sys.setswitchinterval(0.0005)
 setup()
