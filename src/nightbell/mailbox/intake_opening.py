@@ -127,7 +127,7 @@ def beginning(path: Path, shared: Round) -> Beginning | None:
         with path.open("rb") as file:
             data = file.read(BEGINNING)
         epoch_id, _ = peek(data)
-        capture = open_capture(data, shared.seed(epoch_id))
+        capture = open_capture(data, shared.seed(epoch_id), sound=False)
     except (OSError, SealError, KeyUnavailable):
         return None  # intake itself will say what is the matter
     return Beginning(rules.pressed_urgent(capture), capture.meta.codec in sounding.LAWS)

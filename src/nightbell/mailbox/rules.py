@@ -15,7 +15,7 @@ RATE = 8000
 SHORTEST_MESSAGE_S = 1.0
 MAX_SAMPLES = RATE * 3600
 BARS = 240
-LOOKED_AT = 32  # samples of each bar, when it has more than twice as many
+LOOKED_AT = 12  # samples of each bar, when it has more than twice as many
 VOICE_LEVEL = 40  # mean of |sample|, about -58 dBFS: well under a whisper, over the noise of a silent line
 LEAST_VOICE_MS = 120  # a word; a click is shorter
 THIRD_WITHIN = timedelta(minutes=20)

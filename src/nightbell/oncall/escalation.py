@@ -28,7 +28,7 @@ from nightbell.oncall.owners import come_back
 from nightbell.oncall.policies import Facts, Policy, Telling
 from nightbell.oncall.sending import MAX_TRIES, SEND_LEASE, Sender, send_due
 from nightbell.oncall.sending import TOGETHER as SEND_TOGETHER
-from nightbell.oncall.start import ACTOR, TOGETHER, settle_owned, several, start_calm, start_due
+from nightbell.oncall.start import ACTOR, TOGETHER, handfuls, settle_owned, several, start_calm, start_due
 
 __all__ = [
     "MAX_TRIES", "SEND_LEASE", "SEND_TOGETHER", "STANDSTILL", "TOGETHER", "Sender", "advance_due", "come_back",
@@ -58,7 +58,7 @@ def advance_due(now: datetime, problems: list[Exception] | None = None) -> int:
 def step_due(now: datetime, problems: list[Exception] | None = None, limit: int = 50) -> int:
     """Take the next step of alerts that are due, at most `limit` of them. Returns how many."""
     ready = Alert.objects.filter(next_at__lte=now, state=AlertState.OPEN, message__state=State.NEW)
-    ids, done = list(ready.order_by("next_at", "id").values_list("pk", flat=True)[:200]), 0
+    done = 0
     troubles: list[Exception] = []
 
     def together(rows: Sequence[Alert], now: datetime) -> int:
@@ -67,11 +67,12 @@ def step_due(now: datetime, problems: list[Exception] | None = None, limit: int 
     def alone(row: Alert, now: datetime) -> int:
         return _advance_all([row], now, troubles)
 
-    while ids and done < limit:
-        chunk, ids = ids[:TOGETHER], ids[TOGETHER:]
+    for chunk in handfuls(ready.order_by("next_at", "id")):
         found = Alert.objects.select_related("practice", "message", "schedule").in_bulk(chunk[: limit - done])
         rows = [found[pk] for pk in chunk if pk in found]
         done += several(rows, together, alone, now, problems)
+        if done >= limit:
+            break
     if troubles:
         if problems is None:
             raise troubles[0]

@@ -22,7 +22,7 @@ from nightbell.oncall.start import ACTOR, several
 from nightbell.people import contacts
 
 SEND_LEASE = timedelta(seconds=30)
-TOGETHER = 8  # leased at once by one sender
+TOGETHER = 17  # leased at once by one sender
 NOTE_S = 0.25  # seconds in which notifications may leave before it is noted that they did
 SLOW_S = 1.0  # seconds after which a sender gives back what it leased and has not tried
 MAX_TRIES = 6

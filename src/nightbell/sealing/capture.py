@@ -36,6 +36,7 @@ MAX_AGE = 0.9
 """Seconds after which an unsealed byte gets its segment closed by filler."""
 
 _META, _AUDIO, _DIGIT, _MARK, _END, _BESIDE = 1, 2, 3, 4, 5, 6
+_SOUNDS = (_AUDIO, _BESIDE)
 _AUDIO_HEAD = struct.Struct(">BHI").pack
 _TIMED_HEAD = struct.Struct(">BHI").pack
 _META_HEAD = struct.Struct(">BH").pack
@@ -150,9 +151,10 @@ def peek(head: bytes) -> tuple[str, str]:
     return ids
 
 
-def open_capture(data: bytes, private: bytes | epochs.Unfolded) -> Capture:
+def open_capture(data: bytes, private: bytes | epochs.Unfolded, sound: bool = True) -> Capture:
     """Open with the epoch's private seed, or it unfolded, up to the last whole segment and the last whole record.
 
+    sound: without it the packets are passed over, and all else is as quick as it can be.
     Raises Truncated when not even the metadata survived, WrongKey, UnknownFormat. Damage after the
     metadata shortens the capture and marks it interrupted; it never alters a record.
     """
@@ -164,7 +166,7 @@ def open_capture(data: bytes, private: bytes | epochs.Unfolded) -> Capture:
     if len(key) != KEY:
         raise WrongKey("a capture", "the sealed key has a wrong length")
     plain = recover(key, data[:size], data[size:])
-    return _read(plain.plain, plain.whole, data[32:58].decode())
+    return _read(plain.plain, plain.whole, data[32:58].decode(), sound)
 
 
 @dataclass(slots=True)
@@ -177,7 +179,7 @@ class _Found:
     end: End | None = None
 
 
-def _read(plain: bytes, whole: bool, capture: str) -> Capture:
+def _read(plain: bytes, whole: bool, capture: str, sound: bool) -> Capture:
     found, at, size = _Found(), 0, len(plain)
     while at < size and found.end is None:
         if plain[at] == 0:
@@ -189,7 +191,8 @@ def _read(plain: bytes, whole: bool, capture: str) -> Capture:
         at += 3 + length
         if at > size:
             break
-        _take(found, kind, plain[at - length : at])
+        if sound or kind not in _SOUNDS:
+            _take(found, kind, plain[at - length : at])
     if found.meta is None or found.meta.capture != capture:
         raise Truncated("a capture", "its metadata was not recovered", "keep the file: nothing else is in it")
     end = found.end or End(_last_moment(found), EndReason.INTERRUPTED)
@@ -203,10 +206,10 @@ def _take(found: _Found, kind: int, body: bytes) -> None:
     """File one authenticated record. A type of a later release is passed over: the rest is still a message."""
     if kind == _META and found.meta is None:
         found.meta = _meta(body)
-    if kind not in (_AUDIO, _BESIDE, _DIGIT, _MARK, _END) or len(body) < 4:
+    if kind not in (*_SOUNDS, _DIGIT, _MARK, _END) or len(body) < 4:
         return
     number = _U32(body)[0]
-    if kind in (_AUDIO, _BESIDE):
+    if kind in _SOUNDS:
         (found.packets if kind == _AUDIO else found.beside).append(AudioPacket(number, body[4:]))
         return
     text = body[4:].decode("utf-8", "replace")

@@ -18,7 +18,7 @@ from nightbell.sealing import spool
 SET_BACK = 30.0  # seconds until a capture that could not be taken in is tried again
 ALERT_FIRST, AT_MOST = 0.5, 5.0  # seconds that others wait after an urgent one, and at most in all
 SLOW_LATER = 1.0  # seconds that what needs a decoder lets others of its urgency pass
-TOGETHER, TOGETHER_BYTES = 16, 2_000_000  # captures, and bytes of them: some four minutes of sound
+TOGETHER, TOGETHER_BYTES = 34, 4_000_000  # captures, and bytes of them: some eight minutes of sound
 
 
 class Intake:

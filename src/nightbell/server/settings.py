@@ -24,7 +24,7 @@ def _secret_key() -> str:
 def _database() -> dict[str, object]:
     if CONFIG.database == "sqlite":
         return {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "nightbell.store.turns",
             "NAME": str(CONFIG.home / "db" / "nightbell.sqlite3"),
             "CONN_MAX_AGE": 60,  # opening one and its pragmas cost more than most requests
             "OPTIONS": {
