@@ -76,9 +76,8 @@ def _of(alert: Alert, why: str) -> Finding:
 
 def _late(now: datetime) -> Iterator[Finding]:
     """Due, and nobody takes the step."""
-    for alert in Alert.objects.filter(
-        state=AlertState.OPEN, message__state=State.NEW, next_at__lt=now - SOON
-    )[:200]:
+    late = Alert.objects.filter(state=AlertState.OPEN, message__state=State.NEW, next_at__lt=now - SOON)
+    for alert in late.order_by("next_at", "id")[:200]:
         yield _of(alert, "late")
 
 
@@ -110,9 +109,8 @@ def _lost(now: datetime) -> Iterator[Finding]:
 
 def _ahead(now: datetime) -> Iterator[Finding]:
     """Its next step lies further ahead than its policy waits."""
-    for alert in Alert.objects.filter(
-        state=AlertState.OPEN, message__state=State.NEW, next_at__gt=now + SLACK
-    )[:500]:
+    ahead = Alert.objects.filter(state=AlertState.OPEN, message__state=State.NEW, next_at__gt=now + SLACK)
+    for alert in ahead.order_by("-next_at", "id")[:500]:
         if alert.next_at > now + _longest(alert) + SLACK:
             yield _of(alert, "ahead")
 
@@ -191,9 +189,8 @@ def pull_back(now: datetime) -> int:
     """Alerts whose next step a clock that ran ahead put too far away wait no longer than their policy says; at all when
     it is out of all proportion: then nobody knows how long they have waited."""
     pulled = 0
-    for alert in Alert.objects.filter(
-        state=AlertState.OPEN, message__state=State.NEW, next_at__gt=now + SLACK
-    )[:500]:
+    ahead = Alert.objects.filter(state=AlertState.OPEN, message__state=State.NEW, next_at__gt=now + SLACK)
+    for alert in ahead.order_by("-next_at", "id")[:500]:
         latest = now + _longest(alert)
         if alert.next_at > latest + SLACK:
             far = alert.next_at > latest + FAR_AHEAD

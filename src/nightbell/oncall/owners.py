@@ -195,7 +195,7 @@ def _after_handing(alert: Alert, now: datetime) -> bool:
             return False
         if message.state != State.OWNED or owner is None or alert.owner != owner or _opened(message, owner):
             return True
-        if before is None or not before.is_active:
+        if before is None or not before.is_active or not contacts.ways(before, now, True):
             return ring_anew(message, now, "not opened")
         together(message.id).filter(state=State.OWNED, owner=owner).update(owner=before, owned_at=now)
         _told_alone(message, before, None, now, first=False)

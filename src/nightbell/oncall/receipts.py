@@ -37,10 +37,10 @@ def note(
         return _of_notice(reference, attempt, arrived, stopped, now)
     with transaction.atomic():
         changed = _keep_reference(found, reference)
-        if stopped and found.contact_id:
-            changed = contacts.disown(found.contact_id, "sms stop", now) or changed
         if arrived is not None:
             changed = (_delivered(found, now) if arrived else _undelivered(found, now)) or changed
+        if stopped and found.contact_id:
+            changed = contacts.disown(found.contact_id, "sms stop", now) or changed
     return changed
 
 

@@ -181,10 +181,11 @@ def _refusal(attempt: Attempt, channel: Channel | None) -> ChannelError | None:
 
 
 def is_needed(attempt: Attempt, alert: Alert, message: Message) -> bool:
-    """Whether it is still to be told: to all while nobody has the message, to its owner alone while they have it."""
+    """Whether it is still to be told: to all while nobody has the message, to its owner alone while they have it. What is
+    left of steps before it was given back is not: it rings anew from the first one."""
     if attempt.alone:
         return message.state == State.OWNED and message.owner_id == attempt.user_id
-    return alert.state == AlertState.OPEN and message.state == State.NEW
+    return alert.state == AlertState.OPEN and message.state == State.NEW and attempt.step >= alert.began
 
 
 def _note(sent: list[tuple[Attempt, Receipt]], now: datetime) -> int:
@@ -252,10 +253,10 @@ def _failed(attempt: Attempt, problem: ChannelError, now: datetime) -> None:
     with transaction.atomic():
         if not Attempt.objects.filter(pk=attempt.pk, state=AttemptState.PENDING).update(**change):
             return  # another sender was quicker
+        if final or tries >= ENOUGH or pause > SEND_LEASE:
+            go_on(attempt, now)  # alerts before the log, as who steps them does
         if problem.gone and attempt.contact_id:
             contacts.disown(attempt.contact_id, f"{attempt.channel} gone", now)
-        if final or tries >= ENOUGH or pause > SEND_LEASE:
-            go_on(attempt, now)
         if final:
             audit.record(
                 attempt.alert.practice_id, actor=ACTOR, action="notification:failed", now=now, outcome="failed",

@@ -283,9 +283,10 @@ def settle_owned(now: datetime, problems: list[Exception] | None = None) -> int:
 
 def _settle(alert: Alert, now: datetime) -> int:
     with transaction.atomic():
-        # It may have been given back since it was read: then it must go on ringing.
-        won = Alert.objects.filter(~Q(message__state=State.NEW), pk=alert.pk, state=AlertState.OPEN).update(
-            state=AlertState.OWNED, owner=alert.message.owner, owned_at=alert.message.owned_at or now
+        # It may have been given back since it was read: then it must go on ringing. Or others may have it by now.
+        message = Message.objects.select_for_update().get(pk=alert.message_id)
+        won = message.state != State.NEW and Alert.objects.filter(pk=alert.pk, state=AlertState.OPEN).update(
+            state=AlertState.OWNED, owner=message.owner, owned_at=message.owned_at or now
         )
         if won:
             audit.record(
@@ -293,4 +294,4 @@ def _settle(alert: Alert, now: datetime) -> int:
                 detail={"alert": alert.id, "steps": alert.step},
             )  # fmt: skip
     faults.point("alert.settled")
-    return won
+    return int(won)

@@ -56,15 +56,19 @@ def _rings(number: str, own: str) -> bool:
     return allowed(number, own) and not contacts.is_ours(number)
 
 
-def may_listen(practice_id: str) -> bool:
+def may_listen(practice_id: str, now: datetime) -> bool:
     """Whether this practice has put on record that messages may be heard over the phone network."""
-    return practice_id in risks.on_record(LISTENING)
+    return _decided(LISTENING, practice_id, now)
 
 
 def may_record(practice_id: str, now: datetime) -> bool:
-    """Whether this practice has put on record that patients are asked, and recorded who agree. What has run out counts no
-    more: nobody is recorded by a decision that nobody looked at again."""
-    decided = risks.on_record(RECORDING).get(practice_id)
+    """Whether this practice has put on record that patients are asked, and recorded who agree."""
+    return _decided(RECORDING, practice_id, now)
+
+
+def _decided(kind: str, practice_id: str, now: datetime) -> bool:
+    """What has run out counts no more: nobody is heard or recorded by a decision that nobody looked at again."""
+    decided = risks.on_record(kind).get(practice_id)
     return decided is not None and standing(decided.until, now) is not Standing.EXPIRED
 
 
@@ -173,12 +177,13 @@ def is_waiting(attempt_id: str) -> bool:
     return Attempt.objects.filter(pk=attempt_id, state=AttemptState.PENDING).exists()
 
 
-def is_engaged(attempt: Attempt) -> bool:
-    """Whether a call of anything else is under way with this attempt's telephone: of ours, or theirs with the right PIN."""
-    if attempt.contact_id is None:
+def is_engaged(contact: str | None, besides: Attempt | None = None) -> bool:
+    """Whether a call is under way with this telephone: of ours, or theirs with the right PIN. besides: of anything else than
+    this attempt."""
+    if contact is None:
         return False
-    here = VoiceCall.objects.filter(contact=attempt.contact_id, ended_at=None)
-    return here.exclude(attempt=attempt).exists()
+    here = VoiceCall.objects.filter(contact=contact, ended_at=None)
+    return (here if besides is None else here.exclude(attempt=besides)).exists()
 
 
 def parts(message_id: str) -> list[Message]:
@@ -206,7 +211,7 @@ def facts_of(attempt: Attempt, opening: tuple[str, ...], dials: bool, now: datet
     numbered = any(one.callback_sealed is not None or one.caller_sealed is not None for one in said)
     return Facts(
         opening,
-        listens=plays and may_listen(message.practice_id),
+        listens=plays and may_listen(message.practice_id, now),
         connects=dials and calls and shows and numbered and "drill" not in message.tags,
         passes=not attempt.alone,
         records=may_record(message.practice_id, now),

@@ -145,7 +145,8 @@ class AlertLoops:
             for loop in self._watched
             if loop.at_once  # others sleep until something is announced
         ]
-        found = None if self._found is None else len(self._found)
+        # What was tried and reached nobody does not stand still, and yet nobody is woken by it.
+        found = None if self._found is None else len(self._found) + escalation.standing_still(clock.utc_now())
         if self._beat is not None and heartbeat.may_beat(found, now - self._looked, going, self._phone()):
             self._beat()
         return False

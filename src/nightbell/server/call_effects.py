@@ -241,7 +241,7 @@ class Waking(WithPatient):
 
     def _more(self, talk: Conversation, value: str) -> str | None:
         """The next one: its audit row first, and then as much as there is, as sound in the phone's memory."""
-        if not (self.proved and voice.may_listen(self.attempt.alert.practice_id)):
+        if not (self.proved and voice.may_listen(self.attempt.alert.practice_id, clock.utc_now())):
             return "no"
         while self._left:
             message = self._left.pop(0)
@@ -369,10 +369,10 @@ class Staff(Plain):
         schedule, duty = turns[0]
         chosen = self.whom[int(value) - 1]
         order = [chosen, *(one for one in self.whom if one != chosen)]
+        begins = max(duty.starts_at, now)
+        ends = min(duty.ends_at, begins + swaps.LONGEST)  # the rest of a longer turn stays theirs
         try:
-            self.swap = swaps.ask(
-                self.user, duty.starts_at, duty.ends_at, order, now, True, schedule=schedule
-            )
+            self.swap = swaps.ask(self.user, begins, ends, order, now, True, schedule=schedule)
         except NightbellError:
             return "no"
         self.told = ("", len(self.swap.asked))

@@ -37,6 +37,7 @@ NOTICE_S = 90.0  # how long a notice waits until it was heard: ringing, key 1, a
 SWAP_AGAIN = timedelta(seconds=60)
 REMEMBERED = 200
 ENGAGED_S = 20.0  # until a telephone that we are calling already is tried again
+ENGAGED = "a call of ours to this telephone is under way"
 SWAP_CALLS = 2  # times that one colleague is rung for one shift
 LOOK_AGAIN_S = 1.0  # until an attempt looks again whether a phone is there
 AWAY = "the phone process is not there"
@@ -294,7 +295,7 @@ class Calling:
         if any(at is None or abs(now - at) < SWAP_AGAIN for at in ended):
             return False
         contact = voice.number_of(asking.user, now)
-        if contact is None:
+        if contact is None or voice.is_engaged(contact.pk):
             return False
         made = voice.plan(
             asking.user.practice_id, Purpose.SWAP, now, user=asking.user, contact=contact, swap=asking.swap
@@ -354,8 +355,8 @@ class Calling:
             raise ChannelError("a telephone belongs to a person", permanent=True)
         if self.waits():
             raise self._away()
-        if voice.is_engaged(attempt):
-            raise ChannelError("a call of ours to this telephone is under way", after_s=ENGAGED_S)
+        if voice.is_engaged(attempt.contact_id, attempt):
+            raise ChannelError(ENGAGED, after_s=ENGAGED_S)
         row = voice.plan(
             attempt.alert.practice_id, Purpose.ALERT, now, user=user, contact=attempt.contact, attempt=attempt
         )
@@ -379,6 +380,8 @@ class Calling:
             raise ChannelError("this number is nobody's", permanent=True)
         if self.waits():
             raise self._away()
+        if voice.is_engaged(contact.pk):
+            raise ChannelError(ENGAGED, after_s=ENGAGED_S)
         user, doing = planned.user if planned else contact.user, effects.Telling()
         row = voice.plan(user.practice_id, Purpose.NOTICE, now, user=user, contact=contact)
         talk = self.begin(row, user, user.language, Facts(rendered.voice), doing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from nightbell.core.durable import write_file
 from nightbell.sealing import spool
 from nightbell.server import carriers, hook_status, running
 
+WORDS = frozenset({"email", "sms"})  # without either the line promises nothing (routing)
 STALE = timedelta(seconds=30)
 SNAPSHOT_STALE_S = 120
 DISK_FREE, DISK_SHARE = 10**9, 0.05
@@ -51,8 +53,8 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
             not report.get("standing_still"), f"{report.get('standing_still', 0)} standing still"
         ),
         "notify": _check(
-            bool(report.get("channels", True)),
-            ", ".join(report.get("channels", [])) or "no way is set up: nobody can be woken (NIGHTBELL_SMTP)",
+            "channels" not in report or bool(WORDS.intersection(report["channels"])),
+            _ways(report.get("channels", [])),
         ),
         **_alerted(report),
         "phone": _phones(report.get("phones", [])),
@@ -64,6 +66,12 @@ def read(config: Config, now: datetime) -> dict[str, Any]:
         **_seen_from_here(config, now),
     }
     return _judged(checks, report)
+
+
+def _ways(channels: Sequence[str]) -> str:
+    if WORDS.isdisjoint(channels):
+        return "no mail and no text messages are set up: the line promises no call back (NIGHTBELL_SMTP)"
+    return ", ".join(channels)
 
 
 def _alerted(report: dict[str, Any]) -> dict[str, dict[str, Any]]:

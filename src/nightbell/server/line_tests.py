@@ -158,6 +158,8 @@ class LineTests:
             if last.ended_at is not None:  # of a worker that is gone
                 line_test.note(row.id, "on_call", False, now, voice.WORDS.get(last.why, "no key was pressed"))
             return
+        if voice.is_engaged(contact.pk):
+            return  # an alert rings there: afterwards
         made = voice.plan(row.practice_id, Purpose.READY, now, user=user, contact=contact)
         talk = self._calling.begin(made, user, user.language, Facts(), Ready(row.id))
         if not self._calling.place(talk, contact.address, row.practice, max_s=90):

@@ -14,6 +14,7 @@ from tests.factories import House, make_message
 from nightbell.core import clock
 from nightbell.core.config import load
 from nightbell.core.log import Log
+from nightbell.core.notice import ChannelError
 from nightbell.oncall import posting
 from nightbell.oncall.models import Alert
 from nightbell.people.models import Contact
@@ -113,6 +114,26 @@ def test_without_a_phone_that_lives_the_outside_hears_nothing(time: Time, loops:
     loops.phone = True
     loops.round(time)
     assert loops.beats == 2
+
+
+def test_while_no_channel_reaches_anybody_the_outside_hears_nothing(
+    house: House, time: Time, loops: Loops
+) -> None:
+    """Every loop goes round and nothing stands still; and yet nobody is woken."""
+    loops.round(time)
+    before = loops.beats
+    make_message(house.mailbox, urgent=True)
+    for pager in loops.night.sender.channels.values():
+        pager.problem = ChannelError("the mail server is gone", permanent=True)  # type: ignore[attr-defined]
+    for _ in range(20):
+        loops.round(time)
+    assert checks(loops)["auditor"] is True
+    assert loops.beats < before + 4
+    for pager in loops.night.sender.channels.values():
+        pager.problem = None  # type: ignore[attr-defined]
+    for _ in range(80):
+        loops.round(time)
+    assert loops.beats > before + 20
 
 
 def test_a_loop_that_stands_still_is_red_and_silent_within_a_minute(

@@ -15,7 +15,7 @@ from nightbell.core.ids import new_token
 from nightbell.mailbox import service as mailbox
 from nightbell.mailbox.errors import NotNow
 from nightbell.mailbox.models import Message, State
-from nightbell.oncall import auditor, outcomes, owners
+from nightbell.oncall import auditor, outcomes, owners, start
 from nightbell.oncall import service as oncall
 from nightbell.oncall.models import Alert, AlertState, Attempt, CallBack, LineTest, Reach
 from nightbell.people.models import Contact, User
@@ -101,6 +101,52 @@ def test_one_that_nobody_opens_comes_back_and_then_rings_for_all(house: House, n
     assert Alert.objects.get().owner == house.people[Role.CLINICIAN], "the record keeps who had it"
     actions = set(Event.objects.filter(message=message.id).values_list("action", flat=True))
     assert {"message:hand_over", "message:returned", "message:taken_back", "alert:restart"} <= actions
+
+
+def test_it_does_not_go_back_to_somebody_who_cannot_be_told(house: House, night: Phones) -> None:
+    message = owned(house, night)
+    hand(house, night, message)
+    night.tick(1)
+    Contact.objects.filter(user=house.people[Role.CLINICIAN]).update(ended_at=night.now)
+    night.tick(299)
+    assert (now_of(message).state, now_of(message).owner) == (State.NEW, None)
+    assert Alert.objects.get().state == AlertState.OPEN, "it rings for others"
+
+
+def test_what_was_left_of_before_it_was_given_back_is_not_sent(house: House, night: Phones) -> None:
+    """Who is told now is told by the first step anew, and nobody by a letter of last shift's."""
+    message = owned(house, night)
+    old = Attempt.objects.filter(alert__message=message, step=0).earliest("id")
+    Attempt.objects.filter(pk=old.pk).update(state="pending", retry_at=night.now + 2 * MINUTES)
+    oncall.release(house.actor(Role.CLINICIAN, night.now), message.id)
+    night.tick(1)
+    sent = len(night.told("email"))
+    assert sent > 0
+    Attempt.objects.exclude(pk=old.pk).filter(state="pending").update(state="failed")
+    Alert.objects.update(next_at=night.now + 20 * MINUTES)
+    night.tick(130)
+    old.refresh_from_db()
+    assert (old.state, old.answer) == ("failed", "not needed: somebody has it")
+    assert len(night.told("email")) == sent
+
+
+def test_an_alert_ends_with_the_owner_of_that_moment(
+    house: House, night: Phones, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given back and taken by another between the look and the writing."""
+    message = owned(house, night)
+    desk = house.people[Role.FRONT_DESK]
+    Alert.objects.update(state=AlertState.OPEN, owner=None)
+    plain = start.each
+
+    def slow(rows: list[Alert], *given: object) -> int:
+        read = list(rows)
+        Message.objects.filter(pk=message.pk).update(owner=desk)
+        return plain(read, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(start, "each", slow)
+    start.settle_owned(night.now)
+    assert Alert.objects.get().owner == desk
 
 
 def test_a_colleague_whose_every_way_fails_does_not_keep_it(house: House, night: Phones) -> None:

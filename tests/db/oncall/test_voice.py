@@ -365,6 +365,9 @@ def test_a_code_is_told_once_it_was_heard_and_not_kept(
     receipt = channel.send(_voiced(NoticeKind.VERIFY, "502814"), CELL, new_ulid())
     assert receipt.answer == "heard"
     assert b"digit" not in receipt.sent
+    with pytest.raises(ChannelError, match="under way"):  # they have not hung up yet: it would be engaged
+        channel.send(_voiced(NoticeKind.TEST), CELL, new_ulid())
+    phone.leg(receipt.reference, "ended", "hung_up")
     monkeypatch.setattr(Conversation, "start", lambda talk: phone.leg(talk.call, "ended", "busy"))
     with pytest.raises(ChannelError, match="busy"):
         channel.send(_voiced(NoticeKind.TEST), CELL, new_ulid())

@@ -39,7 +39,7 @@ from nightbell.oncall.dialogue import Purpose
 from nightbell.oncall.models import Alert, Attempt, CallBack, Notice, Reach, Swap, VoiceCall
 from nightbell.people import risks
 from nightbell.people.installation import By
-from nightbell.people.models import Contact, User
+from nightbell.people.models import Contact, RiskAcceptance, User
 from nightbell.people.roles import Role
 from nightbell.server import conversation
 from nightbell.server.voice_channel import VoiceChannel
@@ -213,10 +213,27 @@ def test_no_call_outlasts_what_it_may(
     assert VoiceCall.objects.get(pk=call).why == "lost"
 
 
-def _on_record(house: House) -> None:
+def _on_record(house: House, days: int = 9) -> None:
     by = By("os:test", utc_now())
-    until = by.now + timedelta(days=9)
+    until = by.now + timedelta(days=days)
     risks.accept(by, voice.LISTENING, house.practice.id, "by phone", "There is no data out there.", until, "")
+
+
+def test_what_was_decided_for_a_time_is_over_after_it(
+    house: House,
+    phone: Phone,  # noqa: F811
+    clinician: User,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody hears a message over the phone network by a decision that has run out."""
+    _on_record(house)
+    assert voice.may_listen(house.practice.id, utc_now())
+    _, _, call = _woken(house, phone)
+    RiskAcceptance.objects.update(until=utc_now() - timedelta(days=3))
+    phone.leg(call, "answered")
+    phone.keys(call, "1" + PIN + "#2")
+    assert phone.got("sound") == []
+    assert not voice.may_listen(house.practice.id, utc_now())
 
 
 def test_it_got_worse_what_was_said_last_is_heard_first_and_its_number_rung(
