@@ -118,7 +118,10 @@ def test_take_what_followed(site: Site, signed_in: Callable[..., Page]) -> None:
     live_a_month(site)
     owner = signed_in("patel")
     owner.goto(site.url + "/?view=mine")
-    address = owner.locator("a.go, h3 a").first.evaluate("found => found.href")
+    for address in owner.eval_on_selector_all("a.go, h3 a", "found => found.map(a => a.href)"):
+        owner.goto(address)  # the month has some that were called before
+        if owner.locator("button:visible", has_text="Call (").count():
+            break
     views(owner, "message-owned", at(owner, address))
     colleague = signed_in("rivera")
     views(colleague, "message-of-a-colleague", at(colleague, address))
