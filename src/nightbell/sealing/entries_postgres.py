@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 from collections.abc import Iterator, Sequence
 
@@ -19,7 +20,7 @@ class PostgresEntries:
     def __init__(self, url: str) -> None:
         self._url, self._lock = url, threading.RLock()
         self._connection: psycopg.Connection[Row] | None = None
-        self._process = 0
+        self._process, self._depth = 0, 0  # depth: of `writing`, within which a connection is not changed
         with self.writing():
             # Two first starts at once would both try to create.
             self.query("SELECT pg_advisory_xact_lock(5724301)")
@@ -28,7 +29,11 @@ class PostgresEntries:
                 self.run(statement.format(blob="BYTEA"))
 
     def _connect(self) -> psycopg.Connection[Row]:
-        if self._connection is None or self._connection.closed or self._process != os.getpid():
+        if self._process != os.getpid():
+            self._connection = None
+        if self._connection is not None and not self._depth and _was_left(self._connection):
+            self._connection.close()
+        if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
             self._process = os.getpid()
             self._connection.execute("SET search_path TO nightbell_keyring")
@@ -38,7 +43,13 @@ class PostgresEntries:
 
     def query(self, statement: str, values: Sequence[object] = ()) -> list[Row]:
         with self._lock, self._typed():
-            return self._connect().execute(_translated(statement), values).fetchall()
+            try:
+                return self._connect().execute(_translated(statement), values).fetchall()
+            except psycopg.OperationalError:
+                # It was lost without a word; asking once more changes nothing.
+                if self._depth or self._connection is None or not self._connection.closed:
+                    raise
+                return self._connect().execute(_translated(statement), values).fetchall()
 
     def run(self, statement: str, values: Sequence[object] = ()) -> int:
         with self._lock, self._typed():
@@ -47,9 +58,13 @@ class PostgresEntries:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         with self._lock, self._typed(), self._connect().transaction():
-            if self._tables_there():
-                self.run("LOCK TABLE state IN SHARE ROW EXCLUSIVE MODE")
-            yield
+            self._depth += 1
+            try:
+                if self._tables_there():
+                    self.run("LOCK TABLE state IN SHARE ROW EXCLUSIVE MODE")
+                yield
+            finally:
+                self._depth -= 1
 
     @contextlib.contextmanager
     def _typed(self) -> Iterator[None]:
@@ -72,6 +87,15 @@ class PostgresEntries:
             if self._connection is not None and self._process == os.getpid():
                 self._connection.close()
             self._connection = None
+
+
+def _was_left(connection: psycopg.Connection[Row]) -> bool:
+    """Whether the server hung up, or said that it will, while nobody asked it anything."""
+    if connection.closed:
+        return True
+    looks = select.poll()
+    looks.register(connection.fileno(), select.POLLIN)
+    return bool(looks.poll(0))
 
 
 def _translated(statement: str) -> sql.SQL:

@@ -62,9 +62,15 @@ class Loop(threading.Thread):
         if told[0] != self.trouble or clock.monotonic() - told[1] > TELL_AGAIN:
             self.told = (self.trouble, clock.monotonic())
             self.log.failure("loop.failed", error, kind=self.name)
-        if isinstance(error, (DatabaseError, AuditClosed)):
-            connection.close()
-        close_old_connections()
+        let_go(error)
+
+
+def let_go(error: Exception) -> None:
+    """Whoever catches an error of the database and goes on: the server may be another one by now, so that a connection to
+    the old one would fail for ever."""
+    if isinstance(error, (DatabaseError, AuditClosed)) and not connection.in_atomic_block:
+        connection.close()
+    close_old_connections()
 
 
 def each(

@@ -31,7 +31,7 @@ from nightbell.server.calling import Calling
 from nightbell.server.control import ControlServer
 from nightbell.server.intake_order import Intake
 from nightbell.server.line_tests import LineTests
-from nightbell.server.loop import Loop
+from nightbell.server.loop import Loop, let_go
 from nightbell.server.rota_watch import RotaWatch
 from nightbell.server.supervisor import Stop
 from nightbell.server.trunk_watch import TrunkWatch
@@ -151,6 +151,7 @@ class Worker:
             except Exception as error:
                 trouble[name] = type(error).__name__
                 self.log.failure("upkeep.failed", error, kind=name)
+                let_go(error)
         now = clock.utc_now()
         report = self.report(trouble)
         health.write(self.config, report, now)
@@ -217,7 +218,8 @@ class Worker:
         """How calls by webhook stand; None where there are none, or nobody can tell."""
         try:
             return carrier_health.report(list(self.held.carriers), clock.utc_now())
-        except DatabaseError:
+        except DatabaseError as error:
+            let_go(error)
             return None
 
     def publish_changed(self) -> bool:
@@ -266,7 +268,8 @@ class Worker:
         try:
             stuck: int | str = escalation.standing_still(clock.utc_now())
             audit = "open"
-        except DatabaseError:
+        except DatabaseError as error:
+            let_go(error)
             stuck, audit = "unknown", "closed"
         if any(loop.trouble in ("AuditClosed", "OperationalError") for loop in self.loops):
             audit = "closed"
@@ -289,7 +292,8 @@ class Worker:
     def _alerts(self) -> dict[str, Any]:
         try:
             return self.alerts.report() | self.after.report()
-        except DatabaseError:
+        except DatabaseError as error:
+            let_go(error)
             return {}
 
     def run(self) -> int:

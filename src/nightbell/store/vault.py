@@ -91,7 +91,7 @@ def _away(error: KeyUnavailable) -> KeysAway:
     return KeysAway(
         "The keys of this system are not available, so nothing can be opened",
         error.why or "the key file cannot be read",
-        "put the key file back; calls are still recorded meanwhile",
+        f"{error.mend or 'put the key file back'}; calls are still recorded meanwhile",
     )
 
 
@@ -112,7 +112,7 @@ def _secrets_key() -> bytes:
         return keyring().get(SECRETS, "secret")
     except KeyUnavailable as error:
         raise KeysAway(
-            "The keys of this system are not available", error.why, "put the key file back"
+            "The keys of this system are not available", error.why, error.mend or "put the key file back"
         ) from error
 
 

@@ -76,7 +76,7 @@ def _swap_row(swap: Swap, names: Mapping[str, str], actor: Actor) -> SwapRow:
     elif swap.state == SwapState.ACCEPTED and swap.taken_by is not None:
         head, rest = f"{short_name(swap.taken_by.name)} took {when}", f"from {giver}"
     elif swap.state == SwapState.WITHDRAWN:
-        head, rest = f"{giver} withdrew", f"the asking for {when}"
+        head, rest = f"{giver} keeps {when}", "the asking was withdrawn"
     mine = swap.user_id == actor.user.id or actor.may(Act.EDIT_SCHEDULE)
     was_asked = any(one.get("user") == actor.user.id for one in swap.asked)
     return SwapRow(

@@ -5,6 +5,7 @@ import sys
 import threading
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from nightbell.core.ids import new_ulid
@@ -55,6 +56,31 @@ def test_without_the_providers_key_nothing_opens_until_it_is_back(home, ring):
     assert ring.has("a")
     (home.root / "away").rename(home.provider.path)
     assert ring.get("a", "message") == b"one"
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_database_that_was_started_anew_is_spoken_to_again_at_once(home, ring, monkeypatch, told):
+    """Whoever asks first must not be refused. told: the server said good-bye, and it was heard before the asking."""
+    if not told:
+        monkeypatch.setattr("nightbell.sealing.entries_postgres._was_left", lambda connection: False)
+    ring.put("a", "message", b"one")
+    for _ in range(3):
+        _restarted(home)
+        assert ring.get("a", "message") == b"one"
+    _restarted(home)
+    if told:
+        ring.put("b", "message", b"two")
+        assert ring.get_many(["a", "b"], "message") == {"a": b"one", "b": b"two"}
+
+
+def _restarted(home):
+    """Every connection of others ends, as when a server is started anew. A SQLite file has no server."""
+    if home.location.startswith("postgres"):
+        with psycopg.connect(home.location, autocommit=True) as connection:
+            others = (
+                "pid <> pg_backend_pid() AND datname = current_database() AND backend_type = 'client backend'"
+            )
+            connection.execute(f"SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE {others}")
 
 
 def test_entries_cannot_change_places(home, ring):
