@@ -25,7 +25,7 @@ def upkeep() -> list[dict[str, str]]:
     one, found = worker.Worker.__new__(worker.Worker), list[dict[str, str]]()
     one.config, one.log, one.loops = load(), Log("worker"), []
     one.trunks, one.line_trouble = mock.Mock(), mock.Mock()
-    one.after = mock.Mock()
+    one.after, one.told = mock.Mock(), {}
     for name in ("_snapshot_if_due", "_calm", "_epochs", "_checkpoint", "_sweep"):
         setattr(one, name, lambda *_: None)
     with (

@@ -10,6 +10,7 @@ import re
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import parse_qsl
 
 import pytest
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.fakes.fake_out import Taken
 from tests.unit.said import message_of, tokens_of
 
-from nightbell.adapters import letters
+from nightbell.adapters import apprise, letters
 from nightbell.adapters.messaging.telnyx import TelnyxSms
 from nightbell.adapters.messaging.twilio import TwilioSms
 from nightbell.adapters.outbox import OutboxChannel
@@ -123,7 +124,35 @@ def by_voice(rendered: Rendered, kind: NoticeKind, language: str, reference: str
     return words
 
 
-WAYS = (by_mail, by_twilio, by_telnyx, by_push, by_voice)
+class _Other:
+    """Apprise as far as the words go that it is given; what it makes of them is in tests/db/oncall/test_bytes_out.py."""
+
+    Apprise = NotifyType = SimpleNamespace(
+        instantiate=lambda address, suppress_exceptions: _Other, WARNING="warning", INFO="info"
+    )
+    verify_certificate, given = True, dict[str, str]()
+
+    @classmethod
+    def notify(cls, **given: str) -> bool:
+        cls.given = given
+        return True
+
+
+def by_other(rendered: Rendered, kind: NoticeKind, language: str, reference: str) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(apprise, "_library", lambda: _Other)
+        sent = apprise.AppriseChannel().send(rendered, "pover://user@token", reference)
+    given = dict(_Other.given)
+    assert given.pop("notify_type") in ("warning", "info") and set(given) == {"title", "body"}
+    assert fits(kind, language, "subject", given["title"]) and fits(
+        kind, language, "body", given["body"] + "\n"
+    )
+    words = f"{given['title']}\n{given['body']}"
+    assert sent.sent == words.encode()
+    return words
+
+
+WAYS = (by_mail, by_twilio, by_telnyx, by_push, by_voice, by_other)
 
 
 def test_ten_thousand_notifications_match_the_grammar_and_share_no_token_with_their_message() -> None:

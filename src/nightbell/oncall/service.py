@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from nightbell.mailbox import service as mailbox
+from nightbell.mailbox.models import Message, Shown
 from nightbell.oncall import whom
 from nightbell.oncall.auditor import telling
 from nightbell.oncall.models import Alert, AlertState, Attempt, AttemptState
@@ -94,6 +95,15 @@ def practice_of(token: str) -> str:
         Alert.objects.filter(token=token).values_list("practice_id", flat=True) if len(token) == 22 else ()
     )
     return next(iter(found), "")
+
+
+def was_shown(token: str, guest: User) -> bool:
+    """Whether somebody who covers here may see the message behind a notification's link."""
+    found = Message.objects.filter(alert__token=token).values_list("pk", "joins_id").first()
+    return (
+        found is not None
+        and Shown.objects.filter(user=guest, message__in=[pk for pk in found if pk]).exists()
+    )
 
 
 def alert_for_token(actor: Actor, token: str) -> str:

@@ -68,7 +68,9 @@ class Loop(threading.Thread):
 def let_go(error: Exception) -> None:
     """Whoever catches an error of the database and goes on: the server may be another one by now, so that a connection to
     the old one would fail for ever."""
-    if isinstance(error, (DatabaseError, AuditClosed)) and not connection.in_atomic_block:
+    if connection.in_atomic_block:
+        return  # whoever began it ends it
+    if isinstance(error, (DatabaseError, AuditClosed)):
         connection.close()
     close_old_connections()
 

@@ -374,6 +374,10 @@ def test_the_link_of_a_notification_leads_to_the_right_practice(house: House, ot
         answer = doctor.get(f"/n/{token(message)}")
         assert answer["Location"] == f"/m/{message.id}/"
         assert doctor.get(answer["Location"]).status_code == 200
+    assert doctor.get(f"/n/{token(own)}").status_code == 302  # home again
+    Shown.objects.all().delete()  # they were told of nothing there
+    assert doctor.get(f"/n/{token(theirs)}").status_code == 404
+    assert doctor.get(f"/m/{own.id}/").status_code == 200, "and they are still at home"
     stranger = signed_in(other.people[Role.FRONT_DESK])
     assert stranger.get(f"/n/{token(theirs)}").status_code == 404
     covering.end(house.actor(Role.MANAGER), Cover.objects.get().id)

@@ -33,7 +33,7 @@ def _read_by_others(body: bytes, start: datetime, end: datetime) -> set[tuple[st
 
 def test_another_library_reads_the_same_duties_in_all_zones() -> None:
     dice = random.Random(5)
-    for zone in dice.sample(oracle.ZONES, 40):
+    for zone in oracle.ZONES:
         case = oracle.random_case(dice, ZoneInfo(zone))
         found = case.rota.duties(case.start, case.end)
         feed = ical.write(found, NAMES, "AB12", "en", case.start)

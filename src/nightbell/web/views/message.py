@@ -359,7 +359,7 @@ def from_notification(request: HttpRequest, token: str) -> HttpResponse:
     theirs, user = oncall.practice_of(token), request.user
     if isinstance(user, User) and theirs and theirs != actor_of(request).practice:
         guest = covers.guest_of(user, theirs)
-        if guest is not None or theirs == user.practice_id:
+        if theirs == user.practice_id or (guest is not None and oncall.was_shown(token, guest)):
             stand_in(request, guest)
     found = oncall.alert_for_token(actor_of(request), token)
     return HttpResponseRedirect(reverse("message", args=[found]))
