@@ -21,6 +21,7 @@ from nightbell.mailbox.models import Message, State, Urgency
 from nightbell.oncall import escalation
 from nightbell.people.roles import Role
 from nightbell.server import worker
+from nightbell.server.loop import Told
 
 NOW = utc_now()
 UNTIL = NOW + timedelta(minutes=30)
@@ -136,7 +137,8 @@ def test_the_worker_looks_for_them(house: House) -> None:
     message = promised(house, answered_at=NOW - timedelta(hours=2))
     Message.objects.update(promised_by=NOW - timedelta(minutes=1))
     one = worker.Worker.__new__(worker.Worker)
-    one.config, one.log, one.loops, one.publishing, one.told = load(), Log("worker"), [], threading.Lock(), {}
+    one.config, one.log, one.loops, one.publishing = load(), Log("worker"), [], threading.Lock()
+    one.told = Told(one.log)
     for name in ("_snapshot", "_epochs", "_checkpoint", "_sweep"):
         setattr(one, name, lambda: None)
     with (

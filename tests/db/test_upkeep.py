@@ -13,6 +13,7 @@ from nightbell.core.config import load
 from nightbell.core.log import Log
 from nightbell.oncall import escalation
 from nightbell.server import worker
+from nightbell.server.loop import Told
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def upkeep() -> list[dict[str, str]]:
     one, found = worker.Worker.__new__(worker.Worker), list[dict[str, str]]()
     one.config, one.log, one.loops = load(), Log("worker"), []
     one.trunks, one.line_trouble = mock.Mock(), mock.Mock()
-    one.after, one.told = mock.Mock(), {}
+    one.after, one.told = mock.Mock(), Told(one.log)
     for name in ("_snapshot_if_due", "_calm", "_epochs", "_checkpoint", "_sweep"):
         setattr(one, name, lambda *_: None)
     with (

@@ -46,10 +46,10 @@ def compose(rendered: Rendered, sender: str, address: str, reference: str, when:
         "From": sender, "To": address, "Subject": rendered.subject, "Date": format_datetime(when),
         "Message-ID": f"<{reference}@{sender.rpartition('@')[2]}>", "Auto-Submitted": "auto-generated",
     }  # fmt: skip
-    return _written(headers, rendered.body) or laid_out(headers, rendered.body)
+    return _written(headers, rendered.body) or _laid_out(headers, rendered.body)
 
 
-def laid_out(headers: Mapping[str, str], body: str) -> bytes:
+def _laid_out(headers: Mapping[str, str], body: str) -> bytes:
     """Folded and encoded as they need."""
     message = EmailMessage(policy=SMTP)
     for name, value in headers.items():
@@ -59,7 +59,7 @@ def laid_out(headers: Mapping[str, str], body: str) -> bytes:
 
 
 def _written(headers: Mapping[str, str], body: str) -> bytes:
-    """The same bytes as `laid_out` for what needs neither; b"" for all else. In a burst each letter waits for the one
+    """The same bytes as `_laid_out` for what needs neither; b"" for all else. In a burst each letter waits for the one
     before, and laying one out takes longer than handing it over."""
     lines = [f"{name}: {value}" for name, value in headers.items()]
     text = body.splitlines()

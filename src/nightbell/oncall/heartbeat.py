@@ -1,7 +1,8 @@
 """When Nightbell may tell the outside that it lives. Pure.
 
-A beat says: every loop goes round, a phone takes calls, the auditor finds nothing that stands still, and no alert was told to nobody. Whatever is wrong, or dead, there
-is none, and whoever listens outside tells people: no part of ours has to work for that.
+A beat says: every loop goes round, a phone takes calls, the auditor finds nothing that stands still, and no alert was
+told to nobody. Whatever is wrong, or dead, there is none, and whoever listens outside tells people: no part of ours has to
+work for that.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def _longest(name: str) -> float:
 
 
 def may_beat(found: int | None, look_age_s: float, loops: Iterable[Going], phone: bool = True) -> bool:
-    """found: what the auditor found at its last look, and alerts told to nobody; None when it could not look; look_age_s: since that look; phone:
+    """found: what the auditor found at its last look, and alerts told to nobody; None when it could not look; look_age_s:
+    since that look; phone:
     whether a phone process lives, without which nobody's call is taken."""
     loops = list(loops)
     return (

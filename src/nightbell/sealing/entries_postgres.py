@@ -20,7 +20,7 @@ class PostgresEntries:
     def __init__(self, url: str) -> None:
         self._url, self._lock = url, threading.RLock()
         self._connection: psycopg.Connection[Row] | None = None
-        self._process, self._depth = 0, 0  # depth: of `writing`, within which a connection is not changed
+        self._process, self._depth = 0, 0  # depth: how many `writing` we are in
         with self.writing():
             # Two first starts at once would both try to create.
             self.query("SELECT pg_advisory_xact_lock(5724301)")
@@ -29,11 +29,13 @@ class PostgresEntries:
                 self.run(statement.format(blob="BYTEA"))
 
     def _connect(self) -> psycopg.Connection[Row]:
-        if self._process != os.getpid():
-            self._connection = None
-        if self._connection is not None and not self._depth and _was_left(self._connection):
+        if self._depth and self._connection is not None:
+            return (
+                self._connection
+            )  # lost or not: what follows belongs to its transaction, and to no other connection
+        if self._connection is not None and self._process == os.getpid() and _was_left(self._connection):
             self._connection.close()
-        if self._connection is None or self._connection.closed:
+        if self._connection is None or self._process != os.getpid() or self._connection.closed:
             self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=10)
             self._process = os.getpid()
             self._connection.execute("SET search_path TO nightbell_keyring")
@@ -47,7 +49,7 @@ class PostgresEntries:
                 return self._connect().execute(_translated(statement), values).fetchall()
             except psycopg.OperationalError:
                 # It was lost without a word; asking once more changes nothing.
-                if self._depth or self._connection is None or not self._connection.closed:
+                if self._depth or not (self._connection and self._connection.closed):
                     raise
                 return self._connect().execute(_translated(statement), values).fetchall()
 

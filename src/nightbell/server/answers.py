@@ -5,15 +5,13 @@ from __future__ import annotations
 import queue
 import threading
 
-from django.db import DatabaseError, close_old_connections, connection
-
-from nightbell.audit.errors import AuditClosed
 from nightbell.core import clock
 from nightbell.core.clock import iso
 from nightbell.core.log import Log
 from nightbell.mailbox import status
 from nightbell.oncall import service as oncall
 from nightbell.server.control import ControlServer, Question
+from nightbell.server.loop import let_go
 
 ANSWER_AFTER = 0.7  # seconds: longer than looking takes, so that the time tells nothing
 NEXT_LOOK = 0.05
@@ -46,9 +44,7 @@ class Answers:
             )
         except Exception as error:
             self._log.failure("status.failed", error, capture=question.capture)
-            if isinstance(error, (DatabaseError, AuditClosed)):
-                connection.close()
-            close_old_connections()
+            let_go(error)
             return status.NONE
 
     def _send_due(self, now: float) -> None:

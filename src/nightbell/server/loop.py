@@ -37,7 +37,7 @@ class Loop(threading.Thread):
         self.stopping = threading.Event()
         self.beat = clock.monotonic()
         self.trouble = ""
-        self.told = ("", 0.0)  # what the log was told last, and when: keys may be away for days
+        self.told = Told(log)
 
     def run(self) -> None:
         if not self.at_once:
@@ -58,11 +58,25 @@ class Loop(threading.Thread):
                 self.wake.clear()
 
     def _failed(self, error: Exception) -> None:
-        told, self.trouble = self.told, type(error).__name__
-        if told[0] != self.trouble or clock.monotonic() - told[1] > TELL_AGAIN:
-            self.told = (self.trouble, clock.monotonic())
-            self.log.failure("loop.failed", error, kind=self.name)
+        self.trouble = type(error).__name__
+        self.told.failure("loop.failed", error, self.name)
         let_go(error)
+
+
+class Told:
+    """A log that hears of the same trouble once a minute: keys, or a database, may be away for days."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._last: dict[
+            str, tuple[str, float]
+        ] = {}  # by kind: the last trouble, and when it was told (monotonic)
+
+    def failure(self, event: str, error: Exception, kind: str) -> None:
+        trouble, at = self._last.get(kind, ("", 0.0))
+        if trouble != type(error).__name__ or clock.monotonic() - at > TELL_AGAIN:
+            self._last[kind] = (type(error).__name__, clock.monotonic())
+            self._log.failure(event, error, kind=kind)
 
 
 def let_go(error: Exception) -> None:

@@ -31,7 +31,7 @@ from nightbell.server.calling import Calling
 from nightbell.server.control import ControlServer
 from nightbell.server.intake_order import Intake
 from nightbell.server.line_tests import LineTests
-from nightbell.server.loop import TELL_AGAIN, Loop, let_go
+from nightbell.server.loop import Loop, Told, let_go
 from nightbell.server.rota_watch import RotaWatch
 from nightbell.server.supervisor import Stop
 from nightbell.server.trunk_watch import TrunkWatch
@@ -78,7 +78,7 @@ class Worker:
         self.line_trouble = routing.Trouble()  # whose callers hear something else than what is in force
         self.trunks = TrunkWatch(config.home, self.control, ACTOR)
         self.next_checkpoint = self.next_sweep = clock.utc_now()
-        self.told: dict[str, tuple[str, float]] = {}  # step of upkeep: its last trouble in the log, and when
+        self.told = Told(log)
         self.intake = Intake(config.spool, self._taken, self.unpacker, wiring.unpacker(QUICK))
         self.after = Afterwards(config, log)
         self.calling = Calling(self.control.order_call, log, self.wakes["calls"], self.control.takes_calls)
@@ -151,20 +151,13 @@ class Worker:
                 step()
             except Exception as error:
                 trouble[name] = type(error).__name__
-                self._tell(name, error)
+                self.told.failure("upkeep.failed", error, name)
                 let_go(error)
         now = clock.utc_now()
         report = self.report(trouble)
         health.write(self.config, report, now)
         metrics.update(health.read(self.config, now), report, len(spool.waiting(self.config.spool)))
         return False
-
-    def _tell(self, name: str, error: Exception) -> None:
-        """Into the log, the same once a minute: a database may be away for days."""
-        kind, at = self.told.get(name, ("", 0.0))
-        if kind != type(error).__name__ or clock.monotonic() - at > TELL_AGAIN:
-            self.told[name] = (type(error).__name__, clock.monotonic())
-            self.log.failure("upkeep.failed", error, kind=name)
 
     def _calm(self, now: datetime) -> None:
         problems: list[Exception] = []

@@ -213,9 +213,9 @@ def test_no_call_outlasts_what_it_may(
     assert VoiceCall.objects.get(pk=call).why == "lost"
 
 
-def _on_record(house: House, days: int = 9) -> None:
+def _on_record(house: House) -> None:
     by = By("os:test", utc_now())
-    until = by.now + timedelta(days=days)
+    until = by.now + timedelta(days=9)
     risks.accept(by, voice.LISTENING, house.practice.id, "by phone", "There is no data out there.", until, "")
 
 
@@ -223,7 +223,6 @@ def test_what_was_decided_for_a_time_is_over_after_it(
     house: House,
     phone: Phone,  # noqa: F811
     clinician: User,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nobody hears a message over the phone network by a decision that has run out."""
     _on_record(house)
