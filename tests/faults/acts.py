@@ -1,7 +1,8 @@
 """What people and the worker do about calls, one act a process, so that it can die in the middle of it.
 
-python -m tests.faults.acts prepare ADDRESS | ask MESSAGE | reach MESSAGE | untried | send MINUTES
-Runs in the environment of an installation; NIGHTBELL_KILL_AT says where it dies. `prepare` prints the ids of its messages.
+python -m tests.faults.acts prepare ADDRESS | leave | take MESSAGE | hand MESSAGE | ask MESSAGE | reach MESSAGE | untried | send MINUTES
+Runs in the environment of an installation; NIGHTBELL_KILL_AT says where it dies. `prepare` and `leave` print
+the ids of their messages.
 """
 
 from __future__ import annotations
@@ -128,11 +129,21 @@ def main() -> None:
 
     setup()
     from nightbell.core.clock import utc_now
+    from nightbell.mailbox import service
+    from nightbell.mailbox.models import Mailbox
     from nightbell.oncall import callback, outcomes, owners
 
     what, *given = sys.argv[1:]
     if what == "prepare":
         _prepare(given[0])
+    elif what == "leave":
+        from tests.factories import make_message
+
+        print(make_message(Mailbox.objects.get(practice__code=CODE), urgent=True).id)
+    elif what == "take":
+        service.acknowledge(_actor("clinician"), given[0])
+    elif what == "hand":
+        owners.hand_over(_actor("clinician"), given[0], _actor("manager").user.id)
     elif what == "ask":
         callback.ask(_actor("clinician"), given[0])
     elif what == "reach":
